@@ -1,0 +1,22 @@
+"""How every command of the plugin reports: one log format, one progress bar."""
+
+import logging
+import sys
+
+from tqdm import tqdm
+
+
+def set_up_logging() -> None:
+    """Logs to standard error in fairseq's format. Called by a ``main``, never at import."""
+    logging.basicConfig(
+        format="%(asctime)s | %(levelname)s | %(name)s | %(message)s",
+        datefmt="%Y-%m-%d %H:%M:%S",
+        level=logging.INFO,
+        stream=sys.stderr,
+    )
+
+
+def progress(iterable, **options) -> tqdm:
+    """A tqdm bar that redraws every half second on a terminal and prints a line every five seconds in a log."""
+    interval = 0.5 if sys.stderr.isatty() else 5.0
+    return tqdm(iterable, mininterval=interval, maxinterval=interval, dynamic_ncols=True, **options)

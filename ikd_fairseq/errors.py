@@ -1,0 +1,57 @@
+"""The plugin's one exception type, and how a command shows it.
+
+Everything a user can get wrong (a file, an option, a folder) is refused through :func:`check` with one
+sentence that names the file, line or option and says what to do. ``assert`` is kept for mistakes of ours.
+"""
+
+import functools
+import logging
+import sys
+from typing import Callable
+
+logger = logging.getLogger(__name__)
+
+
+class IkdError(ValueError):
+    """Input, option or file that cannot be used. The message is one sentence for the user."""
+
+
+def check(condition: bool, message: str) -> None:
+    """Raises :class:`IkdError` with *message* unless *condition* holds."""
+    if not condition:
+        raise IkdError(message)
+
+
+def show_errors_without_traceback() -> None:
+    """Makes an uncaught :class:`IkdError` end the process with its sentence alone, and status 1.
+
+    fairseq's commands let exceptions run to the interpreter, which prints thirty lines of traceback above the
+    one that matters. Every other exception keeps its traceback.
+    """
+    previous = sys.excepthook
+    if getattr(previous, "shows_ikd_errors", False):
+        return
+
+    def hook(kind, error, traceback):
+        if issubclass(kind, IkdError):
+            logger.debug("refused", exc_info=(kind, error, traceback))
+            print(f"ikd_fairseq: error: {error}", file=sys.stderr)
+        else:
+            previous(kind, error, traceback)
+
+    hook.shows_ikd_errors = True
+    sys.excepthook = hook
+
+
+def command(main: Callable) -> Callable:
+    """Decorates a console script's ``main(argv=None)``: an :class:`IkdError` becomes one line and status 1."""
+
+    @functools.wraps(main)
+    def run(argv=None):
+        try:
+            return main(argv)
+        except IkdError as error:
+            print(f"{main.__module__.rpartition('.')[2].replace('_', '-')}: error: {error}", file=sys.stderr)
+            return 1
+
+    return run
