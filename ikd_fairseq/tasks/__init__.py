@@ -1,1 +1,3 @@
+"""Tasks. Importing this package registers them with fairseq."""
 
+from . import multimodal_translation  # noqa: F401

@@ -1,0 +1,71 @@
+"""The few adjustments that today's Python and PyTorch ask of fairseq 0.12, each with its reason.
+
+Applied once, when the package is imported. None of them changes what a training run computes.
+"""
+
+import argparse
+import os
+import shutil
+
+from .errors import check
+
+SUPPORTED_FAIRSEQ = "0.12."
+
+
+def require_fairseq() -> None:
+    """Refuses, in one sentence, a missing fairseq or one that this plugin cannot extend.
+
+    Python 3.11 rejects the dataclasses of the original fairseq 0.12.2; the distribution ``fairseq-fixed``
+    holds the same code, repaired, under the same import name.
+    """
+    remedy = "install the plugin with its dependencies: pip install ikd-fairseq (or pip install -e . in a checkout)"
+    try:
+        import fairseq
+    except ModuleNotFoundError as error:
+        check(False, f"fairseq cannot be imported ({error}); {remedy}")
+    except ValueError as error:
+        check("mutable default" not in str(error), "the installed fairseq does not run on Python 3.11 or newer; "
+              f"uninstall it (pip uninstall fairseq) and {remedy}, which brings fairseq-fixed")
+        raise
+    version = str(getattr(fairseq, "__version__", "unknown"))
+    check(version.startswith(SUPPORTED_FAIRSEQ),
+          f"this plugin extends fairseq {SUPPORTED_FAIRSEQ}x, but fairseq {version} is installed; {remedy}")
+
+
+def register_safe_globals() -> None:
+    """Lets PyTorch >= 2.6 read fairseq's checkpoints with its safe loader (``weights_only=True``) left on.
+
+    A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes. Turning the
+    safe loader off instead would let a checkpoint run code.
+    """
+    import torch
+
+    if hasattr(torch.serialization, "add_safe_globals"):  # PyTorch >= 2.4
+        torch.serialization.add_safe_globals([argparse.Namespace])
+
+
+def copy_checkpoints_atomically() -> None:
+    """Makes fairseq's copy of a fresh checkpoint to ``checkpoint_last.pt`` all or nothing.
+
+    fairseq writes the first file of a save under a temporary name but copies it over the others in place: killed
+    in between, the run is left with a truncated ``checkpoint_last.pt`` and cannot be resumed.
+    """
+    from fairseq.file_io import IOPathManager, PathManager
+
+    if IOPathManager is not None:  # iopath brings its own handlers, for remote files too
+        return
+
+    def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        partial = f"{dst_path}.tmp"
+        shutil.copyfile(src_path, partial)
+        os.replace(partial, dst_path)
+        return True
+
+    PathManager.copy = staticmethod(copy)
+
+
+def apply() -> None:
+    """Checks fairseq and applies every adjustment."""
+    require_fairseq()
+    register_safe_globals()
+    copy_checkpoints_atomically()

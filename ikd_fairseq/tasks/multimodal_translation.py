@@ -1,0 +1,232 @@
+"""The task ``multimodal_translation``: fairseq's ``translation`` with an image beside some of the sentences."""
+
+import itertools
+import logging
+import os
+from dataclasses import dataclass, field
+from typing import List, Optional, Tuple
+
+from fairseq import utils
+from fairseq.data import data_utils, indexed_dataset
+from fairseq.tasks import register_task
+from fairseq.tasks.translation import TranslationConfig, TranslationTask
+
+from ..constants import FEATURES, FEATURES_SUFFIX, IGNORED, IMAGES, IMAGES_SUFFIX
+from ..data.feature_pack import FeaturePack
+from ..data.image_pack import ImagePack
+from ..data.image_pair_dataset import BySentence, ImagePairDataset, NoImages, concatenate
+from ..errors import check
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class MultimodalTranslationConfig(TranslationConfig):
+    """fairseq's translation options, and where images come in."""
+
+    image_free: bool = field(
+        default=False,
+        metadata={"help": "never read images or features, even where they are; an image-must model then translates "
+                          "by its text path alone"},
+    )
+    require_images: bool = field(
+        default=False,
+        metadata={"help": "refuse a split in which some sentence has no image, instead of training that sentence on "
+                          "translation alone"},
+    )
+    image_features: Optional[str] = field(
+        default=None,
+        metadata={"help": "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
+                          "for models that look at features alone"},
+    )
+
+
+@register_task("multimodal_translation", dataclass=MultimodalTranslationConfig)
+class MultimodalTranslationTask(TranslationTask):
+    """Loads sentence pairs with their images, and batches them.
+
+    Images are read only where something looks at them: an architecture with ``requires_images``, or a criterion
+    with ``uses_images``. So an image-free model decodes without touching a pack.
+    """
+
+    cfg: MultimodalTranslationConfig
+
+    def __init__(self, cfg: MultimodalTranslationConfig, src_dict, tgt_dict):
+        super().__init__(cfg, src_dict, tgt_dict)
+        self.model = None
+        self.criterion = None
+
+    @classmethod
+    def setup_task(cls, cfg: MultimodalTranslationConfig, **kwargs):
+        """Loads the dictionaries.
+
+        Raises:
+            IkdError: a data folder or a dictionary is missing.
+        """
+        check(bool(cfg.data), "no data folder given: name the folder that fairseq-preprocess wrote")
+        for folder in utils.split_paths(cfg.data):
+            check(os.path.isdir(folder), f"data folder {folder} does not exist")
+        folder = utils.split_paths(cfg.data)[0]
+        if cfg.source_lang is None or cfg.target_lang is None:
+            cfg.source_lang, cfg.target_lang = data_utils.infer_language_pair(folder)
+        check(
+            cfg.source_lang is not None and cfg.target_lang is not None,
+            f"{folder} holds no binarised pair to tell the languages from: run fairseq-preprocess, or give "
+            "--source-lang and --target-lang",
+        )
+        for language in (cfg.source_lang, cfg.target_lang):
+            path = os.path.join(folder, f"dict.{language}.txt")
+            check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
+        return super().setup_task(cfg, **kwargs)
+
+    def build_model(self, cfg, from_checkpoint=False):
+        self.model = super().build_model(cfg, from_checkpoint)
+        return self.model
+
+    def build_criterion(self, cfg, from_checkpoint=False):
+        self.criterion = super().build_criterion(cfg, from_checkpoint)
+        return self.criterion
+
+    @property
+    def reads_images(self) -> bool:
+        """Whether splits are loaded with their images. True as long as no model says that it needs none."""
+        if self.cfg.image_free:
+            return False
+        if self.model is None:
+            return True
+        return getattr(self.model, "requires_images", False) or getattr(self.criterion, "uses_images", False)
+
+    def load_dataset(self, split, epoch=1, combine=False, **kwargs):
+        """Loads a split of text and, where something looks at them, its images or features.
+
+        Raises:
+            IkdError: the images do not fit the text or the model, or are missing where they are required.
+        """
+        super().load_dataset(split, epoch, combine, **kwargs)
+        if not self.reads_images:
+            return
+        paths = utils.split_paths(self.cfg.data)
+        folder = paths[(epoch - 1) % len(paths)] if split == self.cfg.train_subset else paths[0]
+        packs = self._load_packs(folder, split, combine)
+        if packs is not None:
+            key = FEATURES if self.cfg.image_features else IMAGES
+            self.datasets[split] = ImagePairDataset(self.datasets[split], key, packs)
+
+    def _text_parts(self, folder: str, split: str, combine: bool) -> List[Tuple[str, int]]:
+        """(name, sentences) of the files that make up *split*: ``train``, and with *combine* ``train1``, …"""
+        source, target = self.cfg.source_lang, self.cfg.target_lang
+        parts = []
+        for k in itertools.count():
+            name = f"{split}{k or ''}"
+            for pair in (f"{source}-{target}", f"{target}-{source}"):
+                prefix = os.path.join(folder, f"{name}.{pair}.{source}")
+                if indexed_dataset.dataset_exists(prefix, impl=self.cfg.dataset_impl):
+                    text = data_utils.load_indexed_dataset(prefix, self.src_dict, self.cfg.dataset_impl)
+                    parts.append((name, len(text)))
+                    break
+            else:
+                return parts
+            if not combine:
+                return parts
+
+    def _load_packs(self, folder: str, split: str, combine: bool) -> Optional[BySentence]:
+        """Images or features of *split*, one entry a sentence; ``None`` if no part of it has any."""
+        packs, found = [], False
+        for name, sentences in self._text_parts(folder, split, combine):
+            prefix = os.path.join(folder, name)
+            pack = self._open_pack(prefix)
+            if pack is None:
+                check(
+                    not self._must_have_images,
+                    f"{self._pack_file(prefix)} is missing, and {self._who_must_have_images} needs it: run "
+                    f"{'ikd-extract-features' if self.cfg.image_features else 'ikd-pack-images'} --data {folder} "
+                    f"--split {name}, or translate by the text path alone with --image-free",
+                )
+                packs.append(NoImages(sentences))
+                continue
+            found = True
+            check(
+                len(pack) == sentences,
+                f"{self._pack_file(prefix)} was made for {len(pack)} sentences, but {name} in {folder} has "
+                f"{sentences}: they come from different preparations, so pack the images again",
+            )
+            with_image = pack.coverage
+            check(
+                with_image == sentences or not self.cfg.require_images,
+                f"--require-images: {sentences - with_image} of the {sentences} sentences of {name} in {folder} have "
+                "no image",
+            )
+            logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
+            packs.append(pack)
+        if not found:
+            logger.info("%s %s: no images, text only", folder, split)
+            return None
+        return concatenate(packs, self.cfg.upsample_primary)
+
+    def _pack_file(self, prefix: str) -> str:
+        name = self.cfg.image_features
+        return prefix + (FEATURES_SUFFIX.format(name=name) if name else IMAGES_SUFFIX)
+
+    def _open_pack(self, prefix: str):
+        """The pack at *prefix*, held against what the model was built for; ``None`` if there is none."""
+        name = self.cfg.image_features
+        if name:
+            if not FeaturePack.exists(prefix, name):
+                return None
+            pack = FeaturePack.open(prefix, name)
+            for what, found in (("channels", pack.channels), ("regions", pack.regions)):
+                wanted = getattr(self.model, f"feature_{what}", None)
+                check(
+                    wanted in (None, found),
+                    f"{self._pack_file(prefix)} has {found} {what} an image, but the model (--backbone, --image-size) "
+                    f"was built for {wanted}",
+                )
+            return pack
+        if not ImagePack.exists(prefix):
+            return None
+        pack = ImagePack.open(prefix)
+        pack.check_text()
+        wanted = getattr(self.model, "image_size", None)
+        check(
+            wanted in (None, pack.image_size),
+            f"{self._pack_file(prefix)} holds images of {pack.image_size} px, but the model was built for "
+            f"--image-size {wanted}: pack them at that size, or train with --image-size {pack.image_size}",
+        )
+        return pack
+
+    @property
+    def _must_have_images(self) -> bool:
+        return self.cfg.require_images or getattr(self.model, "requires_images", False)
+
+    @property
+    def _who_must_have_images(self) -> str:
+        return "--require-images" if self.cfg.require_images else f"the image-must {type(self.model).__name__}"
+
+    def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
+        """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""
+        check(
+            self.cfg.image_free or not getattr(self.model, "requires_images", False),
+            f"the image-must {type(self.model).__name__} needs an image for every sentence: use fairseq-generate on a "
+            "split with a pack, or translate by the text path alone with --image-free",
+        )
+        return super().build_dataset_for_inference(src_tokens, src_lengths, constraints)
+
+    def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
+        # A worker that has run out of batches repeats one, and its gradient is dropped. A criterion that counts
+        # images over all workers must not count those of the repeated batch.
+        return super().train_step(
+            {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
+        )
+
+    def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, **kwargs):
+        """fairseq's iterator, without its loss of sentences outside training.
+
+        fairseq 0.12 drops the last batch (of the longest sentences) when its size is no multiple of
+        ``--required-batch-size-multiple``, 8 by default.
+        """
+        training = self.criterion is not None and dataset is self.datasets.get(self.cfg.train_subset)
+        if not training:
+            required_batch_size_multiple = 1
+        return super().get_batch_iterator(
+            dataset, *args, required_batch_size_multiple=required_batch_size_multiple, **kwargs
+        )
