@@ -1,0 +1,115 @@
+"""Feature packs: a frozen CNN's last convolutional maps, or features that others published, beside the text.
+
+A pack is two files, ``DATA/SPLIT`` plus ``.features.NAME.npy`` (float16, ``rows x P x C``: P regions row by row,
+C channels) and ``.features.NAME.json``, the manifest. Its rows follow either the image pack
+(``"rows": "images"``, by ``SPLIT.images.index.npy``) or the sentences (``"rows": "sentences"``).
+"""
+
+import os
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+from ikd_fairseq.constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
+from ikd_fairseq.data import image_pack
+from ikd_fairseq.data.image_pack import ImagePack, TextFingerprint
+from ikd_fairseq.errors import check
+
+BY_IMAGE = "images"
+BY_SENTENCE = "sentences"
+
+_REMEDY = "run ikd-extract-features again"
+_MANIFEST_KEYS = {"rows": str, "count": int, "regions": int, "channels": int, "sha256": str}
+
+
+class FeaturePack:
+    """The features of one split, by sentence. Cheap to open and to pickle, as :class:`ImagePack` is.
+
+    Attributes:
+        prefix: ``DATA/SPLIT``.
+        name: the features' name in their files' names.
+        regions: P, the number of positions of a map (1 for a plain vector).
+        channels: C.
+        index: int32, N sentences: the row of each sentence's features, or ``NO_IMAGE``.
+        manifest: what ``SPLIT.features.NAME.json`` says.
+    """
+
+    def __init__(self, prefix: str, name: str, manifest: Dict[str, Any], index: np.ndarray, text: TextFingerprint):
+        self.prefix = prefix
+        self.name = name
+        self.manifest = manifest
+        self.index = index
+        self.regions: int = manifest["regions"]
+        self.channels: int = manifest["channels"]
+        self._text = text
+        self._features: Optional[np.ndarray] = None
+
+    @staticmethod
+    def paths(prefix: str, name: str) -> Tuple[str, str]:
+        """Returns the paths of array and manifest."""
+        return prefix + FEATURES_SUFFIX.format(name=name), prefix + FEATURES_MANIFEST_SUFFIX.format(name=name)
+
+    @classmethod
+    def exists(cls, prefix: str, name: str) -> bool:
+        """Whether any file of the pack is there; an incomplete pack counts, so that :meth:`open` can refuse it."""
+        return any(os.path.exists(path) for path in cls.paths(prefix, name))
+
+    @classmethod
+    def open(cls, prefix: str, name: str) -> "FeaturePack":
+        """Opens the features *name* of ``DATA/SPLIT``, without reading them.
+
+        Raises :class:`IkdError` if a file is missing, damaged, or belongs to another image pack.
+        """
+        array_path, manifest_path = cls.paths(prefix, name)
+        missing = [path for path in (array_path, manifest_path) if not os.path.exists(path)]
+        check(not missing, f"the features {name} of {prefix} are incomplete, {' and '.join(missing)} missing: {_REMEDY}")
+        manifest = image_pack.read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
+        count, rows = manifest["count"], manifest["rows"]
+        check(rows in (BY_IMAGE, BY_SENTENCE), f"{manifest_path} has no valid entry 'rows': {_REMEDY}")
+        shape = (count, manifest["regions"], manifest["channels"])
+        image_pack.open_array(array_path, shape, np.dtype(np.float16), _REMEDY)
+        if rows == BY_SENTENCE:
+            check(isinstance(manifest.get("text"), dict), f"{manifest_path} has no valid entry 'text': {_REMEDY}")
+            return cls(prefix, name, manifest, np.arange(count, dtype=np.int32), manifest["text"])
+
+        images = image_pack.read_image_manifest(prefix)
+        check(
+            all(manifest.get(key) == images[key] for key in ("images_sha256", "index_sha256")),
+            f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX} describes: {_REMEDY}",
+        )
+        index = image_pack.read_index(
+            prefix + INDEX_SUFFIX, images["sentences"], count, images["index_sha256"], "run ikd-pack-images again"
+        )
+        return cls(prefix, name, manifest, index, images["text"])
+
+    @property
+    def features(self) -> np.ndarray:
+        """All rows: float16, rows x P x C, memory-mapped and read-only."""
+        if self._features is None:
+            path, _ = self.paths(self.prefix, self.name)
+            self._features = np.load(path, mmap_mode="r", allow_pickle=False)
+        return self._features
+
+    @property
+    def coverage(self) -> int:
+        """The number of sentences that have features."""
+        return int((self.index != NO_IMAGE).sum())
+
+    def __len__(self) -> int:
+        """The number of sentences, with and without features."""
+        return len(self.index)
+
+    def __getitem__(self, sentence: int) -> Optional[np.ndarray]:
+        """Returns the features of a sentence, float16 P x C, or None."""
+        row = self.index[sentence]
+        return None if row == NO_IMAGE else np.array(self.features[row])
+
+    def __getstate__(self) -> Dict[str, Any]:
+        return {**self.__dict__, "_features": None}
+
+    def check_text(self, data_dir: str, split: str) -> None:
+        """Refuses the features beside text that they were not made for. Raises :class:`IkdError`."""
+        by_image = self.manifest["rows"] == BY_IMAGE
+        path = self.prefix + MANIFEST_SUFFIX if by_image else self.paths(self.prefix, self.name)[1]
+        remedy = "run ikd-pack-images again (it keeps the images)" if by_image else _REMEDY
+        image_pack.check_text_fingerprint(self._text, path, data_dir, split, remedy)

@@ -1,0 +1,493 @@
+"""Image packs: the images of one split as a memory-mapped array beside the binarised text.
+
+A pack is three files, ``DATA/SPLIT`` plus:
+
+- ``.images.npy``: uint8, ``rows x H x W x 3`` (RGB), one row a distinct image;
+- ``.images.index.npy``: int32, for every sentence its row in the array above, or ``NO_IMAGE``;
+- ``.images.json``: the manifest: size, counts, sources, SHA-256 of both arrays, fingerprint of the text.
+
+:class:`ImagePackWriter` writes under ``.partial`` names, remembers on disk which rows are done, and renames the
+manifest last, so that a run killed at any moment leaves nothing that loads, and the next one goes on from there.
+"""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+
+import numpy as np
+
+from ikd_fairseq.constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
+from ikd_fairseq.errors import IkdError, check
+
+FORMAT = 1  # of the manifest; raised when an older reader would misread a newer pack
+PARTIAL_SUFFIX = ".partial"
+DONE_SUFFIX = ".images.done"  # only ever with PARTIAL_SUFFIX: one byte a row, 1 when that row is on disk
+
+_READ_BYTES = 1 << 22
+_REMEDY = "run ikd-pack-images again"
+
+# What a text index is recorded as: {"sentences": int, "sha256": str}, by file name.
+TextFingerprint = Dict[str, Dict[str, Any]]
+# Told the number of bytes just read or written, such as tqdm's ``update``.
+Progress = Callable[[int], object]
+
+
+def sha256_of_file(path: str, progress: Optional[Progress] = None) -> str:
+    """Returns the SHA-256 of a file in hexadecimal, as ``sha256sum`` prints it."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as stream:
+        for block in iter(lambda: stream.read(_READ_BYTES), b""):
+            digest.update(block)
+            if progress is not None:
+                progress(len(block))
+    return digest.hexdigest()
+
+
+def _sentence_count(path: str) -> int:
+    """Returns the number of sentences behind ``path + ".idx"``, counted by fairseq's own reader."""
+    # Only here: image packs are read without fairseq's data package by the decoding processes.
+    from fairseq.data import indexed_dataset
+
+    try:
+        implementation = indexed_dataset.infer_dataset_impl(path)
+        dataset = indexed_dataset.make_dataset(path, implementation) if implementation else None
+    except (AssertionError, OSError, ValueError, KeyError) as error:
+        raise IkdError(
+            f"{path}.idx is not a text index that fairseq can read ({error}): run fairseq-preprocess again"
+        ) from error
+    check(dataset is not None, f"{path}.idx has no readable {path}.bin beside it: run fairseq-preprocess again")
+    return len(dataset)
+
+
+def _text_index_files(data_dir: str, split: str) -> List[str]:
+    check(os.path.isdir(data_dir), f"data folder {data_dir} does not exist: run fairseq-preprocess first")
+    # The language pair follows the split at once, so that "train" does not take "train1" along.
+    pattern = re.compile(re.escape(split) + r"\.[^.]+-[^.]+\.[^.]+\.idx")
+    return sorted(name for name in os.listdir(data_dir) if pattern.fullmatch(name))
+
+
+def text_fingerprint(data_dir: str, split: str) -> TextFingerprint:
+    """Returns sentence count and SHA-256 of every text index ``DATA/SPLIT.SRC-TGT.LANG.idx``.
+
+    Raises :class:`IkdError` if there is none, if one cannot be read, or if their sentence counts differ.
+    """
+    names = _text_index_files(data_dir, split)
+    check(bool(names), f"no {split}.*.idx in {data_dir}: run fairseq-preprocess first")
+    fingerprint = {}
+    for name in names:
+        path = os.path.join(data_dir, name)
+        fingerprint[name] = {"sentences": _sentence_count(path[: -len(".idx")]), "sha256": sha256_of_file(path)}
+    first = names[0]
+    for name in names[1:]:
+        check(
+            fingerprint[name]["sentences"] == fingerprint[first]["sentences"],
+            f"{first} and {name} in {data_dir} hold {fingerprint[first]['sentences']} and "
+            f"{fingerprint[name]['sentences']} sentences: one split has one number, run fairseq-preprocess again",
+        )
+    return fingerprint
+
+
+def check_text_fingerprint(recorded: TextFingerprint, pack: str, data_dir: str, split: str, remedy: str) -> None:
+    """Refuses *pack* (a file name for the message) beside text other than it was made for.
+
+    Every text index of the split that lies in the folder must be the one recorded; recorded files that are gone
+    do no harm. Raises :class:`IkdError`.
+    """
+    for name in _text_index_files(data_dir, split):
+        path = os.path.join(data_dir, name)
+        check(
+            name in recorded and sha256_of_file(path) == recorded[name]["sha256"],
+            f"{pack} was made for another preparation of the text than {path}: {remedy}",
+        )
+
+
+def sync_folder(path: str) -> None:
+    """Makes renames in the folder of *path* survive a power cut."""
+    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def disk_full_named(path: str, size: int) -> Iterator[None]:
+    """Turns a full disk (or quota) while writing *path*, of *size* bytes, into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise IkdError(
+            f"the disk is full: {path} needs {size:,} bytes; free some space and run the command again"
+        ) from error
+
+
+def write_replacing(path: str, content: bytes) -> None:
+    """Writes *content* to *path* in one step: a reader sees the old file or the new one, never a part."""
+    temporary = path + PARTIAL_SUFFIX
+    with disk_full_named(path, len(content)), open(temporary, "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(temporary, path)
+    sync_folder(path)
+
+
+def npy_header(shape: Tuple[int, ...], dtype: np.dtype) -> bytes:
+    """Returns the bytes that stand before the data of a ``.npy`` file in C order."""
+    stream = io.BytesIO()
+    description = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": description, "fortran_order": False, "shape": tuple(shape)}
+    np.lib.format.write_array_header_1_0(stream, header)
+    return stream.getvalue()
+
+
+def npy_bytes(array: np.ndarray) -> bytes:
+    """Returns *array* as the content of a ``.npy`` file."""
+    return npy_header(array.shape, array.dtype) + np.ascontiguousarray(array).tobytes()
+
+
+def read_manifest(path: str, keys: Dict[str, type], remedy: str) -> Dict[str, Any]:
+    """Reads a manifest that must have the given *keys*, each of the given type. Raises :class:`IkdError`."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            manifest = json.load(stream)
+    except (OSError, ValueError) as error:
+        raise IkdError(f"{path} cannot be read ({error}): {remedy}") from error
+    check(
+        isinstance(manifest, dict) and manifest.get("format") == FORMAT,
+        f"{path} is not a manifest of format {FORMAT}, the one this version reads: {remedy}",
+    )
+    for key, kind in keys.items():
+        check(type(manifest.get(key)) is kind, f"{path} has no valid entry {key!r}: {remedy}")
+    return manifest
+
+
+def write_manifest(path: str, manifest: Dict[str, Any]) -> None:
+    """Writes a manifest in one step, with the format number and the version of this package."""
+    from ikd_fairseq import __version__
+
+    manifest = {"format": FORMAT, "version": __version__, **manifest}
+    write_replacing(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
+
+
+def open_array(path: str, shape: Tuple[int, ...], dtype: np.dtype, remedy: str) -> np.memmap:
+    """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, to its last byte, without reading it.
+
+    Raises :class:`IkdError`.
+    """
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
+        raise IkdError(f"{path} cannot be read as an array ({error}): {remedy}") from error
+    check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")
+    check(
+        array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous,
+        f"{path} holds {array.dtype} {array.shape} where its manifest says {np.dtype(dtype)} {tuple(shape)}: {remedy}",
+    )
+    expected, found = array.offset + array.nbytes, os.path.getsize(path)
+    check(found == expected, f"{path} has {found:,} bytes instead of {expected:,}: {remedy}")
+    return array
+
+
+def read_index(path: str, sentences: int, rows: int, digest: str, remedy: str) -> np.ndarray:
+    """Reads ``SPLIT.images.index.npy`` whole (int32, *sentences* entries below *rows*) and checks its SHA-256."""
+    index = np.array(open_array(path, (sentences,), np.dtype(np.int32), remedy))
+    check(sha256_of_file(path) == digest, f"{path} does not have the SHA-256 of its manifest: {remedy}")
+    check(
+        bool(((index == NO_IMAGE) | ((index >= 0) & (index < rows))).all()),
+        f"{path} names rows outside of the {rows} that there are: {remedy}",
+    )
+    return index
+
+
+_MANIFEST_KEYS = {
+    "image_size": int,
+    "sentences": int,
+    "images": int,
+    "images_sha256": str,
+    "index_sha256": str,
+    "sources_sha256": str,
+    "text": dict,
+}
+
+
+def read_image_manifest(prefix: str) -> Dict[str, Any]:
+    """Reads ``SPLIT.images.json``. Raises :class:`IkdError`."""
+    return read_manifest(prefix + MANIFEST_SUFFIX, _MANIFEST_KEYS, _REMEDY)
+
+
+class ImagePack:
+    """The images of one split, by sentence. Cheap to open and to pickle: the array is mapped when first used.
+
+    Attributes:
+        prefix: ``DATA/SPLIT``.
+        image_size: height and width of every image, in pixels.
+        index: int32, N sentences: the row of each sentence's image, or ``NO_IMAGE``.
+        manifest: what ``SPLIT.images.json`` says.
+    """
+
+    def __init__(self, prefix: str, manifest: Dict[str, Any], index: np.ndarray):
+        self.prefix = prefix
+        self.manifest = manifest
+        self.index = index
+        self.image_size: int = manifest["image_size"]
+        self._images: Optional[np.ndarray] = None
+
+    @classmethod
+    def exists(cls, prefix: str) -> bool:
+        """Whether any file of a pack is there; an incomplete pack counts, so that :meth:`open` can refuse it."""
+        return any(os.path.exists(path) for path in cls.paths(prefix))
+
+    @staticmethod
+    def paths(prefix: str) -> Tuple[str, str, str]:
+        """Returns the paths of array, index and manifest."""
+        return prefix + IMAGES_SUFFIX, prefix + INDEX_SUFFIX, prefix + MANIFEST_SUFFIX
+
+    @classmethod
+    def open(cls, prefix: str) -> "ImagePack":
+        """Opens the pack ``DATA/SPLIT`` and checks that its three files agree, without reading the images.
+
+        Raises :class:`IkdError` if a file is missing, damaged, or does not fit the others.
+        """
+        images_path, index_path, _ = cls.paths(prefix)
+        missing = [path for path in cls.paths(prefix) if not os.path.exists(path)]
+        check(not missing, f"the image pack {prefix} is incomplete, {' and '.join(missing)} missing: {_REMEDY}")
+        manifest = read_image_manifest(prefix)
+        size, rows = manifest["image_size"], manifest["images"]
+        index = read_index(index_path, manifest["sentences"], rows, manifest["index_sha256"], _REMEDY)
+        open_array(images_path, (rows, size, size, 3), np.dtype(np.uint8), _REMEDY)
+        return cls(prefix, manifest, index)
+
+    @property
+    def images(self) -> np.ndarray:
+        """All distinct images: uint8, rows x H x W x 3 (RGB), memory-mapped and read-only."""
+        if self._images is None:
+            self._images = np.load(self.prefix + IMAGES_SUFFIX, mmap_mode="r", allow_pickle=False)
+        return self._images
+
+    @property
+    def coverage(self) -> int:
+        """The number of sentences that have an image."""
+        return int((self.index != NO_IMAGE).sum())
+
+    def __len__(self) -> int:
+        """The number of sentences, with and without an image."""
+        return len(self.index)
+
+    def __getitem__(self, sentence: int) -> Optional[np.ndarray]:
+        """Returns the image of a sentence, uint8 H x W x 3 (RGB), or None."""
+        row = self.index[sentence]
+        return None if row == NO_IMAGE else np.array(self.images[row])
+
+    def __getstate__(self) -> Dict[str, Any]:
+        # A pickled memmap would carry every image; the other process maps the file itself.
+        return {**self.__dict__, "_images": None}
+
+    def check_text(self, data_dir: str, split: str) -> None:
+        """Refuses the pack beside text that it was not made for. Raises :class:`IkdError`."""
+        check_text_fingerprint(
+            self.manifest["text"], self.prefix + MANIFEST_SUFFIX, data_dir, split, f"{_REMEDY} (it keeps the images)"
+        )
+
+    def verify(self, progress: Optional[Progress] = None) -> None:
+        """Reads both arrays and compares their SHA-256 with the manifest. Raises :class:`IkdError`.
+
+        Args:
+            progress: told the number of bytes read, such as tqdm's ``update``.
+        """
+        images_path, index_path, _ = self.paths(self.prefix)
+        for path, key in ((images_path, "images_sha256"), (index_path, "index_sha256")):
+            check(
+                sha256_of_file(path, progress) == self.manifest[key],
+                f"{path} does not have the SHA-256 of its manifest: delete it and {_REMEDY}",
+            )
+
+
+def sources_digest(image_size: int, index: np.ndarray, sources: List[Tuple[str, int, int]]) -> str:
+    """Returns a digest of everything that a pack is made from: a pack with the same one need not be made again.
+
+    Args:
+        image_size: in pixels.
+        index: int32, N sentences.
+        sources: name, size in bytes and modification time in ns of the image file of every row.
+    """
+    digest = hashlib.sha256(json.dumps([FORMAT, image_size, len(sources)]).encode())
+    digest.update(np.ascontiguousarray(index, dtype="<i4").tobytes())
+    for source in sources:
+        digest.update(json.dumps(source).encode())
+    return digest.hexdigest()
+
+
+class ImagePackWriter:
+    """Writes a pack row by row, in any order; what a killed writer had finished is kept for the next.
+
+    Use as a context manager: it holds a lock, so that two runs cannot write one pack. Rows become "done" only after
+    they were flushed to disk.
+
+    Attributes:
+        done: bool, one entry a row: True where an earlier run has already written that row.
+    """
+
+    ROWS_BETWEEN_FLUSHES = 256
+
+    def __init__(self, prefix: str, image_size: int, index: np.ndarray, rows: int, digest: str):
+        """Prepares the files. Raises :class:`IkdError` if the disk is too full or another writer is at work.
+
+        Args:
+            prefix: ``DATA/SPLIT``.
+            image_size: in pixels.
+            index: int32, N sentences: row or ``NO_IMAGE``.
+            rows: number of distinct images.
+            digest: of :func:`sources_digest`; rows of an earlier run are kept only if it had the same.
+        """
+        self.prefix, self.image_size, self.index, self.rows, self.digest = prefix, image_size, index, rows, digest
+        self._paths = ImagePack.paths(prefix)
+        images_path, _, manifest_path = (path + PARTIAL_SUFFIX for path in self._paths)
+        self._images_partial, self._key_path = images_path, manifest_path
+        self._done_path = prefix + DONE_SUFFIX + PARTIAL_SUFFIX
+        self._header = npy_header((rows, image_size, image_size, 3), np.dtype(np.uint8))
+        self._row_bytes = image_size * image_size * 3
+        self.bytes = len(self._header) + rows * self._row_bytes
+        self._unflushed: List[int] = []
+        self._images_file = self._done_file = -1
+
+    def __enter__(self) -> "ImagePackWriter":
+        try:
+            self._done_file = os.open(self._done_path, os.O_RDWR | os.O_CREAT, 0o666)
+            try:
+                fcntl.flock(self._done_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise IkdError(
+                    f"another ikd-pack-images is writing {self._images_partial}: wait for it or end it first"
+                ) from error
+            self._images_file = os.open(self._images_partial, os.O_RDWR | os.O_CREAT, 0o666)
+            if not self._resume():
+                self._start_anew()
+        except BaseException:
+            self._close()
+            raise
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.flush()
+        self._close()
+
+    def _resume(self) -> bool:
+        try:
+            with open(self._key_path, encoding="utf-8") as stream:
+                same = json.load(stream) == {"sources_sha256": self.digest}
+        except (OSError, ValueError):
+            return False
+        done = np.frombuffer(os.pread(self._done_file, self.rows + 1, 0), dtype=np.uint8)
+        if not same or len(done) != self.rows or os.fstat(self._images_file).st_size != self.bytes:
+            return False
+        self.done = done.astype(bool)
+        return True
+
+    def _start_anew(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(self._key_path)
+        os.ftruncate(self._images_file, 0)
+        free = shutil.disk_usage(os.path.dirname(self.prefix) or ".").free
+        check(
+            self.bytes <= free,
+            f"not enough disk space: {self._paths[0]} needs {self.bytes:,} bytes and {free:,} are free",
+        )
+        self.done = np.zeros(self.rows, dtype=bool)
+        with disk_full_named(self._paths[0], self.bytes):
+            _allocate(self._images_file, self.bytes)
+            _write_all(self._images_file, self._header, 0)
+            os.ftruncate(self._done_file, 0)
+            _write_all(self._done_file, bytes(self.rows), 0)
+            os.fsync(self._images_file)
+            os.fsync(self._done_file)
+        # Written last: with this key in place, the files above are whole.
+        with open(self._key_path, "w", encoding="utf-8") as stream:
+            json.dump({"sources_sha256": self.digest}, stream)
+
+    def write(self, row: int, image: np.ndarray) -> None:
+        """Writes one image, uint8 H x W x 3."""
+        assert image.shape == (self.image_size, self.image_size, 3) and image.dtype == np.uint8
+        with disk_full_named(self._paths[0], self.bytes):
+            _write_all(self._images_file, image.tobytes(), len(self._header) + row * self._row_bytes)
+        self._unflushed.append(row)
+        if len(self._unflushed) >= self.ROWS_BETWEEN_FLUSHES:
+            self.flush()
+
+    def flush(self) -> None:
+        """Puts the rows written so far on disk, and then on the record."""
+        if not self._unflushed:
+            return
+        with disk_full_named(self._paths[0], self.bytes):
+            os.fsync(self._images_file)
+            self.done[self._unflushed] = True
+            self._unflushed = []
+            _write_all(self._done_file, self.done.tobytes(), 0)
+            os.fsync(self._done_file)
+
+    def commit(self, manifest: Dict[str, Any], progress: Optional[Progress] = None) -> ImagePack:
+        """Gives the files their names, the manifest last, and returns the finished pack.
+
+        Args:
+            manifest: entries that only the caller knows: ``text`` (see :func:`text_fingerprint`) and the sources.
+            progress: told the number of bytes read back for the SHA-256.
+        """
+        self.flush()
+        assert self.done.all(), "commit() before every row was written"
+        images_path, index_path, manifest_path = self._paths
+        # An earlier pack is unloadable from here on rather than mixed with the new arrays.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(manifest_path)
+        sync_folder(manifest_path)
+        write_replacing(index_path, npy_bytes(self.index.astype(np.int32)))
+        images_sha256 = sha256_of_file(self._images_partial, progress)
+        os.replace(self._images_partial, images_path)
+        write_manifest(
+            manifest_path,
+            {
+                "image_size": self.image_size,
+                "sentences": len(self.index),
+                "sentences_with_image": int((self.index != NO_IMAGE).sum()),
+                "images": self.rows,
+                "images_sha256": images_sha256,
+                "index_sha256": sha256_of_file(index_path),
+                "sources_sha256": self.digest,
+                **manifest,
+            },
+        )
+        os.remove(self._done_path)
+        return ImagePack.open(self.prefix)
+
+    def _close(self) -> None:
+        for descriptor in (self._images_file, self._done_file):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._images_file = self._done_file = -1
+
+
+def _allocate(descriptor: int, size: int) -> None:
+    """Claims the disk space now, where the system can: a disk that fills up later then does no harm."""
+    if hasattr(os, "posix_fallocate"):  # not on macOS
+        try:
+            os.posix_fallocate(descriptor, 0, size)
+            return
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                raise
+    os.ftruncate(descriptor, size)
+
+
+def _write_all(descriptor: int, content: bytes, offset: int) -> None:
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
