@@ -1,0 +1,91 @@
+"""The teacher: a frozen image CNN whose maps the student learns to produce (Peng et al. 2022, section 3.2.3)."""
+
+from contextlib import ExitStack
+from typing import List
+
+import torch
+from torch import Tensor, nn
+
+from ikd_fairseq.errors import check
+from ikd_fairseq.vision.backbones import Backbone
+from ikd_fairseq.vision.weights import IMAGENET, load_weights
+
+GRANULARITIES = ("model", "block")
+
+
+class TeacherCNN(nn.Module):
+    """An image CNN that never learns: parameters without gradients, eval mode for good.
+
+    Gradients flow through it to its input, which is how the student's image learns.
+
+    Args:
+        backbone: which CNN.
+        weights: ``imagenet``, ``random`` or a file, see :func:`~ikd_fairseq.vision.weights.load_weights`.
+        granularity: ``model`` gives the last convolutional map only, ``block`` the map of every tap.
+
+    Raises:
+        IkdError: unknown granularity, or weights that cannot be had or used.
+    """
+
+    def __init__(self, backbone: Backbone, weights: str = IMAGENET, granularity: str = "model") -> None:
+        super().__init__()
+        check(
+            granularity in GRANULARITIES,
+            f"--granularity {granularity}: unknown; choose from {', '.join(GRANULARITIES)}",
+        )
+        self.backbone = backbone
+        self.taps = backbone.taps if granularity == "block" else backbone.taps[-1:]
+        self.cnn = load_weights(backbone, weights)
+        for name in backbone.head:
+            setattr(self.cnn, name, nn.Identity())
+        self.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "TeacherCNN":
+        """Stays in eval mode whatever *mode* says: batch statistics and dropout would change what it teaches."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> List[Tensor]:
+        """Maps of *images*.
+
+        Args:
+            images: ``K x 3 x H x W``, normalised by ``backbone.normalise``. K may be 0.
+
+        Returns:
+            One ``K x C_l x side_l x side_l`` a tap, shallow to deep.
+        """
+        maps: List[Tensor] = []
+
+        def keep(module, inputs, output) -> None:
+            maps.append(output.clone())  # a later activation may overwrite the original in place
+
+        with ExitStack() as hooks:
+            for tap in self.taps:
+                hooks.callback(self.cnn.get_submodule(tap.path).register_forward_hook(keep).remove)
+            self.cnn(images.contiguous(memory_format=torch.channels_last))
+        return maps
+
+
+class FrozenTeacher:
+    """Holds a :class:`TeacherCNN` where no optimizer, checkpoint, DDP or ``train()`` finds it.
+
+    Deliberately no ``nn.Module``: as an attribute of one it is not registered. fairseq hands a criterion's
+    registered parameters to optimizer, DDP and checkpoint; the teacher belongs to none of them.
+
+    Attributes:
+        backbone: the teacher's backbone.
+    """
+
+    def __init__(self, teacher: TeacherCNN) -> None:
+        self._teacher = teacher
+        self._placed_for = None  # device and type of the last images
+        self.backbone = teacher.backbone
+
+    def __call__(self, images: Tensor) -> List[Tensor]:
+        """``TeacherCNN.forward``, on the device and in the type of *images*."""
+        place = (images.device, images.dtype)
+        if place != self._placed_for:
+            self._teacher.to(device=images.device, dtype=images.dtype)
+            self._placed_for = place
+        return self._teacher(images)

