@@ -4,10 +4,10 @@ Imports nothing of the plugin but errors and constants. torchvision and timm are
 so that translating without images needs neither.
 """
 
-from ikd_fairseq.vision.backbones import BACKBONES, Backbone, Tap, get_backbone
-from ikd_fairseq.vision.batch_norm import SyncedBatchNorm
-from ikd_fairseq.vision.student_cnn import StudentCNN, StudentOutput
-from ikd_fairseq.vision.teacher_cnn import FrozenTeacher, TeacherCNN
+from .backbones import BACKBONES, Backbone, Tap, get_backbone
+from .batch_norm import SyncedBatchNorm
+from .student_cnn import StudentCNN, StudentOutput
+from .teacher_cnn import FrozenTeacher, TeacherCNN
 
 __all__ = [
     "BACKBONES",

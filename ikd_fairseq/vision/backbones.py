@@ -10,8 +10,8 @@ from typing import Callable, Dict, Tuple
 import torch
 from torch import Tensor, nn
 
-from ikd_fairseq.errors import check
-from ikd_fairseq.vision.weights import efficientnet_lite0_weights, torchvision_weights
+from ..errors import check
+from .weights import efficientnet_lite0_weights, torchvision_weights
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -11,9 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ikd_fairseq.errors import check
-from ikd_fairseq.vision.backbones import Backbone
-from ikd_fairseq.vision.batch_norm import SyncedBatchNorm
+from ..errors import check
+from .backbones import Backbone
+from .batch_norm import SyncedBatchNorm
 
 
 class StudentOutput(NamedTuple):

@@ -1,14 +1,14 @@
 """The teacher: a frozen image CNN whose maps the student learns to produce (Peng et al. 2022, section 3.2.3)."""
 
 from contextlib import ExitStack
-from typing import List
+from typing import List, Optional, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from ikd_fairseq.errors import check
-from ikd_fairseq.vision.backbones import Backbone
-from ikd_fairseq.vision.weights import IMAGENET, load_weights
+from ..errors import check
+from .backbones import Backbone
+from .weights import IMAGENET, load_weights
 
 GRANULARITIES = ("model", "block")
 
@@ -72,15 +72,16 @@ class FrozenTeacher:
 
     Deliberately no ``nn.Module``: as an attribute of one it is not registered. fairseq hands a criterion's
     registered parameters to optimizer, DDP and checkpoint; the teacher belongs to none of them.
+    Arguments and errors are those of :class:`TeacherCNN`.
 
     Attributes:
         backbone: the teacher's backbone.
     """
 
-    def __init__(self, teacher: TeacherCNN) -> None:
-        self._teacher = teacher
-        self._placed_for = None  # device and type of the last images
-        self.backbone = teacher.backbone
+    def __init__(self, backbone: Backbone, weights: str = IMAGENET, granularity: str = "model") -> None:
+        self.backbone = backbone
+        self._teacher = TeacherCNN(backbone, weights, granularity)
+        self._placed_for: Optional[Tuple[torch.device, torch.dtype]] = None  # of the last images
 
     def __call__(self, images: Tensor) -> List[Tensor]:
         """``TeacherCNN.forward``, on the device and in the type of *images*."""

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
 import torch
 from torch import Tensor, nn
 
-from ikd_fairseq.errors import IkdError, check
+from ..errors import IkdError, check
 
 if TYPE_CHECKING:
-    from ikd_fairseq.vision.backbones import Backbone
+    from .backbones import Backbone
 
 logger = logging.getLogger(__name__)
 
