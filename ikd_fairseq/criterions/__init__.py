@@ -1,1 +1,3 @@
+"""Criterions. Importing this package registers them with fairseq."""
 
+from . import inversion_distillation  # noqa: F401

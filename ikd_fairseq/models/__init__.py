@@ -1,3 +1,3 @@
 """Model architectures. Importing this package registers them with fairseq."""
 
-from . import text_baseline  # noqa: F401
+from . import ikd_transformer, multimodal_transformer, text_baseline  # noqa: F401

@@ -1,1 +1,1 @@
-
+"""Parts of the models: the generator of multimodal features and the encoder that fuses them with the text."""

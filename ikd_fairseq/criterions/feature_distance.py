@@ -1,0 +1,56 @@
+"""Distances between two maps or images, one value an image (Peng et al. 2022, Table 2, rows A).
+
+Every function takes two float tensors ``K x C x H x W`` and returns ``K`` values that do not grow with the size of
+the map, so that one weight serves maps and images of all sizes.
+"""
+
+from typing import Callable, Dict
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+# Below this mean square the square root's slope would be larger than float32 holds; its gradient is zero there.
+SMALLEST_MEAN_SQUARE = 1e-12
+
+
+def l2(a: Tensor, b: Tensor) -> Tensor:
+    """Root of the mean square difference: the L2 norm, free of the map's size."""
+    return (a - b).square().flatten(1).mean(dim=1).clamp(min=SMALLEST_MEAN_SQUARE).sqrt()
+
+
+def l1(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference."""
+    return (a - b).abs().flatten(1).mean(dim=1)
+
+
+def linf(a: Tensor, b: Tensor) -> Tensor:
+    """Largest absolute difference."""
+    return (a - b).abs().flatten(1).amax(dim=1)
+
+
+def cosine(a: Tensor, b: Tensor) -> Tensor:
+    """One minus the cosine of the flattened maps."""
+    return 1 - F.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)
+
+
+def kl(a: Tensor, b: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of *b* from *a*, each a softmax over channels, mean over positions."""
+    log_a, log_b = F.log_softmax(a, dim=1), F.log_softmax(b, dim=1)
+    return (log_a.exp() * (log_a - log_b)).sum(dim=1).flatten(1).mean(dim=1)
+
+
+DISTANCES: Dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "l1": l1,
+    "l2": l2,
+    "linf": linf,
+    "cosine": cosine,
+    "kl": kl,
+}
+
+
+def distance(name: str, a: Tensor, b: Tensor) -> Tensor:
+    """Distance *name* of two batches of maps, in float32 whatever their type. Returns ``K`` values."""
+    if not len(a):  # some reductions refuse an empty batch; its gradient is zero, not missing
+        return (a.float().flatten(1) - b.float().flatten(1)).sum(dim=1)
+    return DISTANCES[name](a.float(), b.float())

@@ -1,0 +1,212 @@
+"""Translation loss plus inversion knowledge distillation (Peng et al. 2022, sections 3.2.3 and 3.3)."""
+
+from dataclasses import dataclass, field
+from typing import Dict, Tuple
+
+import torch
+from fairseq import utils
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
+from fairseq.dataclass import ChoiceEnum
+from fairseq.logging import metrics
+from torch import Tensor
+
+from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
+from ..errors import check
+from ..vision.student_cnn import StudentOutput
+from ..vision.teacher_cnn import FrozenTeacher
+from .feature_distance import DISTANCES, distance
+
+TERMS = ("irm", "iam", "image")
+
+
+@dataclass
+class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    """fairseq's label smoothing, and the distillation. Backbone and image size are the model's."""
+
+    teacher_weights: str = field(
+        default="imagenet", metadata={"help": "weights of the frozen teacher CNN: imagenet, random or a file"}
+    )
+    granularity: ChoiceEnum(["model", "block"]) = field(
+        default="model",
+        metadata={"help": "maps that are compared: the last convolutional one, or that of every stage (the image "
+                          "is compared in any case)"},
+    )
+    distance: ChoiceEnum(list(DISTANCES)) = field(
+        default="l2", metadata={"help": "distance of two maps or images"}
+    )
+    irm_weight: float = field(
+        default=1.0,
+        metadata={"help": "weight of the inter-modal term: teacher's maps of the real image against the student's"},
+    )
+    iam_weight: float = field(
+        default=1.0,
+        metadata={"help": "weight of the intra-modal term: teacher's maps of the real against the inverse image"},
+    )
+    image_weight: float = field(
+        default=2.0,
+        metadata={"help": "weight of the distance of real and inverse image (the paper's two losses have it once each)"},
+    )
+    kd_weight: float = field(default=1.0, metadata={"help": "weight of the distillation as a whole"})
+    kd_images_per_batch: int = field(
+        default=0,
+        metadata={"help": "distil so many images of a batch, drawn at random (in validation the first ones); 0: all"},
+    )
+
+
+@register_criterion("inversion_distillation", dataclass=InversionDistillationConfig)
+class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+    """``CE + kd_weight * (irm_weight * IrM + iam_weight * IaM + image_weight * image)`` (equations 7 to 9).
+
+    With T the teacher, S the student, Ir a real and Is its inverse image, D a distance:
+
+    - ``IrM``: sum over the compared maps of D(T_l(Ir), S_l+1)
+    - ``IaM``: sum over the compared maps of D(T_l(Ir), T_l(Is))
+    - ``image``: D(Ir, Is)
+
+    each the mean over the batch's images. fairseq sums the cross-entropy over tokens and divides the gradient by
+    their number, so the mean is multiplied by that number: a weight means the same at any batch size and for any
+    share of sentences with images. Over several workers, tokens and images are counted together, so that all images
+    of an update's batches weigh alike.
+
+    The teacher is no part of this module (see :class:`FrozenTeacher`): fairseq would hand its parameters to the
+    optimizer, to DDP and to the checkpoint.
+
+    Raises:
+        IkdError: the model is not an IKD architecture, or the teacher's weights cannot be used.
+    """
+
+    def __init__(
+        self,
+        task,
+        sentence_avg,
+        label_smoothing,
+        ignore_prefix_size=0,
+        report_accuracy=False,
+        teacher_weights="imagenet",
+        granularity="model",
+        distance="l2",
+        irm_weight=1.0,
+        iam_weight=1.0,
+        image_weight=2.0,
+        kd_weight=1.0,
+        kd_images_per_batch=0,
+    ):
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        self.distance = str(distance)
+        self.weights = {
+            term: kd_weight * weight for term, weight in zip(TERMS, (irm_weight, iam_weight, image_weight))
+        }
+        self.images_per_batch = kd_images_per_batch
+        self.uses_images = any(self.weights.values())
+        model = getattr(task, "model", None)
+        check(
+            getattr(model, "student", None) is not None,
+            "--criterion inversion_distillation trains ikd_transformer architectures (with their student) on "
+            f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy instead",
+        )
+        check(kd_images_per_batch >= 0, f"--kd-images-per-batch {kd_images_per_batch}: give 0 (all) or more")
+        self.image_size = model.image_size
+        self.backbone = model.backbone
+        self.teacher = (
+            FrozenTeacher(model.backbone, teacher_weights, str(granularity)) if self.uses_images else None
+        )
+
+    def forward(self, model, sample, reduce=True):
+        """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
+        net_input = sample["net_input"]
+        images, positions = self._choose_images(net_input)
+        net_output = model(**net_input, student_positions=positions)
+        loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logging_output = {
+            "nll_loss": nll_loss.data,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        if self.report_accuracy:
+            n_correct, total = self.compute_accuracy(model, net_output, sample)
+            logging_output["n_correct"] = utils.item(n_correct.data)
+            logging_output["total"] = utils.item(total.data)
+        if reduce:
+            terms = self.distillation_terms(images, net_output[1][STUDENT])
+            loss = loss + self._scale(net_input, sample, sample_size, loss) * self._mean(terms, positions)
+            logging_output["kd_images"] = len(positions)
+            for term in TERMS:
+                logging_output[f"kd_{term}"] = terms[term].data.sum() if term in terms else 0.0
+        logging_output["loss"] = loss.data
+        return loss, sample_size, logging_output
+
+    def distillation_terms(self, images: Tensor, student: StudentOutput) -> Dict[str, Tensor]:
+        """The terms of non-zero weight, each with one value an image.
+
+        Args:
+            images: uint8 ``K x H x W x 3``.
+            student: what the student makes of the K sentences.
+
+        Returns:
+            ``K`` values by term.
+        """
+        wanted = [term for term in TERMS if self.weights[term]]
+        if not wanted or not len(images):
+            # Zero, and yet a function of the student: its parameters get zero gradients instead of none.
+            nothing = student.image.float().flatten(1).sum(dim=1)
+            return {term: nothing for term in wanted or TERMS[-1:]}
+        real = self.backbone.normalise(images).to(student.image.dtype)
+        terms = {}
+        with torch.no_grad():
+            seen = self.teacher(real) if "irm" in wanted or "iam" in wanted else []
+        if "irm" in wanted:
+            terms["irm"] = self._sum_over_maps(seen, student.maps[-len(seen):])
+        if "iam" in wanted:
+            terms["iam"] = self._sum_over_maps(seen, self.teacher(student.image))
+        if "image" in wanted:
+            terms["image"] = distance(self.distance, real, student.image)
+        return terms
+
+    def _sum_over_maps(self, maps, others) -> Tensor:
+        return sum(distance(self.distance, a, b) for a, b in zip(maps, others))
+
+    def _choose_images(self, net_input) -> Tuple[Tensor, Tensor]:
+        """The images to distil, uint8 ``K' x H x W x 3``, and the sentences that they belong to, ``K'``."""
+        tokens = net_input["src_tokens"]
+        if IMAGES not in net_input or not self.uses_images:
+            return tokens.new_empty((0, 1, 1, 3), dtype=torch.uint8), tokens.new_empty((0,))
+        images, positions = net_input[IMAGES], net_input[IMAGE_POSITIONS]
+        if 0 < self.images_per_batch < len(positions):
+            # fairseq seeds torch's generator anew for every update, so a resumed run draws the same images.
+            order = torch.randperm(len(positions)) if self.training else torch.arange(len(positions))
+            chosen = order[: self.images_per_batch].to(positions.device)
+            images, positions = images[chosen], positions[chosen]
+        return images, positions
+
+    def _mean(self, terms: Dict[str, Tensor], positions: Tensor) -> Tensor:
+        weighted = sum(self.weights[term] * values for term, values in terms.items())
+        return weighted.sum() / max(len(positions), 1)
+
+    def _scale(self, net_input, sample, sample_size, loss) -> Tensor:
+        """What the mean over this worker's images is multiplied by: tokens times this worker's share of the images.
+
+        On one worker, the number of tokens.
+        """
+        here = len(net_input[IMAGE_POSITIONS]) if IMAGE_POSITIONS in net_input else 0
+        if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
+            return sample_size
+        counted = 0 if sample.get(IGNORED) else 1
+        totals = torch.tensor([sample_size * counted, here * counted], dtype=torch.float64, device=loss.device)
+        torch.distributed.all_reduce(totals)
+        return (totals[0] * here / totals[1].clamp(min=1)).to(loss.dtype)
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Logs the translation loss as fairseq does, and each distillation term as its mean over images."""
+        super().reduce_metrics(logging_outputs)
+        images = utils.item(sum(log.get("kd_images", 0) for log in logging_outputs))
+        if images > 0:
+            for term in TERMS:
+                total = utils.item(sum(log.get(f"kd_{term}", 0) for log in logging_outputs))
+                metrics.log_scalar(f"kd_{term}", total / images, images, round=4)

@@ -1,0 +1,94 @@
+"""The generator F: a multimodal feature from the source text alone (Peng et al. 2022, section 3.2.2)."""
+
+import torch
+from torch import Tensor, nn
+
+from ..vision.batch_norm import SyncedBatchNorm
+
+
+def masked_mean(text: Tensor, padding_mask: Tensor) -> Tensor:
+    """Mean of each sentence's vectors over its tokens, padding left out (Peng et al. 2022, equation 5).
+
+    Args:
+        text: ``B x I x d``.
+        padding_mask: bool ``B x I``, True for padding.
+
+    Returns:
+        ``B x d``.
+    """
+    tokens = (~padding_mask).unsqueeze(-1).to(text)  # B x I x 1
+    return (text * tokens).sum(dim=1) / tokens.sum(dim=1).clamp(min=1)
+
+
+class ConvUnpool(nn.Module):
+    """``B x C`` to ``B x P x C``, each region from all channels: a transposed convolution over one position.
+
+    On a single position ``ConvTranspose2d(C, C, grid)`` is a linear map to C·P values, and runs several times
+    faster as one.
+    """
+
+    def __init__(self, channels: int, regions: int):
+        super().__init__()
+        self.regions = regions
+        self.linear = nn.Linear(channels, regions * channels, bias=False)  # batch norm follows, and has the bias
+
+    def forward(self, vector: Tensor) -> Tensor:
+        return self.linear(vector).view(len(vector), self.regions, -1)
+
+
+class DepthwiseUnpool(nn.Module):
+    """``B x C`` to ``B x P x C``, each channel spread by a learned profile over the regions, flat at first."""
+
+    def __init__(self, channels: int, regions: int):
+        super().__init__()
+        self.profile = nn.Parameter(1 + 0.1 * torch.randn(regions, channels))
+
+    def forward(self, vector: Tensor) -> Tensor:
+        return vector.unsqueeze(1) * self.profile
+
+
+class RepeatUnpool(nn.Module):
+    """``B x C`` to ``B x P x C``, all regions equal: the parameter-free inverse of average pooling."""
+
+    def __init__(self, channels: int, regions: int):
+        super().__init__()
+        self.regions = regions
+
+    def forward(self, vector: Tensor) -> Tensor:
+        return vector.unsqueeze(1).expand(-1, self.regions, -1)
+
+
+UNPOOLS = {"conv": ConvUnpool, "depthwise": DepthwiseUnpool, "repeat": RepeatUnpool}
+
+
+class FeatureGenerator(nn.Module):
+    """Masked mean of the text, linear to the CNN's channels, unpooled to its grid, batch norm, ReLU.
+
+    Peng et al. 2022, equation 6 and the last row of Table 7. The values have the range of a CNN's last map, whose
+    place they take.
+
+    Args:
+        embed_dim: d, width of the text vectors.
+        channels: C, channels of the backbone's last convolutional map.
+        regions: P, its positions.
+        unpool: ``conv``, ``depthwise`` or ``repeat``.
+    """
+
+    def __init__(self, embed_dim: int, channels: int, regions: int, unpool: str):
+        super().__init__()
+        self.projection = nn.Linear(embed_dim, channels)
+        self.unpool = UNPOOLS[unpool](channels, regions)
+        self.batch_norm = SyncedBatchNorm(channels)
+
+    def forward(self, text: Tensor, padding_mask: Tensor) -> Tensor:
+        """
+        Args:
+            text: embeddings with positions, ``B x I x d``.
+            padding_mask: bool ``B x I``, True for padding.
+
+        Returns:
+            ``B x P x C``, not negative.
+        """
+        regions = self.unpool(self.projection(masked_mean(text, padding_mask)))
+        regions = self.batch_norm(regions.transpose(1, 2)).transpose(1, 2)  # statistics by channel: B x C x P
+        return torch.relu(regions)

@@ -1,0 +1,27 @@
+"""Options that the image-free and the image-must model share."""
+
+from dataclasses import dataclass, field
+
+from fairseq.dataclass import ChoiceEnum
+
+from ..vision.backbones import BACKBONES
+from .transformer_config import FlatTransformerConfig
+
+
+@dataclass
+class MultimodalTransformerConfig(FlatTransformerConfig):
+    """fairseq's Transformer options and those of the multimodal encoder."""
+
+    backbone: ChoiceEnum(list(BACKBONES)) = field(
+        default="resnet50",
+        metadata={"help": "CNN whose last convolutional map the regions stand for: it sets their number and width"},
+    )
+    image_size: int = field(
+        default=224,
+        metadata={"help": "side of the images in pixels, as packed by ikd-pack-images --image-size"},
+    )
+    text_memory: ChoiceEnum(["layer", "embedding"]) = field(
+        default="layer",
+        metadata={"help": "keys and values of the encoder's attention: the text positions of each layer's input, or "
+                          "the text embeddings in every layer (as in the code released with IKD-MMT)"},
+    )

@@ -1,0 +1,169 @@
+"""The multimodal encoder: text and image regions in one sequence, fused by attention on the text.
+
+Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the regions come from is what the
+subclasses decide, and all in which an image-free model and its image-must upper bound differ.
+"""
+
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from fairseq.distributed import fsdp_wrap
+from fairseq.models.transformer import TransformerEncoderBase
+from fairseq.modules.checkpoint_activations import checkpoint_wrapper
+from torch import Tensor, nn
+
+from ..vision.backbones import Backbone
+from ..vision.teacher_cnn import FrozenTeacher
+from .feature_generator import FeatureGenerator
+from .multimodal_layer import MultimodalEncoderLayer
+
+
+class MultimodalEncoder(TransformerEncoderBase):
+    """Encodes I tokens and P regions into I+P positions, all of them visible to the decoder.
+
+    Args:
+        cfg: fairseq's Transformer configuration, with ``text_memory``: ``layer`` (keys and values are the text
+            positions of each layer's input) or ``embedding`` (the text embeddings in every layer, as in the code
+            released with IKD-MMT).
+        dictionary: source dictionary.
+        embed_tokens: source embeddings.
+        channels: C, channels of a region.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, channels: int):
+        super().__init__(cfg, dictionary, embed_tokens)
+        self.text_memory = str(cfg.text_memory)
+        self.region_projection = nn.Linear(channels, embed_tokens.embedding_dim)  # W_m of equation 1
+
+    def build_encoder_layer(self, cfg):
+        layer = MultimodalEncoderLayer(cfg)
+        if cfg.checkpoint_activations:
+            layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
+        return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
+
+    def regions(
+        self,
+        text: Tensor,
+        padding_mask: Tensor,
+        images: Optional[Tensor],
+        features: Optional[Tensor],
+        image_positions: Optional[Tensor],
+    ) -> Optional[Tuple[Tensor, Tensor]]:
+        """The multimodal feature m of every sentence.
+
+        Args:
+            text: embeddings with positions, ``B x I x d``.
+            padding_mask: bool ``B x I``, True for padding.
+            images: uint8 ``K x H x W x 3``.
+            features: ``K x P x C``.
+            image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
+
+        Returns:
+            m, ``B x P x C``, and a bool mask ``B x P``, True where a sentence has no region; or None for a batch
+            without regions.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+        token_embeddings: Optional[Tensor] = None,
+        images: Optional[Tensor] = None,
+        features: Optional[Tensor] = None,
+        image_positions: Optional[Tensor] = None,
+    ) -> Dict[str, List[Tensor]]:
+        """
+        Args:
+            src_tokens: int64 ``B x I``.
+            src_lengths: int64 ``B`` (not used: padding tells).
+            return_all_hiddens: also return the input and every layer's output.
+            token_embeddings: ``B x I x d`` instead of an embedding lookup.
+            images, features, image_positions: see :meth:`regions`.
+
+        Returns:
+            fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x (I+P)``
+            (True for padding and for regions that a sentence does not have), ``encoder_embedding`` ``B x I x d``,
+            ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``.
+        """
+        text_padding_mask = src_tokens.eq(self.padding_idx)
+        text, embedding = self.forward_embedding(src_tokens, token_embeddings)
+        text = text.masked_fill(text_padding_mask.unsqueeze(-1), 0)
+
+        x, padding_mask, regions = text, text_padding_mask, []
+        found = self.regions(text, text_padding_mask, images, features, image_positions)
+        if found is not None:
+            m, region_mask = found
+            x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
+            padding_mask = torch.cat([text_padding_mask, region_mask], dim=1)
+            regions = [m]
+
+        x = x.transpose(0, 1)  # (I+P) x B x d
+        memory = text.transpose(0, 1) if self.text_memory == "embedding" else None
+        states = [x] if return_all_hiddens else []
+        for layer in self.layers:
+            x = layer(x, text_padding_mask, memory)
+            if return_all_hiddens:
+                states.append(x)
+        if self.layer_norm is not None:
+            x = self.layer_norm(x)
+
+        return {
+            "encoder_out": [x],
+            "encoder_padding_mask": [padding_mask],
+            "encoder_embedding": [embedding],
+            "encoder_states": states,
+            "fc_results": [],
+            "src_tokens": [],
+            "src_lengths": [(~text_padding_mask).sum(dim=1, dtype=torch.int32).reshape(-1, 1)],
+            "regions": regions,
+        }
+
+    def reorder_encoder_out(self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor):
+        """Rearranges the sentences, as beam search asks for. *new_order*: int64."""
+        reordered = super().reorder_encoder_out(encoder_out, new_order)
+        reordered["regions"] = [m.index_select(0, new_order) for m in encoder_out["regions"]]
+        return reordered
+
+
+class GeneratedRegionsEncoder(MultimodalEncoder):
+    """The encoder of IKD-MMT: regions come from the text, so that no image is needed, ever."""
+
+    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
+        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
+        self.generator = FeatureGenerator(
+            embed_tokens.embedding_dim, backbone.channels, backbone.grid(cfg.image_size) ** 2, str(cfg.unpool)
+        )
+
+    def regions(self, text, padding_mask, images, features, image_positions):
+        m = self.generator(text, padding_mask)
+        return m, padding_mask.new_zeros(m.shape[:2])
+
+
+class ImageRegionsEncoder(MultimodalEncoder):
+    """The encoder of the image-must upper bound: regions are a real image's last convolutional map.
+
+    A batch without ``images`` and ``features`` (not even empty ones) is encoded as text alone.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
+        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
+        self.backbone = backbone
+        self.weights = cfg.backbone_weights
+        self.cnn: Optional[FrozenTeacher] = None
+
+    def regions(self, text, padding_mask, images, features, image_positions):
+        if images is None and features is None:
+            return None
+        if features is None:
+            if self.cnn is None:  # not before an image comes: with features there is no CNN to load
+                self.cnn = FrozenTeacher(self.backbone, self.weights)
+            with torch.no_grad():
+                last = self.cnn(self.backbone.normalise(images).to(text.dtype))[-1]  # K x C x side x side
+            features = last.flatten(2).transpose(1, 2)
+        m = text.new_zeros(len(text), *features.shape[1:])  # B x P x C
+        m[image_positions] = features.to(text.dtype)
+        mask = padding_mask.new_ones(m.shape[:2])
+        mask[image_positions] = False
+        return m, mask

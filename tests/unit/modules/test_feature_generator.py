@@ -1,0 +1,59 @@
+"""The generator of multimodal features."""
+
+import pytest
+import torch
+
+from ikd_fairseq.modules.feature_generator import UNPOOLS, ConvUnpool, FeatureGenerator, masked_mean
+
+
+def test_masked_mean_is_the_mean_of_the_tokens_alone():
+    text = torch.tensor([[[1.0, 2.0], [3.0, 6.0], [50.0, 50.0]], [[2.0, 0.0], [4.0, 3.0], [6.0, 0.0]]])
+    mask = torch.tensor([[False, False, True], [False, False, False]])
+    torch.testing.assert_close(masked_mean(text, mask), torch.tensor([[2.0, 4.0], [4.0, 1.0]]))
+
+
+def test_masked_mean_on_the_other_side_is_the_same():
+    text = torch.randn(1, 4, 3)
+    left = masked_mean(torch.cat([torch.ones(1, 2, 3), text], 1), torch.tensor([[True] * 2 + [False] * 4]))
+    right = masked_mean(torch.cat([text, torch.ones(1, 2, 3)], 1), torch.tensor([[False] * 4 + [True] * 2]))
+    torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("unpool", list(UNPOOLS))
+def test_every_unpool_gives_regions_of_the_backbone(unpool):
+    generator = FeatureGenerator(8, 6, 9, unpool)
+    m = generator(torch.randn(5, 3, 8), torch.zeros(5, 3, dtype=torch.bool))
+    assert m.shape == (5, 9, 6)
+    assert (m >= 0).all() and (m > 0).any()
+
+
+def test_conv_unpool_is_a_transposed_convolution():
+    unpool = ConvUnpool(channels=3, regions=4)
+    convolution = torch.nn.ConvTranspose2d(3, 3, kernel_size=2, bias=False)
+    with torch.no_grad():  # in, out, row, column <- position, out, in
+        convolution.weight.copy_(unpool.linear.weight.view(2, 2, 3, 3).permute(3, 2, 0, 1))
+    vector = torch.randn(5, 3)
+    expected = convolution(vector[:, :, None, None]).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(unpool(vector), expected)
+
+
+def test_repeat_makes_all_regions_equal_and_the_learned_ones_do_not():
+    vector = torch.randn(2, 6)
+    spread = {name: unpool(6, 4)(vector) for name, unpool in UNPOOLS.items()}
+    assert torch.equal(spread["repeat"][:, 0], spread["repeat"][:, 3])
+    assert torch.equal(spread["repeat"][:, 0], vector)
+    for name in ("conv", "depthwise"):
+        assert not torch.allclose(spread[name][:, 0], spread[name][:, 3])
+
+
+@pytest.mark.parametrize("unpool", list(UNPOOLS))
+def test_every_weight_learns(unpool):
+    torch.manual_seed(1)
+    generator = FeatureGenerator(8, 6, 4, unpool)
+    m = generator(torch.randn(5, 3, 8), torch.zeros(5, 3, dtype=torch.bool))
+    (m * torch.randn_like(m)).sum().backward()
+    # The projection's bias is constant over the batch where all regions are equal, so batch norm takes it out.
+    idle = {"projection.bias"} if unpool == "repeat" else set()
+    for name, parameter in generator.named_parameters():
+        moved = parameter.grad.abs().max() > 1e-5
+        assert moved or name in idle, name
