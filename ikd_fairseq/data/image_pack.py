@@ -22,6 +22,7 @@ import shutil
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
+from fairseq.data import indexed_dataset
 
 from ikd_fairseq.constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
 from ikd_fairseq.errors import IkdError, check
@@ -52,9 +53,6 @@ def sha256_of_file(path: str, progress: Optional[Progress] = None) -> str:
 
 def _sentence_count(path: str) -> int:
     """Returns the number of sentences behind ``path + ".idx"``, counted by fairseq's own reader."""
-    # Only here: image packs are read without fairseq's data package by the decoding processes.
-    from fairseq.data import indexed_dataset
-
     try:
         implementation = indexed_dataset.infer_dataset_impl(path)
         dataset = indexed_dataset.make_dataset(path, implementation) if implementation else None
@@ -175,7 +173,7 @@ def write_manifest(path: str, manifest: Dict[str, Any]) -> None:
     """Writes a manifest in one step, with the format number and the version of this package."""
     from ikd_fairseq import __version__
 
-    manifest = {"format": FORMAT, "version": __version__, **manifest}
+    manifest = {"format": FORMAT, **manifest, "version": __version__}
     write_replacing(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
@@ -297,6 +295,16 @@ class ImagePack:
         check_text_fingerprint(
             self.manifest["text"], self.prefix + MANIFEST_SUFFIX, data_dir, split, f"{_REMEDY} (it keeps the images)"
         )
+
+    def record_text(self, text: TextFingerprint) -> None:
+        """Writes into the manifest which text the pack stands beside, see :func:`text_fingerprint`."""
+        self.manifest = {**self.manifest, "text": text}
+        write_manifest(self.prefix + MANIFEST_SUFFIX, self.manifest)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of both arrays on disk, in bytes."""
+        return sum(os.path.getsize(path) for path in self.paths(self.prefix)[:2])
 
     def verify(self, progress: Optional[Progress] = None) -> None:
         """Reads both arrays and compares their SHA-256 with the manifest. Raises :class:`IkdError`.

@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 from ikd_fairseq.errors import IkdError, check
 
 # More pixels than this are refused before any is decoded: the limit at which Pillow itself speaks of a
-# decompression bomb (a quarter of a GiB of RGB, three times over), and above any camera's picture.
+# decompression bomb (half a GiB of RGB), and above any camera's picture.
 MAX_PIXELS = 178_956_970
 
 # What photographs and drawings come in. Not Pillow's whole list: some of its readers run other programs (EPS).
@@ -37,6 +37,10 @@ def decode_image(path: str, image_size: int) -> np.ndarray:
                     width * height <= MAX_PIXELS,
                     f"{path} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded",
                 )
+                check(
+                    image.mode != "F",
+                    f"{path} has floating-point pixels, whose range no file states: save it with 8 or 16 bits",
+                )
                 # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never below twice the size asked for: several times
                 # faster, and the filter still does the last step.
                 image.draft(None, (2 * image_size, 2 * image_size))
@@ -58,11 +62,7 @@ def to_square(image: Image.Image, image_size: int) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts a Pillow image of any mode to RGB: transparency on white, 16-bit grey scaled to 8 bits.
-
-    Raises :class:`IkdError` for floating-point pixels, whose range no file states.
-    """
-    check(image.mode != "F", "its pixels are floating-point numbers of unknown range: save it with 8 or 16 bits")
+    """Converts a Pillow image of any integer mode to RGB: transparency on white, 16-bit grey scaled to 8 bits."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
