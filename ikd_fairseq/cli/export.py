@@ -1,0 +1,117 @@
+"""``ikd-export``: a checkpoint for decoding alone, without the student, optimizer state or training state."""
+
+import argparse
+import logging
+import os
+from typing import Any, Dict, Hashable, Optional, Sequence
+
+import torch
+
+from ..errors import check, command
+from .checkpoint_files import (
+    State,
+    check_output,
+    config_section,
+    load_checkpoint,
+    memory_of,
+    size_in_megabytes,
+    without_optimizer,
+    write_checkpoint,
+)
+from .progress import set_up_logging
+
+logger = logging.getLogger(__name__)
+
+STUDENT_PREFIX = "student."
+IMAGE_FREE_PREFIX = "ikd_transformer"  # of every architecture that decodes without images
+
+# What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
+_KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported")
+
+
+def export_model(model: Dict[str, torch.Tensor], half: bool = False) -> Dict[str, torch.Tensor]:
+    """The entries of a state dictionary that decoding needs, each with memory of its own size.
+
+    Args:
+        model: state dictionary, tensors of any shape.
+        half: store floating-point entries as float16.
+
+    Returns:
+        New tensors without the student's. Entries that share memory in *model* share it in the result.
+
+    Raises:
+        IkdError: a value is too large for float16.
+    """
+    exported: Dict[str, torch.Tensor] = {}
+    done: Dict[Hashable, torch.Tensor] = {}
+    for key, tensor in model.items():
+        if key.startswith(STUDENT_PREFIX):
+            continue
+        memory = memory_of(tensor)
+        if memory not in done:
+            done[memory] = tensor.half() if half and tensor.is_floating_point() else tensor
+            check(done[memory].isfinite().all() or not tensor.isfinite().all(),
+                  f"{key} holds values beyond float16's range (65504); export without --half")
+            done[memory] = done[memory].clone(memory_format=torch.contiguous_format)
+        exported[key] = done[memory]
+    return exported
+
+
+def _make_decode_only(state: State) -> None:
+    """Changes the settings in *state* so that model and task can be built where training's files are not."""
+    model, task = config_section(state, "model"), config_section(state, "task")
+    if "with_student" in model:
+        model["with_student"] = False
+    for name in ("encoder_embed_path", "decoder_embed_path"):  # text files of initial embeddings
+        if name in model:
+            model[name] = None
+    architecture = str(model.get("_name") or model.get("arch") or "")
+    if architecture.startswith(IMAGE_FREE_PREFIX):
+        for name, value in (("image_free", True), ("require_images", False)):
+            if name in task:
+                task[name] = value
+
+
+def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool = False) -> None:
+    """Writes what decoding needs of *checkpoint* to *output*, which loads in fairseq's own commands.
+
+    Raises:
+        IkdError: the checkpoint cannot be used, the output cannot be written, or a value does not fit float16.
+    """
+    check_output(output, [checkpoint])
+    state = load_checkpoint(checkpoint)
+    if "exported" in state["extra_state"]:
+        logger.info("%s is an exported checkpoint already", checkpoint)
+    exported = without_optimizer(state)
+    exported["model"] = export_model(state["model"], half)
+    exported["criterion"] = None
+    extra_state: Dict[str, Any] = {
+        key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
+    }
+    exported["extra_state"] = {**extra_state, "exported": {"file": str(checkpoint), "half": half}}
+    _make_decode_only(exported)
+    write_checkpoint(exported, output)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ikd-export",
+        description="Writes a checkpoint for decoding alone: the same translations without the student, optimizer "
+        "state and other training state. It loads in fairseq-generate, fairseq-interactive and the hub interface "
+        "with no image, pack or teacher at hand.",
+    )
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, or an average")
+    parser.add_argument("output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists")
+    parser.add_argument("--half", action="store_true",
+                        help="store parameters as float16: half the size; translations may differ slightly "
+                        "(default: as they are stored in CHECKPOINT)")
+    return parser
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    args = build_parser().parse_args(argv)
+    set_up_logging()
+    export_checkpoint(args.checkpoint, args.output, args.half)
+    before, after = size_in_megabytes([args.checkpoint]), size_in_megabytes([args.output])
+    print(f"{args.checkpoint}: {before:.1f} MB\n{args.output}: {after:.1f} MB ({after / before:.0%})")

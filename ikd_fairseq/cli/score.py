@@ -1,0 +1,410 @@
+"""``ikd-score``: sacreBLEU's BLEU, chrF and TER, with signatures, of output whose every sentence is there.
+
+fairseq 0.12 drops sentences from a test set silently: its ``batch_by_size`` throws the last batch away when that
+is no multiple of ``--required-batch-size-multiple``, which are the longest sentences, and
+``--skip-invalid-size-inputs-valid-test`` skips others. A score of what is left cannot be compared with anything,
+so such output is refused here.
+"""
+
+import argparse
+import json
+import logging
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from ..errors import IkdError, check, command
+from .checkpoint_files import write_atomically
+from .progress import set_up_logging
+
+logger = logging.getLogger(__name__)
+
+METRICS = ("bleu", "chrf", "ter")
+PRESETS = ("tokenised", "detokenised")
+
+BPE_MARK = "@@ "  # of subword-nmt: the word goes on in the next token
+UNKNOWN_IN_REFERENCE = "<<unk>>"  # fairseq's spelling, made so that it matches no hypothesis
+
+_SENTENCE = re.compile(r"(?P<kind>[STHD])-(?P<id>\d+)(?:\t(?P<rest>.*))?", re.DOTALL)
+_LOADED = re.compile(r".* \S+ \S+-\S+ (?P<count>\d+) examples")  # logged by fairseq's translation task
+_SKIPPED = re.compile(r"[\d,]+ samples have invalid sizes and will be skipped")
+_DROPPING = ("fairseq drops the longest sentences when the last batch is no multiple of --required-batch-size-multiple "
+             "(set it to 1), and skips others with --skip-invalid-size-inputs-valid-test")
+_IDS_SHOWN = 10
+
+
+@dataclass
+class GenerateOutput:
+    """What ``fairseq-generate`` printed, by sentence id.
+
+    Attributes:
+        sources, references: the S- and T- lines; references are empty when the test set has none.
+        hypotheses: the best hypothesis: D- lines (BPE and tokenisation undone where generation was told to) if
+            there are any, else H- lines.
+        loaded: how many sentences the test set has by the log inside the output; ``None`` without such a line.
+        skipped: log lines about skipped sentences.
+    """
+
+    sources: Dict[int, str] = field(default_factory=dict)
+    references: Dict[int, str] = field(default_factory=dict)
+    hypotheses: Dict[int, str] = field(default_factory=dict)
+    loaded: Optional[int] = None
+    skipped: List[str] = field(default_factory=list)
+
+
+def _numbered_lines(path: str) -> Iterator[Tuple[int, str]]:
+    """Numbers from 1 and lines of a UTF-8 file. Only a newline ends a line: text may hold U+2028 and the like."""
+    try:
+        with open(path, "rb") as stream:
+            for number, raw in enumerate(stream, start=1):
+                try:
+                    yield number, raw.rstrip(b"\r\n").decode("utf-8")
+                except UnicodeDecodeError as error:
+                    raise IkdError(f"{path}, line {number}: the text is not UTF-8; convert the file") from error
+    except OSError as error:
+        raise IkdError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def read_lines(path: str) -> List[str]:
+    """The lines of a UTF-8 text file, one sentence each.
+
+    Raises:
+        IkdError: the file cannot be read, is empty or is not UTF-8.
+    """
+    lines = [line for _, line in _numbered_lines(path)]
+    check(lines, f"{path} is empty")
+    return lines
+
+
+def _add(lines: Dict[int, str], sentence: int, text: str, where: str) -> None:
+    check(sentence not in lines, f"{where}: sentence {sentence} is there twice; give the output of one run only")
+    lines[sentence] = text
+
+
+def read_generate_output(path: str) -> GenerateOutput:
+    """Reads the output of ``fairseq-generate`` or ``fairseq-interactive``, log lines and all.
+
+    Of several hypotheses for a sentence (``--nbest``) the first, which is the best, counts.
+
+    Raises:
+        IkdError: the file is empty, is no such output, is cut off within a line or holds a sentence twice.
+    """
+    output = GenerateOutput()
+    raw_hypotheses: Dict[int, str] = {}  # H-
+    final_hypotheses: Dict[int, str] = {}  # D-
+    lines_by_kind = {"S": output.sources, "T": output.references, "H": raw_hypotheses, "D": final_hypotheses}
+    number, block = 0, None  # block: the sentence whose lines are being read
+    for number, line in _numbered_lines(path):
+        match = _SENTENCE.fullmatch(line)
+        if match is None:
+            loaded = _LOADED.fullmatch(line)
+            if loaded:
+                output.loaded = int(loaded["count"])
+            if _SKIPPED.search(line):
+                output.skipped.append(line)
+            continue
+        kind, sentence, text = match["kind"], int(match["id"]), match["rest"]
+        where = f"{path}, line {number}"
+        if kind in "HD" and text is not None:
+            _, tab, text = text.partition("\t")  # the score comes first
+            text = text if tab else None
+        check(text is not None, f"{where}: the line is cut off; run fairseq-generate again")
+        lines = lines_by_kind[kind]
+        if kind in "HD" and block == sentence and sentence in lines:
+            continue  # n-best: a further hypothesis of the same sentence
+        _add(lines, sentence, text, where)
+        block = sentence
+    check(number > 0, f"{path} is empty")
+    output.hypotheses = final_hypotheses or raw_hypotheses
+    check(output.hypotheses, f"{path} holds no hypotheses (H- or D- lines); is it the output of fairseq-generate, "
+          "run without --quiet?")
+    return output
+
+
+def merge_generate_outputs(paths: Sequence[str]) -> GenerateOutput:
+    """Reads the outputs of one test set generated in parts (``--num-shards``), or of one run.
+
+    Raises:
+        IkdError: as :func:`read_generate_output`; also when a sentence is in two files.
+    """
+    merged = GenerateOutput()
+    origin: Dict[int, str] = {}
+    for path in paths:
+        output = read_generate_output(path)
+        for sentence in output.hypotheses:
+            check(sentence not in origin,
+                  f"sentence {sentence} is in {origin.get(sentence)} and in {path}; give parts of one test set")
+            origin[sentence] = path
+        check(merged.loaded in (None, output.loaded) or output.loaded is None,
+              f"{path} is of a test set of {output.loaded} sentences, but the files before it of {merged.loaded}")
+        merged.loaded = output.loaded if merged.loaded is None else merged.loaded
+        merged.sources.update(output.sources)
+        merged.references.update(output.references)
+        merged.hypotheses.update(output.hypotheses)
+        merged.skipped += output.skipped
+    return merged
+
+
+def count_sentences(data: str, split: str) -> int:
+    """How many sentences the binarised *split* has in the data folder *data* (the first of ``a:b``).
+
+    Raises:
+        IkdError: there is no such split, it cannot be read, or its files disagree.
+    """
+    from fairseq.data.data_utils import load_indexed_dataset
+    from fairseq.utils import split_paths
+
+    folder = Path(split_paths(data)[0])
+    indices = sorted(folder.glob(f"{split}.*-*.*.idx"))
+    check(indices, f"--data {data}: {folder} holds no binarised split {split!r} ({split}.SOURCE-TARGET.LANGUAGE.idx)")
+    counts = {}
+    for index in indices:
+        try:
+            counts[index] = len(load_indexed_dataset(str(index.with_suffix(""))))
+        except Exception as error:  # fairseq asserts on a damaged index, or fails to unpack it
+            raise IkdError(f"{index} cannot be read as binarised text; run fairseq-preprocess again") from error
+    check(len(set(counts.values())) == 1, f"--split {split}: the files of {folder} have different numbers of "
+          f"sentences: {', '.join(f'{path.name} {count}' for path, count in counts.items())}")
+    return counts[indices[0]]
+
+
+def _shown(ids: Sequence[int]) -> str:
+    more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
+    return ", ".join(map(str, ids[:_IDS_SHOWN])) + more
+
+
+def ordered_sentences(lines: Dict[int, str], name: str, kind: str, expected: Optional[int] = None,
+                      skipped: Sequence[str] = ()) -> List[str]:
+    """The values of *lines* by id, all of 0 to N-1.
+
+    Args:
+        lines: text by sentence id.
+        name: the file or files, for messages.
+        kind: what the text is ("translation"), for messages.
+        expected: N. Without it N is the highest id plus one, and sentences missing at the end go unnoticed.
+        skipped: log lines about skipped sentences, for messages.
+
+    Raises:
+        IkdError: a sentence is missing, or an id is beyond the expected number.
+    """
+    total = max(lines) + 1 if expected is None else expected
+    beyond = sorted(sentence for sentence in lines if sentence >= total)
+    check(not beyond, f"{name} holds sentence ids of {total} and above ({_shown(beyond)}), but the test set has "
+          f"{total} sentences: is it of another test set?")
+    missing = [sentence for sentence in range(total) if sentence not in lines]
+    cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
+    check(not missing, f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids {_shown(missing)}): "
+          f"{cause}; its score could not be compared")
+    return [lines[sentence] for sentence in range(total)]
+
+
+def agreed_count(counts: Dict[str, Optional[int]]) -> Optional[int]:
+    """The one number of sentences that every source in *counts* gives, sources without a number aside.
+
+    Raises:
+        IkdError: two sources differ.
+    """
+    known = [(source, count) for source, count in counts.items() if count is not None]
+    for source, count in known[1:]:
+        check(count == known[0][1], f"{known[0][0]} has {known[0][1]} sentences, but {source} has {count}")
+    return known[0][1] if known else None
+
+
+def remove_bpe(line: str) -> str:
+    """Joins the subwords of subword-nmt, as fairseq's ``--remove-bpe`` does."""
+    return f"{line} ".replace(BPE_MARK, "").rstrip()
+
+
+def detokenise(lines: Sequence[str], language: str) -> List[str]:
+    """Undoes Moses tokenisation (sacremoses).
+
+    Raises:
+        IkdError: sacremoses is not installed.
+    """
+    try:
+        from sacremoses import MosesDetokenizer
+    except ModuleNotFoundError as error:
+        raise IkdError("--detokenise needs sacremoses: pip install sacremoses") from error
+    detokeniser = MosesDetokenizer(lang=language)
+    return [detokeniser.detokenize(line.split()) for line in lines]
+
+
+def compute_scores(hypotheses: Sequence[str], references: Sequence[str], preset: str = "tokenised",
+                   metrics: Sequence[str] = METRICS) -> Dict[str, Dict[str, Any]]:
+    """Corpus scores of *hypotheses*, one reference each.
+
+    Args:
+        hypotheses, references: as many lines, in the same order.
+        preset: "tokenised" scores the tokens as they stand and ignores case, the BLEU of Peng et al. 2022 and of
+            multi-bleu.perl -lc; "detokenised" takes plain text, tokenises it as WMT does (13a) and minds case.
+        metrics: some of "bleu", "chrf" and "ter".
+
+    Returns:
+        By metric, ``{"name": ..., "score": 0 to 100 (TER: errors a hundred words), "signature": sacreBLEU's}``.
+    """
+    from sacrebleu.metrics import BLEU, CHRF, TER
+
+    tokenised = preset == "tokenised"
+    scorers = {
+        # force: text that looks tokenised is what this preset is for, no cause for a warning.
+        "bleu": lambda: BLEU(tokenize="none" if tokenised else "13a", lowercase=tokenised, force=tokenised),
+        "chrf": lambda: CHRF(lowercase=tokenised),
+        "ter": lambda: TER(case_sensitive=not tokenised),
+    }
+    scores = {}
+    for metric in metrics:
+        scorer = scorers[metric]()
+        score = scorer.corpus_score(list(hypotheses), [list(references)])
+        scores[metric] = {"name": score.name, "score": score.score, "signature": str(scorer.get_signature())}
+    return scores
+
+
+def evenly_spaced(count: int, total: int) -> List[int]:
+    """*count* positions spread over ``range(total)``, each in the middle of its share; all when there are fewer."""
+    count = min(count, total)
+    return [(2 * place + 1) * total // (2 * count) for place in range(count)]
+
+
+@dataclass
+class Translations:
+    """Text to score: as many hypotheses and references, and sources where they are known."""
+
+    hypotheses: List[str]
+    references: List[str]
+    sources: Optional[List[str]] = None
+    counted_by: List[str] = field(default_factory=list)  # what confirmed the number of sentences
+
+
+def load_translations(args: argparse.Namespace) -> Translations:
+    """Reads the files that the options name and makes sure that no sentence is missing.
+
+    Raises:
+        IkdError: options or files do not fit together.
+    """
+    references = read_lines(args.references) if args.references else None
+    counts = {
+        "--sentences": args.sentences,
+        args.references: references and len(references),
+        f"--split {args.split} of {args.data}": count_sentences(args.data, args.split) if args.data else None,
+    }
+    if args.hypotheses:
+        check(references is not None, "--hypotheses needs --references FILE")
+        hypotheses = read_lines(args.hypotheses)
+        agreed_count({args.hypotheses: len(hypotheses), **counts})
+        return Translations(hypotheses, references, counted_by=[args.references])
+
+    name = ", ".join(args.generate_output)
+    output = merge_generate_outputs(args.generate_output)
+    counts["the log in " + name] = output.loaded
+    for line in output.skipped:
+        logger.warning("%s: %s", name, line)
+    expected = agreed_count(counts)
+    if expected is None:
+        logger.warning("%s: how many sentences the test set has is not known, so that a sentence missing at its end "
+                       "would go unnoticed; give --sentences, --references or --data and --split", name)
+    hypotheses = ordered_sentences(output.hypotheses, name, "translation", expected, output.skipped)
+    if references is None:
+        check(output.references, f"{name} holds no references (T- lines); give --references FILE")
+        references = ordered_sentences(output.references, name, "reference", len(hypotheses))
+        unknown = sum(UNKNOWN_IN_REFERENCE in line for line in references)
+        if unknown:
+            logger.warning("%s: %d references hold words unknown to the dictionary, which no translation can match; "
+                           "give the original text by --references", name, unknown)
+    sources = [output.sources.get(sentence, "") for sentence in range(len(hypotheses))] if output.sources else None
+    return Translations(hypotheses, references, sources, [source for source, count in counts.items() if count])
+
+
+def _prepare_text(text: Translations, args: argparse.Namespace) -> Translations:
+    """Removes BPE and tokenisation as the options ask."""
+    columns = [text.hypotheses, text.references, text.sources]
+    if args.remove_bpe:
+        columns = [column and [remove_bpe(line) for line in column] for column in columns]
+    for option, column in (("hypotheses", columns[0]), ("references", columns[1])):
+        marked = sum(BPE_MARK in f"{line} " for line in column)
+        if marked:
+            logger.warning("%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe",
+                           marked, option, BPE_MARK)
+    if args.detokenise:
+        columns[:2] = [detokenise(column, args.detokenise) for column in columns[:2]]
+    return Translations(*columns, counted_by=text.counted_by)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ikd-score",
+        description="Scores translations by sacreBLEU's BLEU, chrF and TER, with signatures. Output that lacks "
+        "sentences of the test set is refused.",
+        epilog="fairseq drops the longest sentences of a test set, which may have any id. Missing ids between others "
+        "are always found. A missing last sentence is found only when the number of sentences is known: from "
+        "--sentences, --references, --data with --split, or the log that fairseq-generate writes into its output.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--generate-output", nargs="+", metavar="FILE",
+                        help="output of fairseq-generate; several files for one test set generated by --num-shards")
+    source.add_argument("--hypotheses", metavar="FILE", help="translations, one a line")
+    parser.add_argument("--references", metavar="FILE",
+                        help="reference translations, one a line, in the order of the test set and tokenised like the "
+                        "hypotheses (default: the T- lines of --generate-output)")
+    parser.add_argument("--sentences", type=int, metavar="N", help="how many sentences the test set has")
+    parser.add_argument("--data", metavar="DATA", help="binarised data folder that tells how many sentences --split has")
+    parser.add_argument("--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ...")
+    parser.add_argument("--preset", choices=PRESETS, default="tokenised",
+                        help="tokenised: text as it stands, lower-cased (the setting of the papers on Multi30K); "
+                        "detokenised: plain text, 13a tokenisation, cased (default: %(default)s)")
+    parser.add_argument("--remove-bpe", action="store_true",
+                        help="join subwords ('@@ ') in hypotheses, references and sources first")
+    parser.add_argument("--detokenise", metavar="LANGUAGE",
+                        help="with --preset detokenised: undo Moses tokenisation of hypotheses and references first "
+                        "(de, fr, ...; needs sacremoses)")
+    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), metavar="METRIC",
+                        help="some of bleu, chrf, ter (default: all)")
+    parser.add_argument("--samples", type=int, default=0, metavar="N",
+                        help="also print N translations, evenly spaced over the test set (default: %(default)s)")
+    parser.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
+    return parser
+
+
+def _check_options(args: argparse.Namespace) -> None:
+    check((args.data is None) == (args.split is None), "--data and --split tell the number of sentences together; "
+          "give both or neither")
+    check(args.sentences is None or args.sentences > 0, f"--sentences {args.sentences}: give a positive number")
+    check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
+    check(args.detokenise is None or args.preset == "detokenised",
+          "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised")
+
+
+def _print_samples(text: Translations, count: int) -> None:
+    for place in evenly_spaced(count, len(text.hypotheses)):
+        print(f"\nsentence {place}")
+        if text.sources:
+            print(f"  source      {text.sources[place]}")
+        print(f"  hypothesis  {text.hypotheses[place]}\n  reference   {text.references[place]}")
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    args = build_parser().parse_args(argv)
+    set_up_logging()
+    _check_options(args)
+    text = _prepare_text(load_translations(args), args)
+    scores = compute_scores(text.hypotheses, text.references, args.preset, args.metrics)
+
+    print(f"{len(text.hypotheses)} sentences, {args.preset}")
+    for score in scores.values():
+        print(f"{score['name']:<6}{score['score']:>7.2f}  {score['signature']}")
+    _print_samples(text, args.samples)
+    if args.json:
+        report = {
+            "hypotheses": args.generate_output or [args.hypotheses],
+            "references": args.references,
+            "sentences": len(text.hypotheses),
+            "counted_by": text.counted_by,
+            "preset": args.preset,
+            "remove_bpe": args.remove_bpe,
+            "detokenise": args.detokenise,
+            "scores": scores,
+        }
+        with write_atomically(args.json, "w", encoding="utf-8") as stream:
+            json.dump(report, stream, indent=2, ensure_ascii=False)
+            stream.write("\n")
