@@ -174,6 +174,7 @@ class MultimodalTranslationTask(TranslationTask):
             if not FeaturePack.exists(prefix, name):
                 return None
             pack = FeaturePack.open(prefix, name)
+            pack.check_text(*os.path.split(prefix))
             for what, found in (("channels", pack.channels), ("regions", pack.regions)):
                 wanted = getattr(self.model, f"feature_{what}", None)
                 check(
@@ -185,7 +186,7 @@ class MultimodalTranslationTask(TranslationTask):
         if not ImagePack.exists(prefix):
             return None
         pack = ImagePack.open(prefix)
-        pack.check_text()
+        pack.check_text(*os.path.split(prefix))
         wanted = getattr(self.model, "image_size", None)
         check(
             wanted in (None, pack.image_size),

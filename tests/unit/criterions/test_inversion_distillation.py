@@ -1,0 +1,162 @@
+"""The criterion against sums written out by hand, and what its weights must not depend on."""
+
+import pytest
+import torch
+
+from ikd_fairseq.constants import STUDENT
+from ikd_fairseq.criterions.inversion_distillation import InversionDistillationCriterion
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from tests import toy
+
+SOURCES = toy.tokens([1, 2, 3], [4, 5], [6], [7, 8, 9, 10])
+TARGETS = toy.tokens([3, 2, 1, 1], [5, 4], [6, 6], [9, 8, 7])
+
+
+def criterion_of(model, **options):
+    options = {"label_smoothing": 0.1, "teacher_weights": "random", **options}
+    return InversionDistillationCriterion(toy.toy_task(model=model), sentence_avg=False, **options)
+
+
+def sample_with(positions, seed=1, sources=SOURCES, targets=TARGETS):
+    return toy.batch(
+        sources, targets, images=toy.images(len(positions), seed), image_positions=torch.tensor(positions).long()
+    )
+
+
+def translation_loss(criterion, model, sample):
+    tokens = {key: value for key, value in sample["net_input"].items() if not key.startswith("image")}
+    return criterion.compute_loss(model, model(**tokens), sample)[0]
+
+
+def distillation(criterion, model, sample):
+    """What is added to the translation loss, by token."""
+    loss, sample_size, _ = criterion(model, sample)
+    return ((loss - translation_loss(criterion, model, sample)) / sample_size).item()
+
+
+@pytest.mark.parametrize("granularity", ["model", "block"])
+def test_terms_are_the_papers_sums(granularity):
+    model = toy.ikd_model().eval()
+    criterion = criterion_of(
+        model, granularity=granularity, irm_weight=0.5, iam_weight=3.0, image_weight=2.0, kd_weight=0.7
+    ).eval()
+    sample = sample_with([0, 2, 3])
+
+    def rms(a, b):  # one value an image
+        return torch.stack([((x - y) ** 2).mean().sqrt() for x, y in zip(a, b)])
+
+    with torch.no_grad():
+        teacher = TeacherCNN(model.backbone, "random", "block")
+        real = sample["net_input"]["images"].permute(0, 3, 1, 2).float() / 255
+        real = (real - 0.5) / 0.5
+        tokens = {k: v for k, v in sample["net_input"].items() if not k.startswith("image")}
+        student = model(**tokens, student_positions=torch.tensor([0, 2, 3]))[1][STUDENT]
+        seen, reseen = teacher(real), teacher(student.image)
+        levels = range(5) if granularity == "block" else [4]
+        irm = sum(rms(seen[level], student.maps[level]) for level in levels).mean()
+        iam = sum(rms(seen[level], reseen[level]) for level in levels).mean()
+        image = rms(real, student.image).mean()
+        expected = 0.7 * (0.5 * irm + 3.0 * iam + 2.0 * image)
+        assert distillation(criterion, model, sample) == pytest.approx(expected.item(), rel=1e-4)
+        logged = criterion(model, sample)[2]
+    assert logged["kd_images"] == 3
+    for term, value in (("irm", irm), ("iam", iam), ("image", image)):
+        assert float(logged[f"kd_{term}"]) == pytest.approx(3 * value.item(), rel=1e-4)
+
+
+def test_weight_does_not_depend_on_batch_size_or_share_of_images():
+    model = toy.ikd_model().eval()
+    criterion = criterion_of(model).eval()
+    one = sample_with([0], sources=SOURCES[:1], targets=TARGETS[:1])
+    alone = distillation(criterion, model, one)
+    among_sentences_without = distillation(criterion, model, sample_with([0]))
+    twice = toy.batch(
+        SOURCES[:1].repeat(2, 1), TARGETS[:1].repeat(2, 1),
+        images=toy.images(1).repeat(2, 1, 1, 1), image_positions=torch.tensor([0, 1]),
+    )
+    assert alone > 0.1
+    assert among_sentences_without == pytest.approx(alone, rel=1e-4)
+    assert distillation(criterion, model, twice) == pytest.approx(alone, rel=1e-4)
+
+
+@pytest.mark.parametrize("carried", ["no key", "no image"])
+def test_batch_without_images_trains_on_translation_alone_and_touches_every_weight(carried):
+    model = toy.ikd_model().train()
+    criterion = criterion_of(model).train()
+    sample = toy.batch(SOURCES, TARGETS) if carried == "no key" else sample_with([])
+    loss, _, logged = criterion(model, sample)
+    assert logged["kd_images"] == 0
+    torch.testing.assert_close(loss.detach(), logged["loss"])
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        if name.startswith("student."):
+            assert not parameter.grad.any(), name
+
+
+def test_gradient_reaches_generator_and_student_through_the_teacher_and_leaves_it_alone():
+    model = toy.ikd_model().train()
+    criterion = criterion_of(model, irm_weight=0.0, image_weight=0.0).train()  # IaM alone: all through the teacher
+    teacher = criterion.teacher._teacher
+    before = {name: value.clone() for name, value in teacher.state_dict().items()}
+    sample = sample_with([0, 1, 3])
+    loss, _, _ = criterion(model, sample)
+    (loss - translation_loss(criterion, model, sample)).backward()
+    for part in (model.student.to_image, model.encoder.generator):
+        for name, parameter in part.named_parameters():
+            assert parameter.grad is not None and parameter.grad.abs().sum() > 0, name
+    assert all(parameter.grad is None for parameter in teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in teacher.state_dict().items())
+
+
+def test_teacher_is_no_part_of_the_criterion():
+    criterion = criterion_of(toy.ikd_model())
+    assert not list(criterion.parameters()) and not list(criterion.buffers()) and not criterion.state_dict()
+
+
+def test_every_part_of_the_student_learns():
+    model = toy.ikd_model().train()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    criterion = criterion_of(model, granularity="block").train()
+    for _ in range(2):
+        optimizer.zero_grad()
+        criterion(model, sample_with([0, 1, 2, 3]))[0].backward()
+        optimizer.step()
+    still = [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
+    assert not still
+
+
+def test_subsample_is_random_in_training_and_fixed_in_validation():
+    model = toy.ikd_model()
+    criterion = criterion_of(model, kd_images_per_batch=2)
+    net_input = sample_with([0, 1, 2, 3])["net_input"]
+    drawn = set()
+    for seed in range(20):
+        torch.manual_seed(seed)
+        images, positions = criterion.train()._choose_images(net_input)
+        assert len(images) == len(positions) == 2
+        for image, position in zip(images, positions):
+            assert torch.equal(image, net_input["images"][position])
+        drawn.update(positions.tolist())
+        assert criterion.eval()._choose_images(net_input)[1].tolist() == [0, 1]
+    assert drawn == {0, 1, 2, 3}
+
+
+def test_without_weights_there_is_no_teacher_and_no_image_is_read():
+    model = toy.ikd_model().train()
+    criterion = criterion_of(model, kd_weight=0.0, teacher_weights="/nowhere")
+    assert not criterion.uses_images and criterion.teacher is None
+    sample = sample_with([0, 1])
+    loss, _, _ = criterion(model, sample)
+    torch.testing.assert_close(loss, translation_loss(criterion, model, sample))
+
+
+def test_other_models_are_refused_in_a_sentence():
+    with pytest.raises(IkdError, match="trains ikd_transformer architectures.*MultimodalTransformerModel"):
+        criterion_of(toy.image_must_model())
+    with pytest.raises(IkdError, match="--kd-images-per-batch -1"):
+        criterion_of(toy.ikd_model(), kd_images_per_batch=-1)
+    with pytest.raises(IkdError, match="/nowhere/weights.pt"):
+        criterion_of(toy.ikd_model(), teacher_weights="/nowhere/weights.pt")
