@@ -100,7 +100,7 @@ class Backbone:
         The result lies channels-last in memory, as the images do and as the CNN wants it.
         """
         mean, std = (torch.tensor(v, dtype=torch.float32, device=images.device) for v in (self.mean, self.std))
-        return images.float().div_(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
+        return images.float().div(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
 def _resnet50() -> nn.Module:

@@ -1,10 +1,13 @@
 """Batch normalisation over the images of all workers, in which a worker without images takes part too."""
 
+from typing import List
+
 import torch
 import torch.distributed as dist
-import torch.distributed.nn.functional as dist_nn
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
 
@@ -56,36 +59,83 @@ class SyncedBatchNorm(_BatchNorm):
         return output
 
     def _forward_over_workers(self, input: Tensor) -> Tensor:
-        values = _at_least_float32(input)
-        axes = [axis for axis in range(input.dim()) if axis != 1]
-        # One reduction for count, sum and sum of squares. Accumulated in float64, the difference of the last two
-        # loses nothing; the reduced tensor is tiny.
-        local = torch.cat(
-            [
-                values.sum(axes, dtype=torch.float64),
-                values.square().sum(axes, dtype=torch.float64),
-                values.new_full((1,), values.numel() / self.num_features, dtype=torch.float64),
-            ]
-        )
-        total, squares, count = dist_nn.all_reduce(local).split([self.num_features, self.num_features, 1])
-        enough = count >= 2
+        values = _at_least_float32(input.detach())
+        size = values.numel() // self.num_features
+        # Sum and sum of squares over this worker, by way of the differences from its own mean: squares of float32
+        # values would lose the variance of a channel whose mean is far from zero.
+        near = (_sum_by_channel(values) / max(1, size)).to(values.dtype)
+        differences = values - near.view(_along_channels(values))
+        near, rest = near.double(), _sum_by_channel(differences)
+        total = rest + size * near
+        squares = _sum_by_channel(differences.square()) + 2 * near * rest + size * near.square()
+
+        totals = torch.cat([total, squares, total.new_full((1,), size)])
+        dist.all_reduce(totals)
+        total, squares, count = totals.split([self.num_features, self.num_features, 1])
+
+        enough = count >= 2  # a tensor: reading its value would make a GPU wait
         mean = total / count.clamp(min=1)
         var = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
-        with torch.no_grad():
-            unbiased = var * count / (count - 1).clamp(min=1)
-            share = self.momentum * enough
-            self.running_mean.copy_(torch.lerp(self.running_mean.double(), mean, share))
-            self.running_var.copy_(torch.lerp(self.running_var.double(), unbiased, share))
-            self.num_batches_tracked.add_(enough.squeeze())
-        mean = torch.where(enough, mean, self.running_mean.double())
-        var = torch.where(enough, var, self.running_var.double())
+        unbiased = var * count / (count - 1).clamp(min=1)
+        old_mean, old_var = self.running_mean.double(), self.running_var.double()
+        self.running_mean.copy_(torch.where(enough, old_mean.lerp(mean, self.momentum), old_mean))
+        self.running_var.copy_(torch.where(enough, old_var.lerp(unbiased, self.momentum), old_var))
+        self.num_batches_tracked.add_(enough.squeeze())
+        return _NormaliseOverWorkers.apply(
+            input,
+            _at_least_float32(self.weight),
+            _at_least_float32(self.bias),
+            torch.where(enough, mean, old_mean).to(values.dtype),
+            torch.where(enough, var, old_var).to(values.dtype),
+            torch.where(enough, 1 / count.clamp(min=1), 0).to(values.dtype),
+            self.eps,
+        )
 
-        # y = scale * x + shift, with C along the second axis.
-        scale = _at_least_float32(self.weight) * torch.rsqrt(var + self.eps)
-        shift = _at_least_float32(self.bias) - mean * scale
-        shape = [1, -1] + [1] * (input.dim() - 2)
-        output = values * scale.to(values.dtype).view(shape) + shift.to(values.dtype).view(shape)
-        return output.to(input.dtype)
+
+class _NormaliseOverWorkers(Function):
+    """Batch norm by given statistics, whose gradient counts that the images of all workers made them.
+
+    The last argument but one is the share of one value in the statistics: 1 / count, or 0 where they are
+    constants.
+    """
+
+    @staticmethod
+    def forward(ctx, input, weight, bias, mean, var, share, eps):
+        ctx.save_for_backward(input, weight, mean, torch.rsqrt(var + eps), share)
+        return F.batch_norm(input, mean, var, weight, bias, training=False, eps=eps)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, grad_output):
+        input, weight, mean, inverse_std, share = ctx.saved_tensors
+        shape = _along_channels(input)
+        grad = _at_least_float32(grad_output)
+        normal = (_at_least_float32(input) - mean.view(shape)) * inverse_std.view(shape)
+        grad_bias, grad_weight = _sum_by_channel(grad), _sum_by_channel(grad * normal)
+
+        totals = torch.stack([grad_bias, grad_weight])
+        dist.all_reduce(totals)
+        by_mean, by_var = (totals.to(grad.dtype) * share).unbind()
+        grad_input = (grad - by_mean.view(shape) - normal * by_var.view(shape)) * (weight * inverse_std).view(shape)
+        return (
+            grad_input.to(input.dtype),
+            grad_weight.to(weight.dtype),
+            grad_bias.to(weight.dtype),
+            None,
+            None,
+            None,
+            None,
+        )
+
+
+def _sum_by_channel(values: Tensor) -> Tensor:
+    """Sums ``N x C x *`` over all but C, in float64."""
+    return values.sum([axis for axis in range(values.dim()) if axis != 1], dtype=torch.float64)
+
+
+def _along_channels(values: Tensor) -> List[int]:
+    """The shape that lines C numbers up with ``N x C x *``."""
+    return [1, -1] + [1] * (values.dim() - 2)
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:

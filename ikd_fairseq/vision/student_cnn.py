@@ -50,7 +50,6 @@ class StudentCNN(nn.Module):
             f"--image-size {image_size}: too small for {backbone.name}; "
             f"give {backbone.taps[-1].stride} or more",
         )
-        self.channels = backbone.channels
         self.grid = backbone.grid(image_size)
         self.stages = nn.ModuleList()
         for stage, deep, shallow in zip(backbone.stages, backbone.taps[::-1], backbone.taps[-2::-1]):
@@ -72,7 +71,7 @@ class StudentCNN(nn.Module):
 
     def forward(self, regions: Tensor) -> StudentOutput:
         """Inverts *regions*, ``K x P x C`` with the P positions of the grid row by row. K may be 0."""
-        deepest = regions.view(-1, self.grid, self.grid, self.channels).permute(0, 3, 1, 2)  # K x C x g x g
+        deepest = regions.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # K x C x g x g, channels-last
         maps = [deepest]
         for stage in self.stages:
             maps.append(stage(maps[-1]))

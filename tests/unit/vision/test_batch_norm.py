@@ -1,0 +1,179 @@
+"""Synced batch norm: equal to PyTorch's alone, equal to one process over two, at ease with empty batches."""
+
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as mp
+from torch import nn
+
+from ikd_fairseq.vision.backbones import get_backbone
+from ikd_fairseq.vision.batch_norm import SyncedBatchNorm
+from ikd_fairseq.vision.student_cnn import StudentCNN
+
+CHANNELS = 3
+
+
+def make_norm(kind=SyncedBatchNorm):
+    """A norm whose every number differs from its start value, so that ignoring one shows."""
+    norm = kind(CHANNELS)
+    with torch.no_grad():
+        norm.weight.copy_(torch.tensor([0.5, 1.5, -2.0]))
+        norm.bias.copy_(torch.tensor([0.1, -0.2, 0.3]))
+        norm.running_mean.copy_(torch.tensor([1.0, -1.0, 4.0]))
+        norm.running_var.copy_(torch.tensor([2.0, 0.5, 3.0]))
+    return norm
+
+
+def make_input(count=4):
+    torch.manual_seed(5)
+    return torch.randn(count, CHANNELS, 5, 2) * torch.tensor([1.0, 3.0, 0.2]).view(3, 1, 1) + 7
+
+
+def run(norm, input):
+    """Output, gradients (input, weight, bias) and running statistics after one weighted sum is propagated."""
+    input = input.clone().requires_grad_()
+    output = norm(input)
+    weights = torch.arange(1.0, 1 + output[0].numel()).view(output.shape[1:]) if len(output) else 1.0
+    ((output * weights) ** 2).sum().backward()
+    return {
+        "output": output.detach(),
+        "input": input.grad,
+        "weight": norm.weight.grad,
+        "bias": norm.bias.grad,
+        "mean": norm.running_mean,
+        "var": norm.running_var,
+        "batches": norm.num_batches_tracked,
+    }
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_single_process_equals_batch_norm_2d(training):
+    ours = run(make_norm().train(training), make_input())
+    theirs = run(make_norm(nn.BatchNorm2d).train(training), make_input())
+    for name in theirs:
+        assert torch.equal(ours[name], theirs[name]), name
+
+
+def test_vectors_are_normalised_like_batch_norm_1d():
+    vectors = make_input().mean((2, 3))
+    assert torch.equal(make_norm()(vectors), make_norm(nn.BatchNorm1d)(vectors))
+
+
+def test_an_empty_batch_changes_nothing_and_gives_zero_gradients():
+    norm, untouched = make_norm(), make_norm()
+    result = run(norm, make_input()[:0])
+    assert result["output"].shape == (0, CHANNELS, 5, 2)
+    assert result["weight"].tolist() == result["bias"].tolist() == [0.0] * CHANNELS
+    for (name, after), before in zip(norm.state_dict().items(), untouched.state_dict().values()):
+        assert torch.equal(after, before), name
+
+
+def test_a_single_value_is_normalised_by_the_running_statistics():
+    norm, reference = make_norm(), make_norm(nn.BatchNorm2d).eval()
+    value = make_input()[:1, :, :1, :1]
+    assert torch.equal(norm(value), reference(value))
+    assert torch.equal(norm.running_var, reference.running_var)
+    assert norm.num_batches_tracked == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_computes_its_statistics_in_float32(dtype):
+    # 1000 values of 200 and more: their sum of squares overflows float16, and bfloat16 keeps no variance.
+    input = (200 + torch.arange(1000.0).remainder(8)).view(1000, 1, 1, 1).expand(-1, CHANNELS, -1, -1).to(dtype)
+    norm = SyncedBatchNorm(CHANNELS).to(dtype)
+    output = norm(input)
+    assert output.dtype == norm.running_mean.dtype == dtype
+    expected = nn.BatchNorm2d(CHANNELS)(input.float())
+    assert (output.float() - expected).abs().max() < 0.01
+    assert norm.running_mean[0].item() == pytest.approx(20.35, rel=0.01)
+
+
+def student_gradients(regions):
+    torch.manual_seed(2)
+    student = StudentCNN(get_backbone("efficientnet_lite0"), 64).double()
+    output = student(regions)
+    # Each image weighs by its own values, so that mixing images up or losing one shows.
+    loss = (output.image**2).sum() + sum((m**3).sum() for m in output.maps)
+    loss.backward()
+    return [p.grad for p in student.parameters()] + [b.double() for b in student.buffers()]
+
+
+def make_regions():
+    torch.manual_seed(3)
+    return torch.randn(4, 4, 320, dtype=torch.float64)
+
+
+SPLITS = {"3 and 1": 3, "4 and 0": 4, "0 and 4": 0}
+
+
+def worker(rank, folder):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    results = {}
+    for name, first in SPLITS.items():
+        mine = slice(0, first) if rank == 0 else slice(first, 4)
+        results[name] = run(make_norm(), make_input()[mine])
+        results["student " + name] = student_gradients(make_regions()[mine])
+    results["none"] = run(make_norm(), make_input()[:0])
+    results["one value"] = run(make_norm(), make_input()[: 1 - rank, :, :1, :1])
+    results["eval"] = run(make_norm().eval(), make_input()[: 3 - rank])
+    torch.save(results, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("gloo")
+    mp.spawn(worker, (str(folder),), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_two_workers_equal_one_with_the_whole_batch(two_workers, split):
+    whole = run(make_norm(nn.BatchNorm2d).double(), make_input().double())
+    first, second = (results[split] for results in two_workers)
+    for name in ("output", "input"):
+        assert_close(torch.cat([first[name], second[name]]), whole[name])
+    for name in ("weight", "bias"):
+        assert_close(first[name] + second[name], whole[name])
+    for name in ("mean", "var", "batches"):
+        assert torch.equal(first[name], second[name]), name
+        assert_close(first[name], whole[name])
+
+
+def assert_close(found, expected):
+    """Equal to a millionth of the largest value: what float32 can do."""
+    found, expected = found.double(), expected.double()
+    assert (found - expected).abs().max() <= 3e-6 * expected.abs().max()
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_a_student_over_two_workers_learns_as_over_one(two_workers, split):
+    whole = student_gradients(make_regions())
+    parameters = sum(1 for _ in StudentCNN(get_backbone("efficientnet_lite0"), 64).parameters())
+    for index, (first, second, expected) in enumerate(zip(*(r["student " + split] for r in two_workers), whole)):
+        found = first + second if index < parameters else first  # gradients add up, buffers agree
+        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_workers_that_are_all_empty_change_nothing(two_workers):
+    for results in two_workers:
+        assert results["none"]["weight"].tolist() == [0.0] * CHANNELS
+        assert torch.equal(results["none"]["mean"], make_norm().running_mean)
+        assert torch.equal(results["none"]["var"], make_norm().running_var)
+        assert results["none"]["batches"] == 0
+
+
+def test_a_single_value_of_all_workers_is_normalised_by_the_running_statistics(two_workers):
+    expected = run(make_norm(nn.BatchNorm2d).eval(), make_input()[:1, :, :1, :1])
+    first, second = (results["one value"] for results in two_workers)
+    for name in ("output", "input", "weight", "bias", "mean", "var"):
+        assert torch.allclose(first[name], expected[name]), name
+    assert second["output"].shape == (0, CHANNELS, 1, 1)
+    assert torch.equal(second["mean"], expected["mean"])
+
+
+def test_in_eval_mode_workers_are_on_their_own(two_workers):
+    for rank, results in enumerate(two_workers):
+        expected = run(make_norm(nn.BatchNorm2d).eval(), make_input()[: 3 - rank])
+        assert torch.equal(results["eval"]["output"], expected["output"])
