@@ -142,9 +142,9 @@ def test_two_workers_equal_one_with_the_whole_batch(two_workers, split):
 
 
 def assert_close(found, expected):
-    """Equal to a millionth of the largest value: what float32 can do."""
+    """Equal to 1e-5 of the largest value: what float32 can do for a mean 35 deviations from zero."""
     found, expected = found.double(), expected.double()
-    assert (found - expected).abs().max() <= 3e-6 * expected.abs().max()
+    assert (found - expected).abs().max() <= 1e-5 * expected.abs().max()
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -1,0 +1,88 @@
+"""The table of backbones: taps are where the table says, and its arithmetic is that of the CNNs."""
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.vision.backbones import BACKBONES, Backbone, Stage, Tap, get_backbone
+from ikd_fairseq.vision.student_cnn import StudentCNN
+from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+
+
+def test_an_unknown_name_is_refused_with_the_choices():
+    with pytest.raises(IkdError, match="resnet51.*resnet50.*efficientnet_lite0"):
+        get_backbone("resnet51")
+
+
+@pytest.mark.parametrize("name, channels", [("resnet50", 2048), ("efficientnet_lite0", 320)])
+def test_channels_and_grid(name, channels):
+    backbone = get_backbone(name)
+    assert backbone.channels == channels
+    assert [backbone.grid(size) for size in (224, 112, 100, 33, 32)] == [7, 4, 4, 2, 1]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_an_entry_has_a_stage_between_any_two_taps_and_strides_that_divide(backbone):
+    assert len(backbone.stages) == len(backbone.taps) - 1
+    for shallow, deep in zip(backbone.taps, backbone.taps[1:]):
+        assert deep.stride > shallow.stride and deep.stride % shallow.stride == 0
+
+
+def test_normalise_scales_each_channel_and_moves_it_first():
+    backbone = get_backbone("resnet50")
+    images = torch.randint(256, (2, 4, 5, 3), dtype=torch.uint8)
+    result = backbone.normalise(images)
+    assert result.shape == (2, 3, 4, 5) and result.dtype == torch.float32
+    expected = (images[1, 3, 2, 2].item() / 255 - 0.406) / 0.225
+    assert result[1, 2, 3, 2].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_normalise_takes_no_images():
+    images = torch.zeros(0, 4, 5, 3, dtype=torch.uint8)
+    assert get_backbone("efficientnet_lite0").normalise(images).shape == (0, 3, 4, 5)
+
+
+def test_efficientnet_taps_are_those_of_timm():
+    features = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True).eval()
+    teacher = TeacherCNN(get_backbone("efficientnet_lite0"), "random", "block")
+    features.load_state_dict(teacher.cnn.state_dict(), strict=False)
+    images = torch.randn(2, 3, 100, 100)
+    for tap, ours, theirs in zip(teacher.taps, teacher(images), features(images)):
+        assert ours.shape[1:] == (tap.channels, -(-100 // tap.stride), -(-100 // tap.stride))
+        assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
+
+
+def test_a_new_backbone_is_one_entry_even_with_other_arithmetic():
+    # AlexNet's geometry: 11x11 stride 4 and pooling that loses the border, 27, 13 and 6 positions at 224 pixels.
+    def build():
+        cnn = nn.Sequential()
+        cnn.add_module("conv", nn.Conv2d(3, 6, 11, stride=4, padding=2))
+        cnn.add_module("pool1", nn.MaxPool2d(3, 2))
+        cnn.add_module("pool2", nn.MaxPool2d(3, 2))
+        cnn.add_module("wide", nn.Conv2d(6, 8, 3, padding=1))
+        cnn.add_module("relu", nn.ReLU(inplace=True))
+        cnn.add_module("pool3", nn.MaxPool2d(3, 2))
+        cnn.add_module("head", nn.LazyLinear(10))
+        return cnn
+
+    # ceil((S - margin) / stride): 55 = (224 - 6) / 4 upwards, 27 = (224 - 14) / 8, 13 and 6 alike.
+    backbone = Backbone(
+        name="toy",
+        build=build,
+        imagenet=lambda cnn: {},
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        taps=(Tap("conv", 6, 4, 6), Tap("pool1", 6, 8, 14), Tap("pool2", 6, 16, 30), Tap("pool3", 8, 32, 62)),
+        head=("head",),
+        stages=(Stage(1, 4), Stage(1, 4, unpool=True), Stage(2, 4, "inverted_bottleneck", kernel=5)),
+        image_kernel=11,
+    )
+    for size in (224, 130, 101):
+        images = torch.randn(2, 3, size, size)
+        maps = TeacherCNN(backbone, "random", "block")(images)
+        output = StudentCNN(backbone, size)(torch.randn(2, backbone.grid(size) ** 2, 8))
+        assert [m.shape for m in output.maps] == [m.shape for m in maps]
+        assert output.image.shape == images.shape
+    assert backbone.grid(224) == 6

@@ -1,0 +1,120 @@
+"""The student: Table 7's shapes, a mirror of the teacher at any size, and every part of it learns."""
+
+import pytest
+import torch
+from torch import nn
+
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.vision.backbones import BACKBONES, get_backbone
+from ikd_fairseq.vision.student_cnn import StudentCNN, _Unpool
+from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+
+LITE = get_backbone("efficientnet_lite0")
+RESNET = get_backbone("resnet50")
+
+
+def make_regions(backbone, size, count=2):
+    torch.manual_seed(6)
+    return torch.randn(count, backbone.grid(size) ** 2, backbone.channels)
+
+
+def everything(output):
+    """One number that every part of the student has a share in."""
+    return output.image.square().mean() + sum(m.pow(3).mean() for m in output.maps)
+
+
+def test_resnet50_has_the_shapes_and_blocks_of_table_7():
+    student = StudentCNN(RESNET, 224)
+    output = student(make_regions(RESNET, 224, count=1))
+    shapes = [(64, 112, 112), (256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
+    assert [tuple(m.shape[1:]) for m in output.maps] == shapes
+    assert tuple(output.image.shape[1:]) == (3, 224, 224)
+
+    convolutions = (nn.Conv2d, nn.ConvTranspose2d)
+    names = [
+        [(m.kernel_size[0], m.stride[0], m.in_channels, m.out_channels) for m in block.modules() if isinstance(m, convolutions)]
+        for block in student.stages[1]
+    ]
+    # S-conv4_x, the teacher's conv4_x backwards: five blocks at 1024, then the one that doubles the side.
+    assert names[:5] == [[(1, 1, 1024, 256), (3, 1, 256, 256), (1, 1, 256, 1024)]] * 5
+    assert names[5] == [(1, 1, 1024, 256), (3, 2, 256, 256), (1, 1, 256, 512), (1, 2, 1024, 512)]
+    # S-conv2_x does not stride in a block, but has the projection that conv2_x has.
+    last = [m for m in student.stages[3][2].modules() if isinstance(m, convolutions)]
+    assert [(m.stride[0], m.in_channels, m.out_channels) for m in last] == [
+        (1, 256, 64),
+        (1, 64, 64),
+        (1, 64, 64),
+        (1, 256, 64),
+    ]
+    assert [sum(hasattr(m, "body") for m in stage) for stage in student.stages] == [3, 6, 4, 3]
+    assert (student.to_image.kernel_size, student.to_image.stride, student.to_image.padding) == ((8, 8), (2, 2), (3, 3))
+
+
+@pytest.mark.parametrize("size", [32, 100, 112])
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_every_map_has_the_shape_of_its_teachers(backbone, size):
+    maps = TeacherCNN(backbone, "random", "block")(torch.randn(2, 3, size, size))
+    output = StudentCNN(backbone, size)(make_regions(backbone, size))
+    assert [m.shape for m in output.maps] == [m.shape for m in maps]
+    assert output.image.shape == (2, 3, size, size)
+
+
+@pytest.mark.parametrize("size", range(33, 64, 3))
+def test_odd_sizes_work_too(size):
+    output = StudentCNN(LITE, size)(make_regions(LITE, size))
+    assert [m.size(-1) for m in output.maps] == [-(-size // stride) for stride in (2, 4, 8, 16, 32)]
+    assert output.image.shape == (2, 3, size, size)
+
+
+def test_the_deepest_map_is_the_regions_row_by_row():
+    regions = make_regions(LITE, 96)  # 3x3
+    deepest = StudentCNN(LITE, 96)(regions).maps[-1]
+    assert torch.equal(deepest[1, :, 2, 0], regions[1, 6])
+    assert torch.equal(deepest[0, :, 1, 2], regions[0, 5])
+
+
+def test_unpooling_puts_each_value_top_left_among_zeros():
+    maps = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
+    assert _Unpool(2, 4)(maps).view(4, 4).tolist() == [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
+    assert _Unpool(2, 3)(maps).view(3, 3).tolist() == [[1, 0, 2], [0, 0, 0], [3, 0, 4]]
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_every_parameter_and_the_regions_get_a_gradient(backbone):
+    student, regions = StudentCNN(backbone, 64), make_regions(backbone, 64).requires_grad_()
+    everything(student(regions)).backward()
+    assert regions.grad.abs().max() > 0
+    for name, parameter in student.named_parameters():
+        assert parameter.grad is not None and parameter.grad.isfinite().all(), name
+        # fairseq flattens parameters and gradients with view(-1).
+        assert parameter.is_contiguous() and parameter.grad.is_contiguous(), name
+    still = [name for name, parameter in student.named_parameters() if not parameter.grad.any()]
+    assert not still
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_no_regions_give_empty_maps_and_zero_gradients(backbone):
+    student = StudentCNN(backbone, 64)
+    before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
+    output = student(make_regions(backbone, 64)[:0])
+    assert [tuple(m.shape) for m in output.maps] == [(0, t.channels, 64 // t.stride, 64 // t.stride) for t in backbone.taps]
+    assert output.image.shape == (0, 3, 64, 64)
+    (output.image.sum() + sum(m.sum() for m in output.maps)).backward()
+    for name, parameter in student.named_parameters():
+        assert parameter.grad is not None and not parameter.grad.any(), name
+    for name, tensor in student.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_one_image_at_one_region_trains():
+    everything(StudentCNN(LITE, 32)(make_regions(LITE, 32, count=1))).backward()
+
+
+def test_the_image_starts_at_the_scale_of_a_normalised_one():
+    image = StudentCNN(RESNET, 64)(make_regions(RESNET, 64, count=4).relu()).image
+    assert 0.3 < image.std() < 3
+
+
+def test_an_image_smaller_than_the_stride_is_refused():
+    with pytest.raises(IkdError, match="--image-size 31.*32"):
+        StudentCNN(RESNET, 31)

@@ -1,0 +1,109 @@
+"""The teacher: frozen for good, transparent to gradients, and hidden from its owner's modules."""
+
+import pytest
+import torch
+from torch import nn
+from torchvision.models.feature_extraction import create_feature_extractor
+
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.vision.backbones import get_backbone
+from ikd_fairseq.vision.teacher_cnn import FrozenTeacher, TeacherCNN
+
+LITE = get_backbone("efficientnet_lite0")
+RESNET = get_backbone("resnet50")
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    return TeacherCNN(LITE, "random", "block")
+
+
+def make_images(count=2, size=64):
+    torch.manual_seed(4)
+    return torch.randn(count, 3, size, size)
+
+
+def test_resnet50_maps_have_the_shapes_of_table_7_and_the_values_of_torchvision():
+    teacher = TeacherCNN(RESNET, "random", "block")
+    images = make_images(1, 224)
+    with torch.no_grad():
+        maps = teacher(images)
+        plain = RESNET.build().eval()
+        plain.load_state_dict(teacher.cnn.state_dict(), strict=False)
+        expected = create_feature_extractor(plain, [tap.path for tap in RESNET.taps])(images)
+    shapes = [(64, 112, 112), (256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
+    assert [tuple(m.shape[1:]) for m in maps] == shapes
+    for ours, theirs in zip(maps, expected.values()):
+        assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
+def test_granularity_model_gives_the_last_map_alone(teacher):
+    (only,) = TeacherCNN(LITE, "random", "model")(make_images())
+    assert torch.equal(only, teacher(make_images())[-1])
+
+
+def test_an_unknown_granularity_is_refused():
+    with pytest.raises(IkdError, match="--granularity pixel.*model, block"):
+        TeacherCNN(LITE, "random", "pixel")
+
+
+def test_it_stays_in_eval_mode_and_gives_the_same_after_train(teacher):
+    before = teacher(make_images())[-1]
+    parent = nn.Sequential(teacher).train()
+    assert parent.training and not any(module.training for module in teacher.modules())
+    assert torch.equal(teacher(make_images())[-1], before)
+
+
+def test_a_gradient_reaches_the_image_and_leaves_the_teacher_as_it_was(teacher):
+    before = {name: tensor.clone() for name, tensor in teacher.state_dict().items()}
+    images = make_images().requires_grad_()
+    sum(m.square().mean() for m in teacher(images)).backward()
+    assert (images.grad.abs().amax((1, 2, 3)) > 0).all()
+    assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
+    for name, tensor in teacher.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
+def test_no_images_give_empty_maps(teacher):
+    maps = teacher(torch.zeros(0, 3, 64, 64))
+    assert [tuple(m.shape) for m in maps] == [(0, t.channels, 64 // t.stride, 64 // t.stride) for t in LITE.taps]
+
+
+def test_the_head_is_not_computed(teacher):
+    assert not any(isinstance(module, nn.Linear) for module in teacher.modules())
+    assert all(isinstance(teacher.cnn.get_submodule(name), nn.Identity) for name in LITE.head)
+
+
+def test_a_map_survives_an_activation_in_place_behind_it():
+    class InPlace(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cnn = nn.Conv2d(3, 3, 1)
+            self.last = nn.ReLU(inplace=True)
+
+        def forward(self, images):
+            return self.last(self.cnn(images))
+
+    teacher = TeacherCNN(LITE, "random", "block")
+    teacher.cnn = InPlace().requires_grad_(False)
+    teacher.taps = tuple(LITE.taps[0].__class__(path, 3, 1) for path in ("cnn", "last"))
+    first, last = teacher(make_images())
+    assert first.min() < 0 and torch.equal(last, first.relu())
+
+
+def test_frozen_teacher_is_invisible_to_the_module_that_owns_it():
+    owner = nn.Module()
+    owner.teacher = FrozenTeacher(LITE, "random", "block")
+    assert not isinstance(owner.teacher, nn.Module) and owner.teacher.backbone is LITE
+    assert list(owner.modules()) == [owner]
+    assert not list(owner.parameters()) and not owner.state_dict()
+
+
+def test_frozen_teacher_follows_the_type_of_its_images(teacher):
+    frozen = FrozenTeacher(LITE, "random", "block")
+    single = frozen(make_images())
+    double = frozen(make_images().double())
+    assert {m.dtype for m in single} == {torch.float32} and {m.dtype for m in double} == {torch.float64}
+    for a, b, expected in zip(single, double, teacher(make_images())):
+        assert torch.equal(a, expected)
+        assert torch.allclose(a.double(), b, rtol=1e-3, atol=1e-4 * b.abs().max().item())
