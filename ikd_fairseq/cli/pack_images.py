@@ -15,17 +15,17 @@ import posixpath
 import re
 import signal
 import threading
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Dict, Iterator, List, Optional, Tuple, Union
+from typing import Dict, Iterator, List, Optional, Set, Tuple, Union
 
 import numpy as np
 
-from ikd_fairseq.cli.progress import progress, set_up_logging
-from ikd_fairseq.constants import NO_IMAGE
-from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter, sources_digest, text_fingerprint
-from ikd_fairseq.data.image_transforms import decode_image
-from ikd_fairseq.errors import IkdError, check, command
+from ..constants import NO_IMAGE
+from ..data.image_pack import ImagePack, ImagePackWriter, sources_digest, text_fingerprint
+from ..data.image_transforms import decode_image
+from ..errors import IkdError, check, command
+from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -165,8 +165,9 @@ def _decode_all(
         return
     # One server imports the package and forks the workers: as safe as spawning them, without an import for each.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["ikd_fairseq.cli.pack_images"])
+    context.set_forkserver_preload([__name__])
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
+    pending: Set[Future] = set()
     try:
         # A few tasks ahead of the workers, not all of them: decoded images wait here until they are written.
         pending = {executor.submit(_decode_some, task, image_size) for task in itertools.islice(tasks, 3 * workers)}
@@ -179,7 +180,9 @@ def _decode_all(
     except BrokenProcessPool as error:
         raise IkdError("a decoding process was killed, perhaps for want of memory: use fewer --workers") from error
     finally:
-        executor.shutdown(cancel_futures=True)
+        for future in pending:
+            future.cancel()
+        executor.shutdown()
 
 
 def _matching_pack(prefix: str, digest: str) -> Optional[ImagePack]:

@@ -5,25 +5,30 @@ C channels) and ``.features.NAME.json``, the manifest. Its rows follow either th
 (``"rows": "images"``, by ``SPLIT.images.index.npy``) or the sentences (``"rows": "sentences"``).
 """
 
+import contextlib
+import hashlib
 import os
-from typing import Any, Dict, Optional, Tuple
+import re
+from typing import Any, Dict, Iterable, Optional, Tuple
 
 import numpy as np
 
-from ikd_fairseq.constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
-from ikd_fairseq.data import image_pack
-from ikd_fairseq.data.image_pack import ImagePack, TextFingerprint
-from ikd_fairseq.errors import check
+from ..constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
+from ..errors import check
+from . import image_pack
+from .image_pack import PARTIAL_SUFFIX, TextFingerprint
 
 BY_IMAGE = "images"
 BY_SENTENCE = "sentences"
 
+_LARGEST = float(np.finfo(np.float16).max)  # 65504
+_NAME = re.compile(r"[A-Za-z0-9_-]+")  # it becomes part of file names
 _REMEDY = "run ikd-extract-features again"
 _MANIFEST_KEYS = {"rows": str, "count": int, "regions": int, "channels": int, "sha256": str}
 
 
 class FeaturePack:
-    """The features of one split, by sentence. Cheap to open and to pickle, as :class:`ImagePack` is.
+    """The features of one split, by sentence. Cheap to open and to pickle, as an image pack is.
 
     Attributes:
         prefix: ``DATA/SPLIT``.
@@ -113,3 +118,79 @@ class FeaturePack:
         path = self.prefix + MANIFEST_SUFFIX if by_image else self.paths(self.prefix, self.name)[1]
         remedy = "run ikd-pack-images again (it keeps the images)" if by_image else _REMEDY
         image_pack.check_text_fingerprint(self._text, path, data_dir, split, remedy)
+
+
+def check_name(name: str) -> None:
+    """Refuses a *name* that cannot be part of a file name. Raises :class:`IkdError`."""
+    check(bool(_NAME.fullmatch(name)), f"--name {name!r}: use letters, digits, - and _ only")
+
+
+def to_half(block: np.ndarray, first_row: int, source: str) -> np.ndarray:
+    """Returns *block*, rows x P x C of any float type, as float16.
+
+    Raises :class:`IkdError`, naming the row of *source*, for a NaN, an infinity or a number beyond float16.
+
+    Args:
+        block: some rows.
+        first_row: the row of *source* that the block begins with.
+        source: what the message calls the features.
+    """
+    # NaN fails every comparison, so that one test finds it, the infinities and what float16 cannot hold.
+    fits = (np.abs(block) <= _LARGEST).reshape(len(block), -1)
+    if not fits.all():
+        row, entry = (int(position[0]) for position in np.nonzero(~fits))
+        check(
+            False,
+            f"row {first_row + row} of {source} holds {block[row].flat[entry]}: features must be finite and, to be "
+            f"stored as float16, no larger than {_LARGEST:.0f}",
+        )
+    return block.astype(np.float16)
+
+
+def write_features(
+    prefix: str, name: str, shape: Tuple[int, int, int], blocks: Iterable[np.ndarray], manifest: Dict[str, Any]
+) -> FeaturePack:
+    """Writes a feature pack, replacing an earlier one of that name only when all of it is on disk.
+
+    Args:
+        prefix: ``DATA/SPLIT``.
+        name: see :func:`check_name`.
+        shape: rows, P, C.
+        blocks: float16, some rows x P x C each, in order.
+        manifest: ``rows`` (``BY_IMAGE`` with ``images_sha256`` and ``index_sha256`` of the image pack, or
+            ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.data.image_pack.text_fingerprint`) and where the
+            features come from.
+
+    Raises :class:`IkdError` if the disk is full.
+    """
+    array_path, manifest_path = FeaturePack.paths(prefix, name)
+    header = image_pack.npy_header(shape, np.dtype(np.float16))
+    size = len(header) + int(np.prod(shape)) * np.dtype(np.float16).itemsize
+    image_pack.check_disk_space(array_path, size)
+    digest = hashlib.sha256(header)
+    partial = array_path + PARTIAL_SUFFIX
+    rows = 0
+    try:
+        with open(partial, "wb") as stream, image_pack.disk_full_named(array_path, size):
+            stream.write(header)
+            for block in blocks:
+                assert block.dtype == np.float16 and block.shape[1:] == shape[1:]
+                content = np.ascontiguousarray(block).tobytes()
+                stream.write(content)
+                digest.update(content)
+                rows += len(block)
+            stream.flush()
+            os.fsync(stream.fileno())
+        assert rows == shape[0]
+        # An earlier pack is unloadable from here on rather than mixed with the new array.
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(manifest_path)
+        os.replace(partial, array_path)
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.remove(partial)
+        raise
+    count, regions, channels = shape
+    sizes = {"count": count, "regions": regions, "channels": channels, "dtype": "float16"}
+    image_pack.write_manifest(manifest_path, {**sizes, "sha256": digest.hexdigest(), **manifest})
+    return FeaturePack.open(prefix, name)

@@ -12,7 +12,6 @@ manifest last, so that a run killed at any moment leaves nothing that loads, and
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import io
 import json
@@ -24,8 +23,8 @@ from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 import numpy as np
 from fairseq.data import indexed_dataset
 
-from ikd_fairseq.constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
-from ikd_fairseq.errors import IkdError, check
+from ..constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
+from ..errors import IkdError, check
 
 FORMAT = 1  # of the manifest; raised when an older reader would misread a newer pack
 PARTIAL_SUFFIX = ".partial"
@@ -128,6 +127,12 @@ def disk_full_named(path: str, size: int) -> Iterator[None]:
         ) from error
 
 
+def check_disk_space(path: str, size: int) -> None:
+    """Refuses to begin writing *path*, of *size* bytes, on a disk with less space. Raises :class:`IkdError`."""
+    free = shutil.disk_usage(os.path.dirname(path) or ".").free
+    check(size <= free, f"not enough disk space: {path} needs {size:,} bytes and {free:,} are free")
+
+
 def write_replacing(path: str, content: bytes) -> None:
     """Writes *content* to *path* in one step: a reader sees the old file or the new one, never a part."""
     temporary = path + PARTIAL_SUFFIX
@@ -171,7 +176,7 @@ def read_manifest(path: str, keys: Dict[str, type], remedy: str) -> Dict[str, An
 
 def write_manifest(path: str, manifest: Dict[str, Any]) -> None:
     """Writes a manifest in one step, with the format number and the version of this package."""
-    from ikd_fairseq import __version__
+    from .. import __version__
 
     manifest = {"format": FORMAT, **manifest, "version": __version__}
     write_replacing(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
@@ -369,6 +374,8 @@ class ImagePackWriter:
         self._images_file = self._done_file = -1
 
     def __enter__(self) -> "ImagePackWriter":
+        import fcntl  # not on Windows, where packs can still be read
+
         try:
             self._done_file = os.open(self._done_path, os.O_RDWR | os.O_CREAT, 0o666)
             try:
@@ -405,11 +412,7 @@ class ImagePackWriter:
         with contextlib.suppress(FileNotFoundError):
             os.remove(self._key_path)
         os.ftruncate(self._images_file, 0)
-        free = shutil.disk_usage(os.path.dirname(self.prefix) or ".").free
-        check(
-            self.bytes <= free,
-            f"not enough disk space: {self._paths[0]} needs {self.bytes:,} bytes and {free:,} are free",
-        )
+        check_disk_space(self._paths[0], self.bytes)
         self.done = np.zeros(self.rows, dtype=bool)
         with disk_full_named(self._paths[0], self.bytes):
             _allocate(self._images_file, self.bytes)
@@ -418,7 +421,8 @@ class ImagePackWriter:
             _write_all(self._done_file, bytes(self.rows), 0)
             os.fsync(self._images_file)
             os.fsync(self._done_file)
-        # Written last: with this key in place, the files above are whole.
+        # Written last: with this key in place, the files above are whole. It goes when commit() writes the manifest,
+        # whose temporary name it has.
         with open(self._key_path, "w", encoding="utf-8") as stream:
             json.dump({"sources_sha256": self.digest}, stream)
 

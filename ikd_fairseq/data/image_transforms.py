@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps
 
-from ikd_fairseq.errors import IkdError, check
+from ..errors import IkdError, check
 
 # More pixels than this are refused before any is decoded: the limit at which Pillow itself speaks of a
 # decompression bomb (half a GiB of RGB), and above any camera's picture.
