@@ -30,24 +30,18 @@ def test_resnet50_has_the_shapes_and_blocks_of_table_7():
     assert [tuple(m.shape[1:]) for m in output.maps] == shapes
     assert tuple(output.image.shape[1:]) == (3, 224, 224)
 
-    convolutions = (nn.Conv2d, nn.ConvTranspose2d)
-    names = [
-        [(m.kernel_size[0], m.stride[0], m.in_channels, m.out_channels) for m in block.modules() if isinstance(m, convolutions)]
-        for block in student.stages[1]
-    ]
-    # S-conv4_x, the teacher's conv4_x backwards: five blocks at 1024, then the one that doubles the side.
-    assert names[:5] == [[(1, 1, 1024, 256), (3, 1, 256, 256), (1, 1, 256, 1024)]] * 5
-    assert names[5] == [(1, 1, 1024, 256), (3, 2, 256, 256), (1, 1, 256, 512), (1, 2, 1024, 512)]
-    # S-conv2_x does not stride in a block, but has the projection that conv2_x has.
-    last = [m for m in student.stages[3][2].modules() if isinstance(m, convolutions)]
-    assert [(m.stride[0], m.in_channels, m.out_channels) for m in last] == [
-        (1, 256, 64),
-        (1, 64, 64),
-        (1, 64, 64),
-        (1, 256, 64),
-    ]
+    def convolutions(block):  # kernel, stride, channels before and after
+        found = [m for m in block.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
+        return [(m.kernel_size[0], m.stride[0], m.in_channels, m.out_channels) for m in found]
+
     assert [sum(hasattr(m, "body") for m in stage) for stage in student.stages] == [3, 6, 4, 3]
-    assert (student.to_image.kernel_size, student.to_image.stride, student.to_image.padding) == ((8, 8), (2, 2), (3, 3))
+    # S-conv4_x, the teacher's conv4_x backwards: five blocks at 1024, then the one that doubles the side.
+    *same, grow = map(convolutions, student.stages[1])
+    assert same == [[(1, 1, 1024, 256), (3, 1, 256, 256), (1, 1, 256, 1024)]] * 5
+    assert grow == [(1, 1, 1024, 256), (3, 2, 256, 256), (1, 1, 256, 512), (1, 2, 1024, 512)]
+    # S-conv2_x does not stride in a block, but has the projection that conv2_x has.
+    assert convolutions(student.stages[3][2]) == [(1, 1, 256, 64), (3, 1, 64, 64), (1, 1, 64, 64), (1, 1, 256, 64)]
+    assert convolutions(student.to_image) == [(8, 2, 64, 3)] and student.to_image.padding == (3, 3)
 
 
 @pytest.mark.parametrize("size", [32, 100, 112])
@@ -97,7 +91,8 @@ def test_no_regions_give_empty_maps_and_zero_gradients(backbone):
     student = StudentCNN(backbone, 64)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     output = student(make_regions(backbone, 64)[:0])
-    assert [tuple(m.shape) for m in output.maps] == [(0, t.channels, 64 // t.stride, 64 // t.stride) for t in backbone.taps]
+    sides = [64 // tap.stride for tap in backbone.taps]
+    assert [tuple(m.shape) for m in output.maps] == [(0, t.channels, s, s) for t, s in zip(backbone.taps, sides)]
     assert output.image.shape == (0, 3, 64, 64)
     (output.image.sum() + sum(m.sum() for m in output.maps)).backward()
     for name, parameter in student.named_parameters():

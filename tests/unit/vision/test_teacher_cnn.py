@@ -6,7 +6,7 @@ from torch import nn
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.vision.backbones import get_backbone
+from ikd_fairseq.vision.backbones import Tap, get_backbone
 from ikd_fairseq.vision.teacher_cnn import FrozenTeacher, TeacherCNN
 
 LITE = get_backbone("efficientnet_lite0")
@@ -86,7 +86,7 @@ def test_a_map_survives_an_activation_in_place_behind_it():
 
     teacher = TeacherCNN(LITE, "random", "block")
     teacher.cnn = InPlace().requires_grad_(False)
-    teacher.taps = tuple(LITE.taps[0].__class__(path, 3, 1) for path in ("cnn", "last"))
+    teacher.taps = tuple(Tap(path, 3, 1) for path in ("cnn", "last"))
     first, last = teacher(make_images())
     assert first.min() < 0 and torch.equal(last, first.relu())
 
