@@ -1,0 +1,211 @@
+"""Both multimodal models: what a sentence's output may depend on, and what it may not."""
+
+import pytest
+import torch
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.sequence_generator import SequenceGenerator
+
+from ikd_fairseq.constants import STUDENT
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig, IKDTransformerModel
+from ikd_fairseq.modules.feature_generator import UNPOOLS
+from tests import toy
+
+SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
+
+
+def encode(model, source, **images):
+    """Encoder output of each sentence without its padding: text positions, then regions."""
+    out = model.encoder(source, **images)
+    states, mask = out["encoder_out"][0].transpose(0, 1), out["encoder_padding_mask"][0]
+    return [rows[~hidden] for rows, hidden in zip(states, mask)]
+
+
+def trained(model):
+    """Moves weights and batch statistics away from their initial values."""
+    torch.manual_seed(5)
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    for name, value in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            value.add_(torch.rand_like(value))
+    return model.eval()
+
+
+@pytest.mark.parametrize("text_memory", ["layer", "embedding"])
+@pytest.mark.parametrize("unpool", list(UNPOOLS))
+def test_batch_mates_and_padding_side_do_not_matter(unpool, text_memory):
+    model = trained(toy.ikd_model(unpool=unpool, text_memory=text_memory))
+    with torch.no_grad():
+        together = encode(model, toy.tokens(*SENTENCES))
+        left_padded = encode(model, toy.tokens(*SENTENCES, left_pad=True))
+        for sentence, a, b in zip(SENTENCES, together, left_padded):
+            (alone,) = encode(model, toy.tokens(sentence))
+            assert alone.shape == (len(sentence) + 1 + toy.REGIONS, 16)
+            torch.testing.assert_close(a, alone, rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(b, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_text_memories_differ():
+    states = [
+        encode(trained(toy.ikd_model(text_memory=memory)), toy.tokens([1, 2, 3]))[0]
+        for memory in ("layer", "embedding")
+    ]
+    assert not torch.allclose(*states)
+
+
+def test_beam_search_gives_the_same_alone_and_in_any_batch():
+    model = trained(toy.ikd_model())
+    search = SequenceGenerator([model], toy.dictionary(), beam_size=4, max_len_b=12)
+
+    def translate(source):
+        net_input = {"src_tokens": source, "src_lengths": source.ne(toy.dictionary().pad()).sum(1)}
+        return [hypotheses for hypotheses in search.generate([model], {"net_input": net_input})]
+
+    together = translate(toy.tokens(*SENTENCES, left_pad=True))
+    for sentence, hypotheses in zip(SENTENCES, together):
+        (alone,) = translate(toy.tokens(sentence))
+        for a, b in zip(hypotheses, alone):
+            assert a["tokens"].tolist() == b["tokens"].tolist()
+            assert float(a["score"]) == pytest.approx(float(b["score"]), abs=1e-4)
+
+
+def test_reordering_for_beam_search_reorders_everything():
+    model = trained(toy.ikd_model())
+    out = model.encoder(toy.tokens(*SENTENCES), return_all_hiddens=True)
+    states = [state.clone() for state in out["encoder_states"]]
+    order = torch.tensor([2, 0, 0, 1])
+    new = model.encoder.reorder_encoder_out(dict(out, encoder_states=list(states)), order)
+    assert torch.equal(new["encoder_out"][0], out["encoder_out"][0][:, order])
+    for key in ("encoder_padding_mask", "encoder_embedding", "src_lengths", "regions"):
+        assert torch.equal(new[key][0], out[key][0][order]), key
+    for state, old in zip(new["encoder_states"], states):
+        assert torch.equal(state, old[:, order])
+
+
+def test_image_free_model_does_not_look_at_images():
+    model = trained(toy.ikd_model())
+    source = toy.tokens(*SENTENCES)
+    with torch.no_grad():
+        without = encode(model, source)
+        with_images = encode(model, source, images=toy.images(2), image_positions=torch.tensor([0, 2]))
+    for a, b in zip(without, with_images):
+        assert torch.equal(a, b)
+
+
+def test_student_turns_the_asked_for_sentences_into_images():
+    model = trained(toy.ikd_model())
+    sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
+    logits, extra = model(**sample["net_input"], student_positions=torch.tensor([2, 0]))
+    regions = model.encoder(sample["net_input"]["src_tokens"])["regions"][0]
+    student = extra[STUDENT]
+    assert student.image.shape == (2, 3, toy.IMAGE_SIZE, toy.IMAGE_SIZE)
+    torch.testing.assert_close(student.maps[-1].flatten(2).transpose(1, 2), regions[[2, 0]])
+    plain, extra = model(**sample["net_input"])
+    assert STUDENT not in extra
+    torch.testing.assert_close(plain, logits)
+
+
+def test_student_is_saved_loaded_and_can_be_left_out():
+    model, other = trained(toy.ikd_model()), toy.ikd_model(unpool="depthwise").eval()
+    state = model.state_dict()
+    assert any(key.startswith("student.") for key in state)
+    other.load_state_dict(dict(state), strict=True)
+    m = torch.rand(1, toy.REGIONS, toy.CHANNELS)
+    torch.testing.assert_close(model.student(m).image, other.student(m).image)
+    lean = toy.ikd_model(no_student=True).eval()
+    lean.load_state_dict(dict(state), strict=True)
+    assert lean.student is None
+    source = toy.tokens(*SENTENCES)
+    for a, b in zip(encode(model, source), encode(lean, source)):
+        assert torch.equal(a, b)
+
+
+# ---------------------------------------------------------------- image-must
+
+
+def test_image_must_model_reads_the_last_map_of_the_image():
+    model = trained(toy.image_must_model())
+    source, pictures = toy.tokens(*SENTENCES), toy.images(1)
+    out = model.encoder(source, images=pictures, image_positions=torch.tensor([1]))
+    backbone = model.encoder.backbone
+    last = model.encoder.cnn(backbone.normalise(pictures))[-1]
+    torch.testing.assert_close(out["regions"][0][1], last[0].flatten(1).T)
+    assert not out["regions"][0][[0, 2]].any()
+
+
+def test_sentence_without_image_is_encoded_as_if_there_were_no_regions():
+    model = trained(toy.image_must_model())
+    source = toy.tokens(*SENTENCES)
+    with torch.no_grad():
+        among_images = encode(model, source, images=toy.images(2), image_positions=torch.tensor([0, 2]))
+        text_path = encode(model, source)
+    assert among_images[0].shape[0] == len(SENTENCES[0]) + 1 + toy.REGIONS
+    torch.testing.assert_close(among_images[1], text_path[1], rtol=1e-4, atol=1e-5)
+
+
+def test_decoder_sees_regions_only_of_sentences_that_have_an_image():
+    model = trained(toy.image_must_model())
+    sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
+    with torch.no_grad():
+        text_path = model(**sample["net_input"])[0]
+        one = model(**sample["net_input"], images=toy.images(1), image_positions=torch.tensor([1]))[0]
+    torch.testing.assert_close(one[[0, 2]], text_path[[0, 2]], rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(one[1], text_path[1], atol=1e-3)
+
+
+def test_features_of_the_cnn_stand_for_its_images():
+    model = trained(toy.image_must_model())
+    source, pictures, positions = toy.tokens(*SENTENCES), toy.images(2), torch.tensor([0, 1])
+    with torch.no_grad():
+        from_images = encode(model, source, images=pictures, image_positions=positions)
+        last = model.encoder.cnn(model.encoder.backbone.normalise(pictures))[-1]
+        features = last.flatten(2).transpose(1, 2)
+        from_features = encode(model, source, features=features, image_positions=positions)
+        vectors = encode(model, source, features=features.mean(1, keepdim=True), image_positions=positions)
+    for a, b in zip(from_images, from_features):
+        torch.testing.assert_close(a, b)
+    assert vectors[0].shape[0] == len(SENTENCES[0]) + 1 + 1  # published vectors: one region
+
+
+def test_batch_without_image_trains_every_weight_of_the_image_must_model():
+    model = toy.image_must_model().train()
+    sample = toy.batch(
+        toy.tokens(*SENTENCES), toy.tokens(*SENTENCES), images=toy.images(0), image_positions=torch.tensor([]).long()
+    )
+    model(**sample["net_input"])[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_frozen_cnn_is_no_part_of_the_image_must_model():
+    model = toy.image_must_model()
+    before = set(model.state_dict())
+    encode(model, toy.tokens([1]), images=toy.images(1), image_positions=torch.tensor([0]))
+    assert model.encoder.cnn is not None
+    assert set(model.state_dict()) == before
+
+
+# ---------------------------------------------------------------- names and options
+
+
+@pytest.mark.parametrize("name", ["ikd_transformer", "multimodal_transformer", "transformer_mmt"])
+def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(name):
+    from argparse import Namespace
+
+    assert name in ARCH_MODEL_REGISTRY
+    args = Namespace(encoder_layers=2)
+    ARCH_CONFIG_REGISTRY[f"{name}_tiny"](args)
+    assert (args.encoder_embed_dim, args.encoder_ffn_embed_dim, args.encoder_attention_heads) == (128, 256, 4)
+    assert (args.encoder_layers, args.decoder_layers, args.dropout) == (2, 4, 0.3)
+    assert args.share_all_embeddings
+
+
+def test_bad_options_are_refused_in_a_sentence():
+    with pytest.raises(IkdError, match="--image-size 16"):
+        toy.ikd_model(image_size=16)
+    with pytest.raises(IkdError, match="--backbone-weights /nowhere.pt: no such file"):
+        toy.image_must_model(backbone_weights="/nowhere.pt")
+    with pytest.raises(IkdError, match="--backbone resnet51: unknown; choose from"):
+        IKDTransformerModel.build_model(
+            IKDTransformerConfig(**{**toy.SIZES, "backbone": "resnet51"}), toy.toy_task()
+        )
