@@ -1,7 +1,7 @@
 """Image CNNs: the table of backbones, the frozen teacher and the student that inverts it.
 
-Imports nothing of the plugin but errors and constants. torchvision and timm are imported where a CNN is built,
-so that translating without images needs neither.
+Imports nothing of the plugin but its errors. torchvision and timm are imported where a CNN is built, so that
+translating without images needs neither.
 """
 
 from .backbones import BACKBONES, Backbone, Tap, get_backbone

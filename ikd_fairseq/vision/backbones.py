@@ -25,8 +25,8 @@ class Tap:
         path: name of the module whose output the map is, as in ``nn.Module.get_submodule``.
         channels: channels of the map.
         stride: image pixels a position of the map, along each side.
-        margin: image pixels a side that unpadded convolutions or pooling lose: at a side of S pixels the map has
-            ``ceil((S - margin) / stride)`` positions a side.
+        margin: image pixels that unpadded convolutions or pooling lose: of an image with a side of S pixels the
+            map has a side of ``ceil((S - margin) / stride)``.
     """
 
     path: str
@@ -86,7 +86,7 @@ class Backbone:
         return self.taps[-1].channels
 
     def side(self, stride: int, image_size: int) -> int:
-        """Positions a side of the map of this *stride* (1 for the image) of an image of *image_size* pixels."""
+        """Positions a side of the map of this *stride* for an image whose side is *image_size* pixels."""
         margin = next((tap.margin for tap in self.taps if tap.stride == stride), 0)
         return -(-(image_size - margin) // stride)
 
@@ -99,7 +99,8 @@ class Backbone:
 
         The result lies channels-last in memory, as the images do and as the CNN wants it.
         """
-        mean, std = (torch.tensor(v, dtype=torch.float32, device=images.device) for v in (self.mean, self.std))
+        mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device)
+        std = torch.tensor(self.std, dtype=torch.float32, device=images.device)
         return images.float().div(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
@@ -118,7 +119,8 @@ def _efficientnet_lite0() -> nn.Module:
 BACKBONES: Dict[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
-        # Peng et al. 2022, Table 7. IMAGENET1K_V1 are the weights of the paper's time; torchvision's V2 came later.
+        # Peng et al. 2022, Table 7. IMAGENET1K_V1 are the weights of the paper's time; V2 has another training
+        # recipe.
         Backbone(
             name="resnet50",
             build=_resnet50,

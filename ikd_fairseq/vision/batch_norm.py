@@ -18,7 +18,7 @@ class SyncedBatchNorm(_BatchNorm):
     however unevenly the images are spread. A single process computes what ``nn.BatchNorm2d`` computes.
     ``torch.nn.SyncBatchNorm`` will not do: it refuses tensors on the CPU (and so gloo) and empty batches.
 
-    An empty batch (``N = 0``) gives an empty output and zero gradients. While other workers have images it still
+    An empty batch (``N = 0``) gives an empty output and zero gradients. While other workers have images it
     takes part in their reductions, in the backward pass too. So its output must reach the loss (a sum over
     nothing will do), or the others wait for ever. Where all workers together have fewer than two values a
     channel there is no variance: the running statistics normalise then, and stay as they are.
@@ -61,8 +61,8 @@ class SyncedBatchNorm(_BatchNorm):
     def _forward_over_workers(self, input: Tensor) -> Tensor:
         values = _at_least_float32(input.detach())
         size = values.numel() // self.num_features
-        # Sum and sum of squares over this worker, by way of the differences from its own mean: squares of float32
-        # values would lose the variance of a channel whose mean is far from zero.
+        # Sum and sum of squares over this worker, by way of the differences from its own mean: squares of
+        # float32 values would lose the variance of a channel whose mean is far from zero.
         near = (_sum_by_channel(values) / max(1, size)).to(values.dtype)
         differences = values - near.view(_along_channels(values))
         near, rest = near.double(), _sum_by_channel(differences)
@@ -116,7 +116,8 @@ class _NormaliseOverWorkers(Function):
         totals = torch.stack([grad_bias, grad_weight])
         dist.all_reduce(totals)
         by_mean, by_var = (totals.to(grad.dtype) * share).unbind()
-        grad_input = (grad - by_mean.view(shape) - normal * by_var.view(shape)) * (weight * inverse_std).view(shape)
+        grad_normal = grad - by_mean.view(shape) - normal * by_var.view(shape)
+        grad_input = grad_normal * (weight * inverse_std).view(shape)
         return (
             grad_input.to(input.dtype),
             grad_weight.to(weight.dtype),

@@ -1,4 +1,4 @@
-"""The student: the teacher CNN upside down, from the generated regions to an image (Peng et al. 2022, Table 7).
+"""The student: the teacher CNN upside down, from generated regions to an image (Peng et al. 2022, Table 7).
 
 Stage by stage it walks the teacher's taps from deep to shallow. Blocks come in reverse, inside a block the
 channels run backwards, and a transposed convolution grows what the teacher's stride shrank.
@@ -32,8 +32,8 @@ class StudentOutput(NamedTuple):
 class StudentCNN(nn.Module):
     """The inverse of a backbone, trained from scratch.
 
-    Its parameters lie in memory in PyTorch's default order on purpose: fairseq flattens parameters and gradients
-    with ``view(-1)``, which channels-last ones refuse. The activations alone are channels-last.
+    Its parameters lie in memory in PyTorch's default order on purpose: fairseq flattens parameters and
+    gradients with ``view(-1)``, which channels-last ones refuse. The activations alone are channels-last.
 
     Args:
         backbone: the CNN to mirror.
@@ -56,22 +56,23 @@ class StudentCNN(nn.Module):
             factor = deep.stride // shallow.stride
             side = backbone.side(shallow.stride, image_size)
             grow = dict(stride=1) if stage.unpool else dict(stride=factor, side=side)
-            block = BLOCKS[stage.block]
+            block, inputs, outputs = BLOCKS[stage.block], deep.channels, shallow.channels
             layers: List[nn.Module] = [
-                block(deep.channels, stage.width, deep.channels, stage.kernel) for _ in range(stage.blocks - 1)
+                block(inputs, stage.width, inputs, stage.kernel) for _ in range(stage.blocks - 1)
             ]
-            layers.append(block(deep.channels, stage.width, shallow.channels, stage.kernel, **grow))
+            layers.append(block(inputs, stage.width, outputs, stage.kernel, **grow))
             if stage.unpool:
-                layers += [_Unpool(factor, side), SyncedBatchNorm(shallow.channels), nn.ReLU(inplace=True)]
+                layers += [_Unpool(factor, side), SyncedBatchNorm(outputs), nn.ReLU(inplace=True)]
             self.stages.append(nn.Sequential(*layers))
+        first = backbone.taps[0]
         self.to_image = _TransposedConv(
-            backbone.taps[0].channels, 3, backbone.image_kernel, backbone.taps[0].stride, image_size, bias=True
+            first.channels, 3, backbone.image_kernel, first.stride, image_size, bias=True
         )
         self.apply(_initialise)
 
     def forward(self, regions: Tensor) -> StudentOutput:
         """Inverts *regions*, ``K x P x C`` with the P positions of the grid row by row. K may be 0."""
-        deepest = regions.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # K x C x g x g, channels-last
+        deepest = regions.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # K x C x g x g
         maps = [deepest]
         for stage in self.stages:
             maps.append(stage(maps[-1]))
@@ -82,7 +83,14 @@ class _TransposedConv(nn.ConvTranspose2d):
     """A transposed convolution that multiplies the side by *stride*, then crops or pads it to *side*."""
 
     def __init__(
-        self, inputs: int, outputs: int, kernel: int, stride: int, side: int, groups: int = 1, bias: bool = False
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        stride: int,
+        side: int,
+        groups: int = 1,
+        bias: bool = False,
     ) -> None:
         padding = max(0, (kernel - stride + 1) // 2)
         super().__init__(
@@ -111,9 +119,7 @@ class _Unpool(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         count, channels, height, width = input.shape
-        output = input.new_zeros(
-            (count, channels, height * self.factor, width * self.factor)
-        ).contiguous(memory_format=torch.channels_last)
+        output = input.new_zeros((count, height * self.factor, width * self.factor, channels)).permute(0, 3, 1, 2)
         output[:, :, :: self.factor, :: self.factor] = input
         return _fit(output, self.side)
 
@@ -181,7 +187,9 @@ class _InvertedBottleneck(nn.Module):
 BLOCKS: Dict[str, Type[nn.Module]] = {"bottleneck": _Bottleneck, "inverted_bottleneck": _InvertedBottleneck}
 
 
-def _conv(inputs: int, outputs: int, kernel: int, stride: int = 1, side: int = 0, groups: int = 1) -> nn.Module:
+def _conv(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, side: int = 0, groups: int = 1
+) -> nn.Module:
     """A convolution that keeps the size, or for stride > 1 a transposed one that grows it to *side*."""
     if stride == 1:
         return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=False)

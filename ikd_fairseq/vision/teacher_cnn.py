@@ -1,4 +1,4 @@
-"""The teacher: a frozen image CNN whose maps the student learns to produce (Peng et al. 2022, section 3.2.3)."""
+"""The teacher: a frozen image CNN whose maps the student learns (Peng et al. 2022, section 3.2.3)."""
 
 from contextlib import ExitStack
 from typing import List, Optional, Tuple
@@ -43,7 +43,7 @@ class TeacherCNN(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "TeacherCNN":
-        """Stays in eval mode whatever *mode* says: batch statistics and dropout would change what it teaches."""
+        """Stays in eval mode whatever *mode* says: batch statistics would change what it teaches."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> List[Tensor]:

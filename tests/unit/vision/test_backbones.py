@@ -55,7 +55,7 @@ def test_efficientnet_taps_are_those_of_timm():
 
 
 def test_a_new_backbone_is_one_entry_even_with_other_arithmetic():
-    # AlexNet's geometry: 11x11 stride 4 and pooling that loses the border, 27, 13 and 6 positions at 224 pixels.
+    # AlexNet's geometry: 11x11 stride 4 and pooling that loses the border: 27, 13, 6 positions at 224 px.
     def build():
         cnn = nn.Sequential()
         cnn.add_module("conv", nn.Conv2d(3, 6, 11, stride=4, padding=2))

@@ -79,7 +79,8 @@ def test_a_single_value_is_normalised_by_the_running_statistics():
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_half_precision_computes_its_statistics_in_float32(dtype):
     # 1000 values of 200 and more: their sum of squares overflows float16, and bfloat16 keeps no variance.
-    input = (200 + torch.arange(1000.0).remainder(8)).view(1000, 1, 1, 1).expand(-1, CHANNELS, -1, -1).to(dtype)
+    values = (200 + torch.arange(1000.0).remainder(8)).to(dtype)
+    input = values.view(1000, 1, 1, 1).expand(-1, CHANNELS, -1, -1)
     norm = SyncedBatchNorm(CHANNELS).to(dtype)
     output = norm(input)
     assert output.dtype == norm.running_mean.dtype == dtype
@@ -151,9 +152,10 @@ def assert_close(found, expected):
 def test_a_student_over_two_workers_learns_as_over_one(two_workers, split):
     whole = student_gradients(make_regions())
     parameters = sum(1 for _ in StudentCNN(get_backbone("efficientnet_lite0"), 64).parameters())
-    for index, (first, second, expected) in enumerate(zip(*(r["student " + split] for r in two_workers), whole)):
-        found = first + second if index < parameters else first  # gradients add up, buffers agree
-        assert torch.allclose(found, expected, rtol=1e-6, atol=1e-8)
+    found = [results["student " + split] for results in two_workers]
+    for index, (first, second, expected) in enumerate(zip(*found, whole)):
+        together = first + second if index < parameters else first  # gradients add up, buffers agree
+        assert torch.allclose(together, expected, rtol=1e-6, atol=1e-8)
 
 
 def test_workers_that_are_all_empty_change_nothing(two_workers):

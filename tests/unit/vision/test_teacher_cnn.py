@@ -66,7 +66,8 @@ def test_a_gradient_reaches_the_image_and_leaves_the_teacher_as_it_was(teacher):
 
 def test_no_images_give_empty_maps(teacher):
     maps = teacher(torch.zeros(0, 3, 64, 64))
-    assert [tuple(m.shape) for m in maps] == [(0, t.channels, 64 // t.stride, 64 // t.stride) for t in LITE.taps]
+    shapes = [(0, tap.channels, 64 // tap.stride, 64 // tap.stride) for tap in LITE.taps]
+    assert [tuple(m.shape) for m in maps] == shapes
 
 
 def test_the_head_is_not_computed(teacher):

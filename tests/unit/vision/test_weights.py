@@ -102,7 +102,7 @@ def test_a_folder_is_refused(tmp_path):
     assert "not a file" in refusal(str(tmp_path))
 
 
-@pytest.mark.parametrize("content", [b"", b"hello, I am no checkpoint", b"PK\x03\x04 broken zip", b"\x80\x02."])
+@pytest.mark.parametrize("content", [b"", b"hello, no checkpoint", b"PK\x03\x04 broken zip", b"\x80\x02."])
 def test_a_file_that_is_no_checkpoint_is_named(tmp_path, content):
     path = tmp_path / "teacher.pt"
     path.write_bytes(content)
