@@ -1,7 +1,7 @@
 """``ikd-average-checkpoints``: the mean of the parameters of several checkpoints of one training run.
 
-The usual protocol on Multi30K averages the last ten epoch checkpoints (Wu et al. 2021; Peng et al. 2022, section 4).
-fairseq's own script for this is not part of its package on PyPI.
+The usual protocol on Multi30K averages the last ten epoch checkpoints (Wu et al. 2021). fairseq's own script
+for this is not part of its package on PyPI.
 """
 
 import argparse
@@ -72,15 +72,15 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: Optional[
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
-        check(len(metrics) == 1, f"{folder} holds the best checkpoints by several metrics ({', '.join(metrics)}); "
-              "name the files to average instead")
-        state = load_checkpoint(Path(folder, matches[0].string))
-        highest_first = bool(config_section(state, "checkpoint").get("maximize_best_checkpoint_metric", False))
+        check(len(metrics) == 1, f"{folder} holds the best checkpoints by several metrics "
+              f"({', '.join(metrics)}); name the files to average instead")
+        settings = config_section(load_checkpoint(Path(folder, matches[0].string)), "checkpoint")
+        highest_first = bool(settings.get("maximize_best_checkpoint_metric", False))
     if upto is not None:
         matches = [match for match in matches if float(match["order"]) <= upto]
     bound = "" if upto is None else f" up to {upto}"
-    check(len(matches) >= count, f"{folder} holds {len(matches)} checkpoints named {_EXAMPLES[by]}{bound}, but --last "
-          f"asks for {count}; ask for fewer, or train with {_KEEP_OPTIONS[by]} {count} or more")
+    check(len(matches) >= count, f"{folder} holds {len(matches)} checkpoints named {_EXAMPLES[by]}{bound}, "
+          f"but --last asks for {count}; ask for fewer, or keep more in training ({_KEEP_OPTIONS[by]})")
     matches.sort(key=lambda match: float(match["order"]), reverse=highest_first)
     return [Path(folder, match.string) for match in matches[:count]]
 
@@ -123,7 +123,7 @@ def _check_same_parameters(paths: Sequence[os.PathLike], states: Sequence[State]
             check(shapes[0] == shapes[1],
                   f"{first} and {path} are of different models: {key} has shape {shapes[0]} and {shapes[1]}")
             check(model[key].is_floating_point() == other[key].is_floating_point(),
-                  f"{first} and {path} are of different models: {key} has type {model[key].dtype} and "
+                  f"{first} and {path} are of different models: {key} is of type {model[key].dtype} and "
                   f"{other[key].dtype}")
         for key in other:
             check(key in model, f"{first} and {path} are of different models: {key} is in the second alone")
@@ -141,14 +141,16 @@ def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> No
     check_output(output, paths)
     real_paths = [os.path.realpath(path) for path in paths]
     for place, path in enumerate(paths):
-        check(real_paths[place] not in real_paths[:place], f"{path} is given twice; name each checkpoint once")
+        check(real_paths[place] not in real_paths[:place],
+              f"{path} is given twice; name each checkpoint once")
     states = [load_checkpoint(path) for path in progress(paths, desc="open", unit="file")]
     _check_same_parameters(paths, states)
     newest = max(range(len(states)), key=lambda place: num_updates(states[place]))
 
     averaged = without_optimizer(states[newest])
     averaged["model"] = average_models([state["model"] for state in states], newest)
-    extra_state = {key: value for key, value in states[newest]["extra_state"].items() if key not in _NOT_OF_THE_MEAN}
+    extra_state = states[newest]["extra_state"]
+    extra_state = {key: value for key, value in extra_state.items() if key not in _NOT_OF_THE_MEAN}
     extra_state["averaged_checkpoints"] = [
         {"file": str(path), "num_updates": num_updates(state)} for path, state in zip(paths, states)
     ]
@@ -169,20 +171,20 @@ def positive_int(text: str) -> int:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ikd-average-checkpoints",
-        description="Averages the parameters of several fairseq checkpoints of one training run into one checkpoint "
-        "for fairseq-generate. Optimizer state is left out.",
+        description="Averages the parameters of several fairseq checkpoints of one training run into one "
+        "checkpoint for fairseq-generate. Optimizer state is left out.",
         epilog="examples: ikd-average-checkpoints --last 10 --output run/average.pt run | "
         "ikd-average-checkpoints --output average.pt run/checkpoint8.pt run/checkpoint9.pt",
     )
     parser.add_argument("inputs", nargs="+", metavar="FOLDER|FILE",
-                        help="one folder of checkpoints (fairseq's --save-dir), or the checkpoints themselves")
+                        help="a folder of checkpoints (fairseq's --save-dir), or the checkpoints themselves")
     parser.add_argument("--output", required=True, metavar="FILE",
                         help="checkpoint to write; replaced when complete if it exists")
     parser.add_argument("--last", type=positive_int, metavar="N",
                         help=f"with a folder: how many checkpoints to average (default: {DEFAULT_LAST})")
     parser.add_argument("--by", choices=sorted(_PATTERNS),
                         help="with a folder: the last epochs (checkpointN.pt, the default), the last updates "
-                        "(checkpoint_EPOCH_UPDATE.pt) or the best by the training run's own metric "
+                        "(checkpoint_EPOCH_UPDATE.pt) or the best by the metric of the training run "
                         "(checkpoint.best_METRIC_VALUE.pt)")
     parser.add_argument("--upto", type=positive_int, metavar="N",
                         help="with a folder: ignore checkpoints of a later epoch, or update, than this one")
@@ -193,11 +195,12 @@ def _inputs(args: argparse.Namespace) -> List[Any]:
     folders = [path for path in args.inputs if os.path.isdir(path)]
     if not folders:
         for name in ("last", "by", "upto"):
-            check(getattr(args, name) is None, f"--{name} selects from a folder, but files are given: {args.inputs[0]}")
+            check(getattr(args, name) is None,
+                  f"--{name} selects from a folder, but {args.inputs[0]} is not a folder")
         return args.inputs
     check(len(args.inputs) == 1, f"give one folder or several files, not {folders[0]} beside others")
     by = args.by or "epochs"
-    check(args.upto is None or by != "best", "--upto bounds epochs or updates and has no meaning with --by best")
+    check(args.upto is None or by != "best", "--upto bounds epochs or updates; leave it out with --by best")
     return select_checkpoints(folders[0], by, args.last or DEFAULT_LAST, args.upto)
 
 

@@ -1,8 +1,8 @@
 """Reading and writing fairseq checkpoints for the commands that work on finished training runs.
 
 A checkpoint is read with PyTorch's safe loader only (importing the package registers the one extra type that
-fairseq's files need), and memory-mapped: tensors come from disk when they are used, so that ten checkpoints with
-their optimizer states can be open at once. Whatever is written appears under its name only when complete.
+fairseq's files need), and memory-mapped: tensors come from disk when they are used, so that ten checkpoints
+with their optimizer states can be open at once. What is written appears under its name only when complete.
 """
 
 import argparse
@@ -27,25 +27,22 @@ def load_checkpoint(path: os.PathLike) -> State:
     """Reads the fairseq checkpoint *path* to the CPU, without running any code that it may hold.
 
     Returns:
-        The dictionary that fairseq's trainer saved. Its tensors are mapped from the file: copy before changing.
+        The dictionary that fairseq's trainer saved. Its tensors are views of the file.
 
     Raises:
-        IkdError: the file is missing, truncated, no checkpoint of fairseq, or holds a type that the safe loader
-            refuses.
+        IkdError: the file is missing, truncated, no checkpoint of fairseq, or holds a type that the safe
+            loader refuses.
     """
     check(os.path.isfile(path), f"{path}: there is no such file")
+    check(os.access(path, os.R_OK), f"{path} cannot be read; check its permissions")
     try:
         # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
         state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except OSError as error:
-        raise IkdError(f"{path} cannot be read ({error.strerror or error})") from error
-    except pickle.UnpicklingError as error:
-        refused = _REFUSED_TYPE.search(str(error))
-        if refused:
-            raise IkdError(f"{path} is refused: it holds {refused[1]}, a type that fairseq's checkpoints do not need "
-                           "and that could run code when loaded; nothing of it was run") from error
-        raise IkdError(f"{path} is truncated or is no checkpoint") from error
     except Exception as error:  # a damaged archive or pickle fails in too many ways to list
+        refused = _REFUSED_TYPE.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
+        if refused:
+            raise IkdError(f"{path} is refused: it holds {refused[1]}, a type that fairseq's checkpoints do "
+                           "not need and that could run code when loaded; nothing of it was run") from error
         raise IkdError(f"{path} is truncated or is no checkpoint") from error
     _check_layout(state, path)
     return state
@@ -66,8 +63,8 @@ def _check_layout(state: Any, path: os.PathLike) -> None:
 def config_section(state: State, name: str) -> Dict[str, Any]:
     """The settings of *name* ("model", "task", "checkpoint", ...) saved in *state*; changes to them stick.
 
-    fairseq keeps a section as a dictionary or, for parts without a dataclass, as a namespace; checkpoints from
-    before Hydra hold one namespace for everything. fairseq prefers the latter where both stand.
+    fairseq keeps a section as a dictionary or, for parts without a dataclass, as a namespace. Checkpoints
+    from before Hydra hold one namespace for everything, "args", which fairseq prefers where both stand.
     """
     if state.get("args") is not None:
         return vars(state["args"])
@@ -93,7 +90,8 @@ def without_optimizer(state: State) -> State:
 
 def memory_of(tensor: torch.Tensor) -> Hashable:
     """A key that two tensors have in common exactly when they are the same view of the same memory."""
-    return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype)
+    storage = tensor.untyped_storage().data_ptr()
+    return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
 def check_output(output: os.PathLike, inputs: Iterable[os.PathLike]) -> None:

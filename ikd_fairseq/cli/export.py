@@ -58,7 +58,7 @@ def export_model(model: Dict[str, torch.Tensor], half: bool = False) -> Dict[str
 
 
 def _make_decode_only(state: State) -> None:
-    """Changes the settings in *state* so that model and task can be built where training's files are not."""
+    """Changes the settings in *state* so that model and task are built without the files of training."""
     model, task = config_section(state, "model"), config_section(state, "task")
     if "with_student" in model:
         model["with_student"] = False
@@ -76,7 +76,7 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     """Writes what decoding needs of *checkpoint* to *output*, which loads in fairseq's own commands.
 
     Raises:
-        IkdError: the checkpoint cannot be used, the output cannot be written, or a value does not fit float16.
+        IkdError: the checkpoint cannot be used, the output cannot be written, or a value exceeds float16.
     """
     check_output(output, [checkpoint])
     state = load_checkpoint(checkpoint)
@@ -88,7 +88,8 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     extra_state: Dict[str, Any] = {
         key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
     }
-    exported["extra_state"] = {**extra_state, "exported": {"file": str(checkpoint), "half": half}}
+    extra_state["exported"] = {"file": str(checkpoint), "half": half}
+    exported["extra_state"] = extra_state
     _make_decode_only(exported)
     write_checkpoint(exported, output)
 
@@ -96,15 +97,16 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ikd-export",
-        description="Writes a checkpoint for decoding alone: the same translations without the student, optimizer "
-        "state and other training state. It loads in fairseq-generate, fairseq-interactive and the hub interface "
-        "with no image, pack or teacher at hand.",
+        description="Writes a checkpoint for decoding alone: the same translations without the student, "
+        "optimizer state and other training state. It loads in fairseq-generate, fairseq-interactive and the "
+        "hub interface; an image-free model needs no image, pack or teacher there.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, or an average")
-    parser.add_argument("output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists")
+    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run or an average")
+    parser.add_argument("output", metavar="OUTPUT",
+                        help="checkpoint to write; replaced when complete if it exists")
     parser.add_argument("--half", action="store_true",
-                        help="store parameters as float16: half the size; translations may differ slightly "
-                        "(default: as they are stored in CHECKPOINT)")
+                        help="store parameters as float16: half the size, but translations may differ "
+                        "slightly (default: the type that CHECKPOINT has)")
     return parser
 
 

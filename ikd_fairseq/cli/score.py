@@ -1,9 +1,9 @@
 """``ikd-score``: sacreBLEU's BLEU, chrF and TER, with signatures, of output whose every sentence is there.
 
-fairseq 0.12 drops sentences from a test set silently: its ``batch_by_size`` throws the last batch away when that
-is no multiple of ``--required-batch-size-multiple``, which are the longest sentences, and
-``--skip-invalid-size-inputs-valid-test`` skips others. A score of what is left cannot be compared with anything,
-so such output is refused here.
+fairseq 0.12 drops sentences from a test set silently: its ``batch_by_size`` throws away the last batch, that
+of the longest sentences, when its size is no multiple of ``--required-batch-size-multiple``, and
+``--skip-invalid-size-inputs-valid-test`` skips others. A score of what is left cannot be compared with
+anything, so such output is refused here.
 """
 
 import argparse
@@ -13,6 +13,11 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+from fairseq.data.data_utils import load_indexed_dataset
+from fairseq.utils import split_paths
+from sacrebleu.metrics import BLEU, CHRF, TER
+from sacremoses import MosesDetokenizer
 
 from ..errors import IkdError, check, command
 from .checkpoint_files import write_atomically
@@ -29,8 +34,10 @@ UNKNOWN_IN_REFERENCE = "<<unk>>"  # fairseq's spelling, made so that it matches 
 _SENTENCE = re.compile(r"(?P<kind>[STHD])-(?P<id>\d+)(?:\t(?P<rest>.*))?", re.DOTALL)
 _LOADED = re.compile(r".* \S+ \S+-\S+ (?P<count>\d+) examples")  # logged by fairseq's translation task
 _SKIPPED = re.compile(r"[\d,]+ samples have invalid sizes and will be skipped")
-_DROPPING = ("fairseq drops the longest sentences when the last batch is no multiple of --required-batch-size-multiple "
-             "(set it to 1), and skips others with --skip-invalid-size-inputs-valid-test")
+_DROPPING = (
+    "fairseq drops the longest sentences when the size of the last batch is no multiple of "
+    "--required-batch-size-multiple (set it to 1), and others with --skip-invalid-size-inputs-valid-test"
+)
 _IDS_SHOWN = 10
 
 
@@ -40,9 +47,9 @@ class GenerateOutput:
 
     Attributes:
         sources, references: the S- and T- lines; references are empty when the test set has none.
-        hypotheses: the best hypothesis: D- lines (BPE and tokenisation undone where generation was told to) if
-            there are any, else H- lines.
-        loaded: how many sentences the test set has by the log inside the output; ``None`` without such a line.
+        hypotheses: the best one: D- lines (BPE and tokenisation undone where generation was told to) if there
+            are any, else H- lines.
+        loaded: how many sentences the test set has by the log inside the output; ``None`` without that line.
         skipped: log lines about skipped sentences.
     """
 
@@ -54,14 +61,14 @@ class GenerateOutput:
 
 
 def _numbered_lines(path: str) -> Iterator[Tuple[int, str]]:
-    """Numbers from 1 and lines of a UTF-8 file. Only a newline ends a line: text may hold U+2028 and the like."""
+    """Lines of a UTF-8 file, numbered from 1. Only a newline ends one: text may hold U+2028 and the like."""
     try:
         with open(path, "rb") as stream:
             for number, raw in enumerate(stream, start=1):
                 try:
                     yield number, raw.rstrip(b"\r\n").decode("utf-8")
                 except UnicodeDecodeError as error:
-                    raise IkdError(f"{path}, line {number}: the text is not UTF-8; convert the file") from error
+                    raise IkdError(f"{path}, line {number}: not UTF-8; convert the file") from error
     except OSError as error:
         raise IkdError(f"{path} cannot be read ({error.strerror or error})") from error
 
@@ -78,7 +85,7 @@ def read_lines(path: str) -> List[str]:
 
 
 def _add(lines: Dict[int, str], sentence: int, text: str, where: str) -> None:
-    check(sentence not in lines, f"{where}: sentence {sentence} is there twice; give the output of one run only")
+    check(sentence not in lines, f"{where}: sentence {sentence} is there twice; give the output of one run")
     lines[sentence] = text
 
 
@@ -93,7 +100,12 @@ def read_generate_output(path: str) -> GenerateOutput:
     output = GenerateOutput()
     raw_hypotheses: Dict[int, str] = {}  # H-
     final_hypotheses: Dict[int, str] = {}  # D-
-    lines_by_kind = {"S": output.sources, "T": output.references, "H": raw_hypotheses, "D": final_hypotheses}
+    lines_by_kind = {
+        "S": output.sources,
+        "T": output.references,
+        "H": raw_hypotheses,
+        "D": final_hypotheses,
+    }
     number, block = 0, None  # block: the sentence whose lines are being read
     for number, line in _numbered_lines(path):
         match = _SENTENCE.fullmatch(line)
@@ -117,8 +129,8 @@ def read_generate_output(path: str) -> GenerateOutput:
         block = sentence
     check(number > 0, f"{path} is empty")
     output.hypotheses = final_hypotheses or raw_hypotheses
-    check(output.hypotheses, f"{path} holds no hypotheses (H- or D- lines); is it the output of fairseq-generate, "
-          "run without --quiet?")
+    check(output.hypotheses, f"{path} holds no hypotheses (H- or D- lines); is it the output of "
+          "fairseq-generate, run without --quiet?")
     return output
 
 
@@ -133,11 +145,12 @@ def merge_generate_outputs(paths: Sequence[str]) -> GenerateOutput:
     for path in paths:
         output = read_generate_output(path)
         for sentence in output.hypotheses:
-            check(sentence not in origin,
-                  f"sentence {sentence} is in {origin.get(sentence)} and in {path}; give parts of one test set")
+            check(sentence not in origin, f"sentence {sentence} is in {origin.get(sentence)} and in {path}; "
+                  "give parts of one test set")
             origin[sentence] = path
         check(merged.loaded in (None, output.loaded) or output.loaded is None,
-              f"{path} is of a test set of {output.loaded} sentences, but the files before it of {merged.loaded}")
+              f"{path} is of a test set of {output.loaded} sentences, but the files before it are of one of "
+              f"{merged.loaded}")
         merged.loaded = output.loaded if merged.loaded is None else merged.loaded
         merged.sources.update(output.sources)
         merged.references.update(output.references)
@@ -152,20 +165,19 @@ def count_sentences(data: str, split: str) -> int:
     Raises:
         IkdError: there is no such split, it cannot be read, or its files disagree.
     """
-    from fairseq.data.data_utils import load_indexed_dataset
-    from fairseq.utils import split_paths
-
     folder = Path(split_paths(data)[0])
     indices = sorted(folder.glob(f"{split}.*-*.*.idx"))
-    check(indices, f"--data {data}: {folder} holds no binarised split {split!r} ({split}.SOURCE-TARGET.LANGUAGE.idx)")
+    check(indices, f"--data {data}: {folder} holds no binarised split {split!r} "
+          f"({split}.SOURCE-TARGET.LANGUAGE.idx)")
     counts = {}
     for index in indices:
         try:
             counts[index] = len(load_indexed_dataset(str(index.with_suffix(""))))
         except Exception as error:  # fairseq asserts on a damaged index, or fails to unpack it
-            raise IkdError(f"{index} cannot be read as binarised text; run fairseq-preprocess again") from error
-    check(len(set(counts.values())) == 1, f"--split {split}: the files of {folder} have different numbers of "
-          f"sentences: {', '.join(f'{path.name} {count}' for path, count in counts.items())}")
+            raise IkdError(f"{index} is no binarised text; run fairseq-preprocess again") from error
+    listing = ", ".join(f"{index.name} {count}" for index, count in counts.items())
+    check(len(set(counts.values())) == 1,
+          f"--split {split}: the files of {folder} have different numbers of sentences: {listing}")
     return counts[indices[0]]
 
 
@@ -190,12 +202,12 @@ def ordered_sentences(lines: Dict[int, str], name: str, kind: str, expected: Opt
     """
     total = max(lines) + 1 if expected is None else expected
     beyond = sorted(sentence for sentence in lines if sentence >= total)
-    check(not beyond, f"{name} holds sentence ids of {total} and above ({_shown(beyond)}), but the test set has "
-          f"{total} sentences: is it of another test set?")
+    check(not beyond, f"{name} holds sentence ids of {total} and above ({_shown(beyond)}), but the test set "
+          f"has {total} sentences: is it of another test set?")
     missing = [sentence for sentence in range(total) if sentence not in lines]
     cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
-    check(not missing, f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids {_shown(missing)}): "
-          f"{cause}; its score could not be compared")
+    check(not missing, f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids "
+          f"{_shown(missing)}), so its score could not be compared: {cause}")
     return [lines[sentence] for sentence in range(total)]
 
 
@@ -217,15 +229,7 @@ def remove_bpe(line: str) -> str:
 
 
 def detokenise(lines: Sequence[str], language: str) -> List[str]:
-    """Undoes Moses tokenisation (sacremoses).
-
-    Raises:
-        IkdError: sacremoses is not installed.
-    """
-    try:
-        from sacremoses import MosesDetokenizer
-    except ModuleNotFoundError as error:
-        raise IkdError("--detokenise needs sacremoses: pip install sacremoses") from error
+    """Undoes Moses tokenisation, by sacremoses; *language* is a code such as "de"."""
     detokeniser = MosesDetokenizer(lang=language)
     return [detokeniser.detokenize(line.split()) for line in lines]
 
@@ -236,18 +240,18 @@ def compute_scores(hypotheses: Sequence[str], references: Sequence[str], preset:
 
     Args:
         hypotheses, references: as many lines, in the same order.
-        preset: "tokenised" scores the tokens as they stand and ignores case, the BLEU of Peng et al. 2022 and of
-            multi-bleu.perl -lc; "detokenised" takes plain text, tokenises it as WMT does (13a) and minds case.
+        preset: "tokenised" scores the tokens as they stand and ignores case, the BLEU of Peng et al. 2022
+            (section 4) and of multi-bleu.perl -lc; "detokenised" takes plain text, tokenises it as WMT does
+            (13a) and minds case.
         metrics: some of "bleu", "chrf" and "ter".
 
     Returns:
-        By metric, ``{"name": ..., "score": 0 to 100 (TER: errors a hundred words), "signature": sacreBLEU's}``.
+        By metric: "name", "score" (0 to 100; TER: edits a hundred words of the reference) and sacreBLEU's
+        "signature".
     """
-    from sacrebleu.metrics import BLEU, CHRF, TER
-
     tokenised = preset == "tokenised"
     scorers = {
-        # force: text that looks tokenised is what this preset is for, no cause for a warning.
+        # force: this preset is for text that looks tokenised, no cause for sacreBLEU's warning.
         "bleu": lambda: BLEU(tokenize="none" if tokenised else "13a", lowercase=tokenised, force=tokenised),
         "chrf": lambda: CHRF(lowercase=tokenised),
         "ter": lambda: TER(case_sensitive=not tokenised),
@@ -256,12 +260,13 @@ def compute_scores(hypotheses: Sequence[str], references: Sequence[str], preset:
     for metric in metrics:
         scorer = scorers[metric]()
         score = scorer.corpus_score(list(hypotheses), [list(references)])
-        scores[metric] = {"name": score.name, "score": score.score, "signature": str(scorer.get_signature())}
+        signature = str(scorer.get_signature())
+        scores[metric] = {"name": score.name, "score": score.score, "signature": signature}
     return scores
 
 
 def evenly_spaced(count: int, total: int) -> List[int]:
-    """*count* positions spread over ``range(total)``, each in the middle of its share; all when there are fewer."""
+    """*count* positions spread over ``range(total)``, each in the middle of its share; at most *total*."""
     count = min(count, total)
     return [(2 * place + 1) * total // (2 * count) for place in range(count)]
 
@@ -301,18 +306,21 @@ def load_translations(args: argparse.Namespace) -> Translations:
         logger.warning("%s: %s", name, line)
     expected = agreed_count(counts)
     if expected is None:
-        logger.warning("%s: how many sentences the test set has is not known, so that a sentence missing at its end "
-                       "would go unnoticed; give --sentences, --references or --data and --split", name)
+        logger.warning("%s: how many sentences the test set has is not known, so that one missing at its end "
+                       "would go unnoticed; give --sentences, --references, or --data and --split", name)
     hypotheses = ordered_sentences(output.hypotheses, name, "translation", expected, output.skipped)
     if references is None:
         check(output.references, f"{name} holds no references (T- lines); give --references FILE")
         references = ordered_sentences(output.references, name, "reference", len(hypotheses))
         unknown = sum(UNKNOWN_IN_REFERENCE in line for line in references)
         if unknown:
-            logger.warning("%s: %d references hold words unknown to the dictionary, which no translation can match; "
-                           "give the original text by --references", name, unknown)
-    sources = [output.sources.get(sentence, "") for sentence in range(len(hypotheses))] if output.sources else None
-    return Translations(hypotheses, references, sources, [source for source, count in counts.items() if count])
+            logger.warning("%s: %d references hold words unknown to the dictionary, which no translation can "
+                           "match; give the original text by --references", name, unknown)
+    sources = None
+    if output.sources:
+        sources = [output.sources.get(sentence, "") for sentence in range(len(hypotheses))]
+    counted_by = [source for source, count in counts.items() if count is not None]
+    return Translations(hypotheses, references, sources, counted_by)
 
 
 def _prepare_text(text: Translations, args: argparse.Namespace) -> Translations:
@@ -323,8 +331,8 @@ def _prepare_text(text: Translations, args: argparse.Namespace) -> Translations:
     for option, column in (("hypotheses", columns[0]), ("references", columns[1])):
         marked = sum(BPE_MARK in f"{line} " for line in column)
         if marked:
-            logger.warning("%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe",
-                           marked, option, BPE_MARK)
+            logger.warning("%d %s hold BPE marks (%r); scores of subwords cannot be compared: add "
+                           "--remove-bpe", marked, option, BPE_MARK)
     if args.detokenise:
         columns[:2] = [detokenise(column, args.detokenise) for column in columns[:2]]
     return Translations(*columns, counted_by=text.counted_by)
@@ -333,42 +341,48 @@ def _prepare_text(text: Translations, args: argparse.Namespace) -> Translations:
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ikd-score",
-        description="Scores translations by sacreBLEU's BLEU, chrF and TER, with signatures. Output that lacks "
-        "sentences of the test set is refused.",
-        epilog="fairseq drops the longest sentences of a test set, which may have any id. Missing ids between others "
-        "are always found. A missing last sentence is found only when the number of sentences is known: from "
-        "--sentences, --references, --data with --split, or the log that fairseq-generate writes into its output.",
+        description="Scores translations by sacreBLEU's BLEU, chrF and TER, with signatures. Output that "
+        "lacks sentences of the test set is refused.",
+        epilog="fairseq drops the longest sentences of a test set, which may have any id. A missing id below "
+        "the highest is always found. Sentences missing at the end are found only when their number is "
+        "known, from --sentences, --references, --data with --split, or the log that fairseq-generate writes "
+        "into its output.",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--generate-output", nargs="+", metavar="FILE",
-                        help="output of fairseq-generate; several files for one test set generated by --num-shards")
+                        help="output of fairseq-generate; several files for one test set generated in parts "
+                        "by --num-shards")
     source.add_argument("--hypotheses", metavar="FILE", help="translations, one a line")
     parser.add_argument("--references", metavar="FILE",
-                        help="reference translations, one a line, in the order of the test set and tokenised like the "
-                        "hypotheses (default: the T- lines of --generate-output)")
+                        help="reference translations, one a line, in the order of the test set and tokenised "
+                        "like the hypotheses (default: the T- lines of --generate-output)")
     parser.add_argument("--sentences", type=int, metavar="N", help="how many sentences the test set has")
-    parser.add_argument("--data", metavar="DATA", help="binarised data folder that tells how many sentences --split has")
-    parser.add_argument("--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ...")
+    parser.add_argument("--data", metavar="DATA",
+                        help="binarised data folder, to see how many sentences --split has")
+    parser.add_argument("--split", metavar="SPLIT",
+                        help="split of --data that was translated: test, test1, valid ...")
     parser.add_argument("--preset", choices=PRESETS, default="tokenised",
-                        help="tokenised: text as it stands, lower-cased (the setting of the papers on Multi30K); "
-                        "detokenised: plain text, 13a tokenisation, cased (default: %(default)s)")
+                        help="tokenised: text as it stands, lower-cased (the setting of the papers on "
+                        "Multi30K); detokenised: plain text, 13a tokenisation, cased (default: %(default)s)")
     parser.add_argument("--remove-bpe", action="store_true",
                         help="join subwords ('@@ ') in hypotheses, references and sources first")
     parser.add_argument("--detokenise", metavar="LANGUAGE",
-                        help="with --preset detokenised: undo Moses tokenisation of hypotheses and references first "
-                        "(de, fr, ...; needs sacremoses)")
+                        help="with --preset detokenised: undo Moses tokenisation of hypotheses and "
+                        "references first (de, fr, ...)")
     parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), metavar="METRIC",
                         help="some of bleu, chrf, ter (default: all)")
     parser.add_argument("--samples", type=int, default=0, metavar="N",
-                        help="also print N translations, evenly spaced over the test set (default: %(default)s)")
+                        help="also print N translations, evenly spaced over the test set (default: "
+                        "%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
     return parser
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    check((args.data is None) == (args.split is None), "--data and --split tell the number of sentences together; "
-          "give both or neither")
-    check(args.sentences is None or args.sentences > 0, f"--sentences {args.sentences}: give a positive number")
+    check((args.data is None) == (args.split is None),
+          "--data and --split tell the number of sentences together; give both or neither")
+    check(args.sentences is None or args.sentences > 0,
+          f"--sentences {args.sentences}: give a positive number")
     check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
     check(args.detokenise is None or args.preset == "detokenised",
           "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised")
