@@ -25,8 +25,8 @@ class Tap:
         path: name of the module whose output the map is, as in ``nn.Module.get_submodule``.
         channels: channels of the map.
         stride: image pixels a position of the map, along each side.
-        margin: image pixels that unpadded convolutions or pooling lose: of an image with a side of S pixels the
-            map has a side of ``ceil((S - margin) / stride)``.
+        margin: image pixels that unpadded convolutions or pooling lose: the map of an image with a side of S
+            pixels has a side of ``ceil((S - margin) / stride)``.
     """
 
     path: str
@@ -119,8 +119,8 @@ def _efficientnet_lite0() -> nn.Module:
 BACKBONES: Dict[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
-        # Peng et al. 2022, Table 7. IMAGENET1K_V1 are the weights of the paper's time; V2 has another training
-        # recipe.
+        # Peng et al. 2022, Table 7. IMAGENET1K_V1 are the weights of the paper's time; V2 was
+        # trained by a later recipe.
         Backbone(
             name="resnet50",
             build=_resnet50,

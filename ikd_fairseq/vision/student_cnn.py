@@ -119,7 +119,8 @@ class _Unpool(nn.Module):
 
     def forward(self, input: Tensor) -> Tensor:
         count, channels, height, width = input.shape
-        output = input.new_zeros((count, height * self.factor, width * self.factor, channels)).permute(0, 3, 1, 2)
+        shape = (count, height * self.factor, width * self.factor, channels)
+        output = input.new_zeros(shape).permute(0, 3, 1, 2)  # channels-last
         output[:, :, :: self.factor, :: self.factor] = input
         return _fit(output, self.side)
 
