@@ -1,0 +1,188 @@
+#!/usr/bin/env bash
+# From text and images to a data folder: joint BPE, binarised text, image packs.
+# Every step is skipped when its output is complete, so an interrupted run goes on where it was.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: prepare.sh FOLDER OUT [--pair en-de] [--image-size 224] [--images DIR] [--merges 10000] [--workers N]
+
+FOLDER  text/SPLIT.lc.norm.tok.LANGUAGE, image_splits/SPLIT.txt and images/, laid out as Multi30K is. The
+        text and lists of Multi30K are fetched into it if it has no text/.
+OUT     data folder to make: binarised text and image packs for fairseq, `code` (the BPE merges),
+        bpe/ (the text in subwords), reference/ (the target side of the test sets, for scoring)
+
+--pair        source and target language
+--image-size  pixels a side of the packed images
+--images      folder of the images, if not FOLDER/images; images that are missing there are counted and left out
+--merges      number of joint BPE merges
+--workers     processes for subwords, binarising and packing (default: number of cores)
+TEXT
+}
+
+fail() {
+  echo "prepare.sh: error: $*" >&2
+  exit 1
+}
+
+positional=()
+pair=en-de image_size=224 images= merges=10000 workers=$(getconf _NPROCESSORS_ONLN)
+while (($#)); do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --pair | --image-size | --images | --merges | --workers)
+      (($# >= 2)) || fail "$1 needs a value"
+      case $1 in
+        --pair) pair=$2 ;;
+        --image-size) image_size=$2 ;;
+        --images) images=$2 ;;
+        --merges) merges=$2 ;;
+        --workers) workers=$2 ;;
+      esac
+      shift 2
+      ;;
+    -*) fail "unknown option $1 (see --help)" ;;
+    *) positional+=("$1"); shift ;;
+  esac
+done
+((${#positional[@]} == 2)) || { usage >&2; exit 2; }
+folder=${positional[0]} out=${positional[1]}
+source=${pair%-*} target=${pair#*-}
+[[ $pair == ?*-?* ]] || fail "--pair $pair: give source and target, such as en-de"
+[[ -z $images || -d $images ]] || fail "--images $images is not a folder"
+images=${images:-$folder/images}
+
+. "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
+export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
+
+step() { echo "prepare.sh: $*"; }
+
+# ---- text ------------------------------------------------------------------------------------------------------
+
+fetch_multi30k() {
+  local base=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1 split language
+  command -v curl >/dev/null || fail "$folder/text is missing, and there is no curl to fetch it with"
+  mkdir -p "$folder/text.partial" "$folder/image_splits"
+  for split in train val test_2016_flickr test_2017_flickr test_2017_mscoco; do
+    step "fetching $split"
+    for language in en de fr; do
+      curl --fail --silent --show-error --location --retry 3 --connect-timeout 20 \
+        --output "$folder/text.partial/$split.lc.norm.tok.$language" "$base/tok/$split.lc.norm.tok.$language" ||
+        fail "$folder/text is missing and cannot be fetched from $base/tok: put the text there yourself"
+    done
+    curl --fail --silent --show-error --location --retry 3 --connect-timeout 20 \
+      --output "$folder/image_splits/$split.txt" "$base/image_splits/$split.txt" ||
+      fail "the image list of $split cannot be fetched from $base/image_splits"
+  done
+  mv "$folder/text.partial" "$folder/text"
+}
+
+[[ -d $folder/text ]] || fetch_multi30k
+
+# fairseq's name of a split -> the data set's. Test sets that are not there are left out.
+splits=(train valid) names=(train val)
+for name in test test_2016_flickr test_2017_flickr test_2017_mscoco; do
+  if [[ -f $folder/text/$name.lc.norm.tok.$source ]]; then
+    number=$((${#splits[@]} - 2))
+    splits+=("test${number#0}") names+=("$name")
+  fi
+done
+((${#splits[@]} > 2)) || fail "$folder/text holds no test set for $source (such as test.lc.norm.tok.$source)"
+
+text() { echo "$folder/text/$1.lc.norm.tok.$2"; }
+
+for name in "${names[@]}"; do
+  for language in "$source" "$target"; do
+    [[ -s $(text "$name" "$language") ]] || fail "$(text "$name" "$language") is missing or empty"
+  done
+  lines=$(wc -l <"$(text "$name" "$source")") others=$(wc -l <"$(text "$name" "$target")")
+  ((lines == others)) || fail "$(text "$name" "$source") has $((lines)) lines, but $(text "$name" "$target") $((others))"
+done
+
+mkdir -p "$out/bpe" "$out/reference"
+made_from="$pair, $merges merges, text $(for name in "${names[@]}"; do
+  cat "$(text "$name" "$source")" "$(text "$name" "$target")"
+done | cksum)"
+if [[ -f $out/made-from.txt && $(<"$out/made-from.txt") != "$made_from" ]]; then
+  fail "$out was prepared from other text or with other options: delete it or choose another folder"
+fi
+echo "$made_from" >"$out/made-from.txt"
+
+# ---- subwords --------------------------------------------------------------------------------------------------
+
+if [[ ! -f $out/code ]]; then
+  step "learning $merges joint BPE merges"
+  cat "$(text train "$source")" "$(text train "$target")" |
+    subword-nmt learn-bpe --symbols "$merges" --output "$out/code.partial"
+  mv "$out/code.partial" "$out/code"
+fi
+
+for i in "${!splits[@]}"; do
+  for language in "$source" "$target"; do
+    subwords=$out/bpe/${splits[i]}.$language
+    if [[ ! -f $subwords ]]; then
+      step "splitting ${names[i]}.$language into subwords"
+      subword-nmt apply-bpe --codes "$out/code" --input "$(text "${names[i]}" "$language")" --output "$subwords.partial"
+      mv "$subwords.partial" "$subwords"
+    fi
+  done
+  if [[ ${splits[i]} == test* ]]; then
+    cp "$(text "${names[i]}" "$target")" "$out/reference/${splits[i]}.$target"
+  fi
+done
+
+# ---- binarised text --------------------------------------------------------------------------------------------
+
+if [[ ! -f $out/binarised ]]; then
+  step "binarising"
+  rm -rf "$out/binarised.partial"
+  test_prefixes=("${splits[@]:2}")
+  test_prefixes=("${test_prefixes[@]/#/$out/bpe/}")
+  fairseq-preprocess \
+    --source-lang "$source" --target-lang "$target" --joined-dictionary \
+    --trainpref "$out/bpe/train" --validpref "$out/bpe/valid" \
+    --testpref "$(IFS=,; echo "${test_prefixes[*]}")" \
+    --destdir "$out/binarised.partial" --workers "$workers"
+  mv "$out/binarised.partial"/* "$out/"
+  rmdir "$out/binarised.partial"
+  touch "$out/binarised"
+fi
+
+# fairseq adds four symbols of its own to those in the file.
+types=$(($(wc -l <"$out/dict.$source.txt") + 4))
+step "dictionary: $types types"
+if [[ -f $folder/text/test_2016_flickr.lc.norm.tok.$source && $merges == 10000 ]]; then
+  case $pair in
+    en-de | de-en) expected=9712 ;;
+    en-fr | fr-en) expected=9544 ;;
+    *) expected=$types ;;
+  esac
+  if ((types == expected)); then
+    step "as it should be for Multi30K $pair"
+  else
+    echo "prepare.sh: WARNING: Multi30K $pair should give $expected types, so the text differs from that of the" \
+      "papers (version, tokenisation, case?), and figures will not compare." >&2
+  fi
+fi
+
+# ---- images ----------------------------------------------------------------------------------------------------
+
+if [[ ! -d $images ]]; then
+  step "no folder $images: every split is text only"
+  exit 0
+fi
+(cd "$images" && find -L . -type f | sed 's|^\./||') >"$out/images-there.txt"
+for i in "${!splits[@]}"; do
+  list=$folder/image_splits/${names[i]}.txt
+  # A line is a name, in the COCO list followed by the number of the caption.
+  if [[ -f $list ]] && grep -qxFf <(sed 's/#[0-9]*$//' "$list") "$out/images-there.txt"; then
+    ikd-pack-images \
+      --data "$out" --split "${splits[i]}" \
+      --list "$list" --images "$images" --allow-missing \
+      --image-size "$image_size" --workers "$workers"
+  else
+    step "no images for ${names[i]}: text only"
+  fi
+done
+rm "$out/images-there.txt"
+step "done: $out"

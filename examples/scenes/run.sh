@@ -1,0 +1,112 @@
+#!/usr/bin/env bash
+# The main job on a data set that the project makes itself: drawn scenes, IKD-MMT trained on them, translation
+# with every image moved away. A few minutes on two CPU cores. Run again, it skips what is complete.
+#
+# Environment: UPDATES (700, at least 90), SEED (1), ARCH (ikd_transformer_tiny; also transformer_mmt_tiny, text only, and
+# multimodal_transformer_tiny, which needs the images at test), WORK (work/scenes in the checkout).
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+recipes=$here/../multi30k
+. "$here/../set_up.sh"
+export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
+
+updates=${UPDATES:-700} seed=${SEED:-1} arch=${ARCH:-ikd_transformer_tiny}
+work=${WORK:-$here/../../work/scenes}
+mkdir -p "$work"
+work=$(cd "$work" && pwd)
+scenes=$work/scenes-$seed data=$work/data-$seed run=$work/$arch-$seed-$updates
+away=$work/moved-away-$seed
+mkdir -p "$run"
+
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+restore_images() {
+  if [[ -d $away ]]; then
+    if [[ -d $away/images ]]; then mv "$away/images" "$scenes/images"; fi
+    find "$away" -name '*.images.*' -exec mv {} "$data/" \;
+    rmdir "$away"
+  fi
+}
+restore_images # a run that was killed may have left them away
+trap restore_images EXIT
+
+case $arch in
+  ikd_transformer*)
+    objective=(
+      --criterion inversion_distillation --label-smoothing 0.1
+      --teacher-weights imagenet --kd-images-per-batch 8
+    )
+    ;;
+  *) objective=(--criterion label_smoothed_cross_entropy --label-smoothing 0.1) ;;
+esac
+case $arch in
+  transformer_mmt*) vision=() ;;
+  *) vision=(--backbone efficientnet_lite0 --image-size 64) ;;
+esac
+
+step "drawing scenes"
+python "$here/make_scenes.py" --output "$scenes" --seed "$seed"
+
+step "preparing text and images"
+bash "$recipes/prepare.sh" "$scenes" "$data" --pair en-de --merges 500 --image-size 64
+
+step "training $arch for $updates updates"
+cp "$data/code" "$run/code"
+if [[ ! -f $run/trained ]]; then
+  processor=()
+  if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
+    processor=(--cpu)
+  fi
+  fairseq-train "$data" \
+    --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation \
+    --arch "$arch" ${vision[@]+"${vision[@]}"} \
+    "${objective[@]}" \
+    --optimizer adam --adam-betas '(0.9, 0.98)' \
+    --lr 0.003 --lr-scheduler inverse_sqrt --warmup-init-lr 1e-7 --warmup-updates 200 \
+    --max-tokens 2048 --max-update "$updates" \
+    --save-dir "$run" --keep-last-epochs 3 --validate-interval 5 \
+    --seed "$seed" --log-format simple --log-interval 10 \
+    ${processor[@]+"${processor[@]}"} 2>&1 | tee -a "$run/train.log"
+  touch "$run/trained"
+fi
+
+step "averaging the last three checkpoints"
+ikd-average-checkpoints --last 3 --output "$run/average.pt" "$run"
+
+if [[ $arch == multimodal_transformer* ]]; then
+  step "translating the test set with its images"
+  use=(--with-images)
+else
+  step "translating the test set, all images and packs moved to $away"
+  use=()
+  mkdir "$away"
+  mv "$scenes/images" "$data"/*.images.* "$away/"
+fi
+SAMPLES=10 bash "$recipes/translate.sh" "$data" "$run/average.pt" test ${use[@]+"${use[@]}"} | tee "$run/score.txt"
+restore_images
+
+step "scoring sentences that need the picture, and those that do not"
+# D-ID <tab> score <tab> translation, in any order
+grep '^D-' "$run/generate-test.txt" | sed 's/^D-//' | sort -n | cut -f3 >"$run/test.hypotheses"
+declare -A bleu
+for ambiguous in true false; do
+  for text in "$run/test.hypotheses" "$data/reference/test.de"; do
+    awk -v wanted="\"ambiguous\": $ambiguous" 'NR == FNR { keep[FNR] = index($0, wanted); next } keep[FNR]' \
+      "$scenes/test.meta.jsonl" "$text" >"$run/$(basename "$text").ambiguous-$ambiguous"
+  done
+  bleu[$ambiguous]=$(ikd-score --preset tokenised --metrics bleu \
+    --hypotheses "$run/test.hypotheses.ambiguous-$ambiguous" \
+    --references "$run/test.de.ambiguous-$ambiguous" | sed -n 's/^BLEU *//p')
+done
+
+cat <<TEXT
+
+== done in $SECONDS s
+BLEU, all 400 sentences      $(sed -n 's/^BLEU *//p' "$run/score.txt")
+  picture needed             ${bleu[true]}
+  text enough                ${bleu[false]}
+checkpoint                   $run/average.pt
+translations                 $run/generate-test.txt
+training log                 $run/train.log
+TEXT
