@@ -1,4 +1,4 @@
-"""``ikd-extract-features``: a frozen CNN's last convolutional maps of a pack, or published features, by split.
+"""``ikd-extract-features``: a frozen CNN's last convolutional maps, or published features, of a split.
 
 With features beside the text, an image-must model trains without running its CNN, and without the images.
 """
@@ -46,11 +46,14 @@ def extract_features(
         batch_size: images at a time.
         device: ``cpu`` or ``cuda``.
 
-    Raises :class:`IkdError` if there is no pack or it does not fit the text, and for weights that cannot be used.
+    Raises :class:`IkdError` if there is no pack, or one for other text, and for weights that cannot be used.
     """
     name = backbone_name if name is None else name
     check_name(name)
-    check(device != "cuda" or torch.cuda.is_available(), "--device cuda: this machine has no usable GPU, use cpu")
+    check(
+        device != "cuda" or torch.cuda.is_available(),
+        "--device cuda: this machine has no usable GPU, use cpu",
+    )
     prefix = os.path.join(data_dir, split)
     check(ImagePack.exists(prefix), f"there is no image pack {prefix}.images.npy: run ikd-pack-images first")
     pack = ImagePack.open(prefix)
@@ -87,7 +90,9 @@ def _maps(
             bar.update(len(images))
 
 
-def import_features(data_dir: str, split: str, path: str, name: str, rows: Optional[str] = None) -> FeaturePack:
+def import_features(
+    data_dir: str, split: str, path: str, name: str, rows: Optional[str] = None
+) -> FeaturePack:
     """Brings in features that others published, as ``SPLIT.features.NAME``.
 
     Args:
@@ -127,12 +132,12 @@ def import_features(data_dir: str, split: str, path: str, name: str, rows: Optio
 def _open_published(path: str) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise IkdError(f"--from-file {path} cannot be read as a .npy array ({error})") from error
     check(isinstance(array, np.ndarray), f"--from-file {path} is not a single .npy array")
     check(
         array.dtype.kind == "f" and array.ndim in (2, 3) and array.size > 0,
-        f"--from-file {path} holds {array.dtype} {array.shape}: floats of rows x C or rows x P x C are needed",
+        f"--from-file {path} holds {array.dtype} {array.shape}: floats, rows x C or rows x P x C, are needed",
     )
     return array
 
@@ -151,7 +156,9 @@ def _tell_rows(
     check(any(fitting.values()), f"{found}: one row for each sentence or for each image is needed")
     # Where image i is sentence i's, both readings are the same.
     same = pack is not None and np.array_equal(pack.index, np.arange(count))
-    check(not all(fitting.values()) or same, f"{found}: say which they stand for with --rows sentences or --rows images")
+    check(
+        not all(fitting.values()) or same, f"{found}: say which is meant, --rows sentences or --rows images"
+    )
     return BY_SENTENCE if fitting[BY_SENTENCE] else BY_IMAGE
 
 
@@ -159,12 +166,14 @@ def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of ``ikd-extract-features``."""
     parser = argparse.ArgumentParser(
         prog="ikd-extract-features",
-        description="Write SPLIT.features.NAME.npy beside the binarised text: a frozen CNN's last convolutional maps "
-        "of the image pack, or features that others published (--from-file).",
+        description="Write SPLIT.features.NAME.npy beside the binarised text: a frozen CNN's last "
+        "convolutional maps of the image pack, or features that others published (--from-file).",
     )
     parser.add_argument("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
     parser.add_argument("--split", required=True, help="train, valid, test, test1, ...")
-    parser.add_argument("--name", help="name of the features, which --image-features takes (default: the backbone's)")
+    parser.add_argument(
+        "--name", help="name of the features, which --image-features takes (default: the backbone's)"
+    )
 
     cnn = parser.add_argument_group("from the image pack")
     cnn.add_argument("--backbone", choices=list(BACKBONES), help=f"frozen CNN (default: {DEFAULT_BACKBONE})")
@@ -201,7 +210,9 @@ def main(argv: Optional[List[str]] = None) -> None:
         pack = extract_features(args.data, args.split, name=args.name, **cnn_options)
     else:
         check(args.name is not None, "--from-file needs --name: what to call these features")
-        check(not cnn_options, "--from-file runs no CNN: leave --backbone, --weights, --batch-size and --device out")
+        check(
+            not cnn_options, "--from-file runs no CNN: drop --backbone, --weights, --batch-size and --device"
+        )
         pack = import_features(args.data, args.split, args.from_file, args.name, args.rows)
     logger.info(
         "%s: features %r, %d regions of %d channels, for %d of %d sentences",

@@ -1,10 +1,12 @@
 """``ikd-pack-images``: from an image folder and a list, one name a sentence, to the image pack of a split.
 
-Everything that can be wrong with list, folder and text is refused before the first image is decoded. A run that was
-interrupted goes on where it stopped; a run that finds its pack complete only records the text it now stands beside.
+Everything that can be wrong with list, folder and text is refused before the first image is decoded. A run
+that was interrupted goes on where it stopped; one that finds its pack complete only records the text beside
+it.
 """
 
 import argparse
+import contextlib
 import dataclasses
 import itertools
 import logging
@@ -17,7 +19,7 @@ import signal
 import threading
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Dict, Iterator, List, Optional, Set, Tuple, Union
+from typing import Any, Dict, Iterator, List, Optional, Set, Tuple, Union
 
 import numpy as np
 
@@ -33,6 +35,9 @@ _IMAGES_PER_TASK = 16
 _NAMES_SHOWN = 3
 # "name.jpg#3": COCO's and Flickr30K's captions are numbered by image.
 _CAPTION_ID = re.compile(r"#\w*$")
+
+# A row and its image, uint8 H x W x 3, or why there is none.
+Decoded = Tuple[int, Union[np.ndarray, IkdError]]
 
 
 @dataclasses.dataclass
@@ -77,8 +82,8 @@ def read_image_list(path: str) -> List[str]:
 def find_images(names: List[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
     """Finds the file of every name, each once, and decides which row every sentence gets.
 
-    Raises :class:`IkdError` for names that lead out of *folder*, for missing files unless *allow_missing*, and if no
-    sentence has an image.
+    Raises :class:`IkdError` for names that lead out of *folder*, for missing files unless *allow_missing*,
+    and if no sentence has an image.
     """
     check(os.path.isdir(folder), f"--images {folder} is not a folder")
     root = os.path.realpath(folder)
@@ -119,20 +124,22 @@ def find_images(names: List[str], list_path: str, folder: str, allow_missing: bo
     shown += ", ..." if len(missing) > _NAMES_SHOWN else ""
     check(
         bool(sources.paths),
-        f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
-        if missing
-        else f"{list_path} names no image at all: a split without images needs no pack",
+        (
+            f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
+            if missing
+            else f"{list_path} names no image at all: a split without images needs no pack"
+        ),
     )
     check(
         allow_missing or not missing,
-        f"{len(missing)} of the images that {list_path} names are not in {folder} ({shown}): check --images and "
-        "--list, or pass --allow-missing to use these sentences without an image",
+        f"{len(missing)} of the images that {list_path} names are not in {folder} ({shown}): check "
+        "--images and --list, or pass --allow-missing to use these sentences without an image",
     )
     return sources
 
 
 def _leave_with_parent() -> None:
-    """Initialises a decoding process: Ctrl-C is the parent's matter, and a killed parent leaves no one behind."""
+    """Initialises a decoding process: Ctrl-C is its parent's matter, and with a killed parent it ends too."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
@@ -143,9 +150,9 @@ def _leave_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _decode_some(rows: List[Tuple[int, str]], image_size: int) -> List[Tuple[int, Union[np.ndarray, IkdError]]]:
+def _decode_some(rows: List[Tuple[int, str]], image_size: int) -> List[Decoded]:
     """Decodes the images of some rows; an image that cannot be decoded ends the list with its error."""
-    decoded: List[Tuple[int, Union[np.ndarray, IkdError]]] = []
+    decoded: List[Decoded] = []
     for row, path in rows:
         try:
             decoded.append((row, decode_image(path, image_size)))
@@ -154,23 +161,23 @@ def _decode_some(rows: List[Tuple[int, str]], image_size: int) -> List[Tuple[int
     return decoded
 
 
-def _decode_all(
-    rows: List[Tuple[int, str]], image_size: int, workers: int
-) -> Iterator[Tuple[int, Union[np.ndarray, IkdError]]]:
+def _decode_all(rows: List[Tuple[int, str]], image_size: int, workers: int) -> Iterator[Decoded]:
     """Yields (row, image or error), in the order in which *workers* processes finish them."""
     tasks = (rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK))
     if workers == 1:
         for task in tasks:
             yield from _decode_some(task, image_size)
         return
-    # One server imports the package and forks the workers: as safe as spawning them, without an import for each.
+    # One server imports the package and forks the workers: as safe as spawning them, with one import for all.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
     pending: Set[Future] = set()
     try:
         # A few tasks ahead of the workers, not all of them: decoded images wait here until they are written.
-        pending = {executor.submit(_decode_some, task, image_size) for task in itertools.islice(tasks, 3 * workers)}
+        pending = {
+            executor.submit(_decode_some, task, image_size) for task in itertools.islice(tasks, 3 * workers)
+        }
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -178,7 +185,9 @@ def _decode_all(
             for task in itertools.islice(tasks, len(finished)):
                 pending.add(executor.submit(_decode_some, task, image_size))
     except BrokenProcessPool as error:
-        raise IkdError("a decoding process was killed, perhaps for want of memory: use fewer --workers") from error
+        raise IkdError(
+            "a decoding process was killed, perhaps for lack of memory: use fewer --workers"
+        ) from error
     finally:
         for future in pending:
             future.cancel()
@@ -210,7 +219,7 @@ def pack_images(
     Args:
         data_dir: the folder that fairseq-preprocess wrote.
         split: such as ``train``.
-        list_path: text file, line i names the image of sentence i; an empty line is a sentence without an image.
+        list_path: text file, line i names the image of sentence i; empty: the sentence has none.
         folder: where the images are; names may lead into its sub-folders, not out of it.
         image_size: height and width of the packed images, in pixels.
         allow_missing: whether sentences whose image file is missing go without.
@@ -235,9 +244,16 @@ def pack_images(
         pack.record_text(text)
         logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
     else:
-        pack = _write_pack(prefix, sources, digest, list_path, image_size, workers, text, folder)
+        described = {
+            "text": text,
+            "list": list_path,
+            "folder": folder,
+            "missing_sentences": sources.missing_sentences,
+            "missing_files": sources.missing_files,
+        }
+        pack = _write_pack(prefix, image_size, sources, digest, workers, described)
     logger.info(
-        "%s: %d of %d sentences have an image (%d distinct images); %d sentences name one of %d missing files",
+        "%s: %d of %d sentences have an image (%d distinct images), %d name one of %d missing files",
         prefix,
         pack.coverage,
         len(pack),
@@ -248,29 +264,24 @@ def pack_images(
     return pack
 
 
-def _write_pack(prefix, sources, digest, list_path, image_size, workers, text, folder) -> ImagePack:
+def _write_pack(
+    prefix: str, image_size: int, sources: Sources, digest: str, workers: int, described: Dict[str, Any]
+) -> ImagePack:
+    """Decodes and writes all rows; *described* are further entries of the manifest."""
     with ImagePackWriter(prefix, image_size, sources.index, len(sources.paths), digest) as writer:
         todo = [(row, path) for row, path in enumerate(sources.paths) if not writer.done[row]]
         kept = len(sources.paths) - len(todo)
         if kept:
-            logger.info("an interrupted run left %d of %d images: going on from there", kept, len(sources.paths))
-        decoded = _decode_all(todo, image_size, min(workers, max(1, len(todo) // _IMAGES_PER_TASK)))
-        split = os.path.basename(prefix)
-        for row, image in progress(decoded, total=len(sources.paths), initial=kept, desc=split, unit=" images"):
-            if isinstance(image, IkdError):
-                raise IkdError(f"line {sources.lines[row]} of {list_path}: {image}") from image
-            writer.write(row, image)
+            logger.info("going on after the %d of %d images of an interrupted run", kept, len(sources.paths))
+        processes = min(workers, max(1, len(todo) // _IMAGES_PER_TASK))
+        with contextlib.closing(_decode_all(todo, image_size, processes)) as decoded:
+            bar_options = {"total": len(sources.paths), "initial": kept, "unit": " images"}
+            for row, image in progress(decoded, desc=os.path.basename(prefix), **bar_options):
+                if isinstance(image, IkdError):
+                    raise IkdError(f"line {sources.lines[row]} of {described['list']}: {image}") from image
+                writer.write(row, image)
         with progress(None, total=writer.bytes, desc="SHA-256", unit="B", unit_scale=True) as bar:
-            return writer.commit(
-                {
-                    "text": text,
-                    "list": list_path,
-                    "folder": folder,
-                    "missing_sentences": sources.missing_sentences,
-                    "missing_files": sources.missing_files,
-                },
-                bar.update,
-            )
+            return writer.commit(described, bar.update)
 
 
 def positive_int(text: str) -> int:
@@ -288,8 +299,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Returns the parser of ``ikd-pack-images``."""
     parser = argparse.ArgumentParser(
         prog="ikd-pack-images",
-        description="Pack the images of a split beside its binarised text: SPLIT.images.npy, .index.npy and .json. "
-        "An interrupted run goes on where it stopped.",
+        description="Pack the images of a split beside its binarised text: SPLIT.images.npy, .index.npy and "
+        ".json. An interrupted run goes on where it stopped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
@@ -298,16 +309,22 @@ def build_parser() -> argparse.ArgumentParser:
         "--list",
         required=True,
         metavar="FILE",
-        help="one image name a line, line i for sentence i; an empty line is a sentence without an image; a caption "
-        "number (name.jpg#3) is ignored",
+        help="one image name a line, line i for sentence i; an empty line is a sentence without an image; a "
+        "caption number (name.jpg#3) is ignored",
     )
     parser.add_argument("--images", required=True, metavar="FOLDER", help="folder with the images")
-    parser.add_argument("--image-size", type=positive_int, default=224, metavar="PIXELS", help="height and width")
-    parser.add_argument("--allow-missing", action="store_true", help="use sentences whose image is missing without one")
+    parser.add_argument(
+        "--image-size", type=positive_int, default=224, metavar="PIXELS", help="height and width"
+    )
+    parser.add_argument(
+        "--allow-missing", action="store_true", help="use sentences whose image is missing without one"
+    )
     parser.add_argument(
         "--workers", type=positive_int, default=os.cpu_count() or 1, metavar="N", help="decoding processes"
     )
-    parser.add_argument("--verify", action="store_true", help="read the finished pack back and compare its SHA-256")
+    parser.add_argument(
+        "--verify", action="store_true", help="read the finished pack back and compare its SHA-256"
+    )
     return parser
 
 

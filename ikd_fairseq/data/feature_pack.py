@@ -1,7 +1,7 @@
 """Feature packs: a frozen CNN's last convolutional maps, or features that others published, beside the text.
 
-A pack is two files, ``DATA/SPLIT`` plus ``.features.NAME.npy`` (float16, ``rows x P x C``: P regions row by row,
-C channels) and ``.features.NAME.json``, the manifest. Its rows follow either the image pack
+A pack is two files, ``DATA/SPLIT`` plus ``.features.NAME.npy`` (float16, ``rows x P x C``: P regions row by
+row, C channels) and ``.features.NAME.json``, the manifest. Its rows follow either the image pack
 (``"rows": "images"``, by ``SPLIT.images.index.npy``) or the sentences (``"rows": "sentences"``).
 """
 
@@ -39,7 +39,9 @@ class FeaturePack:
         manifest: what ``SPLIT.features.NAME.json`` says.
     """
 
-    def __init__(self, prefix: str, name: str, manifest: Dict[str, Any], index: np.ndarray, text: TextFingerprint):
+    def __init__(
+        self, prefix: str, name: str, manifest: Dict[str, Any], index: np.ndarray, text: TextFingerprint
+    ):
         self.prefix = prefix
         self.name = name
         self.manifest = manifest
@@ -56,7 +58,7 @@ class FeaturePack:
 
     @classmethod
     def exists(cls, prefix: str, name: str) -> bool:
-        """Whether any file of the pack is there; an incomplete pack counts, so that :meth:`open` can refuse it."""
+        """Whether any file of the pack is there: it is for :meth:`open` to refuse an incomplete one."""
         return any(os.path.exists(path) for path in cls.paths(prefix, name))
 
     @classmethod
@@ -67,23 +69,30 @@ class FeaturePack:
         """
         array_path, manifest_path = cls.paths(prefix, name)
         missing = [path for path in (array_path, manifest_path) if not os.path.exists(path)]
-        check(not missing, f"the features {name} of {prefix} are incomplete, {' and '.join(missing)} missing: {_REMEDY}")
+        check(not missing, f"the features {name} of {prefix} lack {' and '.join(missing)}: {_REMEDY}")
         manifest = image_pack.read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
         count, rows = manifest["count"], manifest["rows"]
         check(rows in (BY_IMAGE, BY_SENTENCE), f"{manifest_path} has no valid entry 'rows': {_REMEDY}")
         shape = (count, manifest["regions"], manifest["channels"])
         image_pack.open_array(array_path, shape, np.dtype(np.float16), _REMEDY)
         if rows == BY_SENTENCE:
-            check(isinstance(manifest.get("text"), dict), f"{manifest_path} has no valid entry 'text': {_REMEDY}")
+            check(
+                isinstance(manifest.get("text"), dict),
+                f"{manifest_path} has no valid entry 'text': {_REMEDY}",
+            )
             return cls(prefix, name, manifest, np.arange(count, dtype=np.int32), manifest["text"])
 
         images = image_pack.read_image_manifest(prefix)
         check(
             all(manifest.get(key) == images[key] for key in ("images_sha256", "index_sha256")),
-            f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX} describes: {_REMEDY}",
+            f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX}: {_REMEDY}",
         )
         index = image_pack.read_index(
-            prefix + INDEX_SUFFIX, images["sentences"], count, images["index_sha256"], "run ikd-pack-images again"
+            prefix + INDEX_SUFFIX,
+            images["sentences"],
+            count,
+            images["index_sha256"],
+            "run ikd-pack-images again",
         )
         return cls(prefix, name, manifest, index, images["text"])
 
@@ -141,14 +150,18 @@ def to_half(block: np.ndarray, first_row: int, source: str) -> np.ndarray:
         row, entry = (int(position[0]) for position in np.nonzero(~fits))
         check(
             False,
-            f"row {first_row + row} of {source} holds {block[row].flat[entry]}: features must be finite and, to be "
-            f"stored as float16, no larger than {_LARGEST:.0f}",
+            f"row {first_row + row} of {source} holds {block[row].flat[entry]}: features must be finite and, "
+            f"to be stored as float16, no larger than {_LARGEST:.0f}",
         )
     return block.astype(np.float16)
 
 
 def write_features(
-    prefix: str, name: str, shape: Tuple[int, int, int], blocks: Iterable[np.ndarray], manifest: Dict[str, Any]
+    prefix: str,
+    name: str,
+    shape: Tuple[int, int, int],
+    blocks: Iterable[np.ndarray],
+    manifest: Dict[str, Any],
 ) -> FeaturePack:
     """Writes a feature pack, replacing an earlier one of that name only when all of it is on disk.
 
@@ -158,8 +171,8 @@ def write_features(
         shape: rows, P, C.
         blocks: float16, some rows x P x C each, in order.
         manifest: ``rows`` (``BY_IMAGE`` with ``images_sha256`` and ``index_sha256`` of the image pack, or
-            ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.data.image_pack.text_fingerprint`) and where the
-            features come from.
+            ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.data.image_pack.text_fingerprint`) and
+            where the features come from.
 
     Raises :class:`IkdError` if the disk is full.
     """

@@ -6,8 +6,9 @@ A pack is three files, ``DATA/SPLIT`` plus:
 - ``.images.index.npy``: int32, for every sentence its row in the array above, or ``NO_IMAGE``;
 - ``.images.json``: the manifest: size, counts, sources, SHA-256 of both arrays, fingerprint of the text.
 
-:class:`ImagePackWriter` writes under ``.partial`` names, remembers on disk which rows are done, and renames the
-manifest last, so that a run killed at any moment leaves nothing that loads, and the next one goes on from there.
+:class:`ImagePackWriter` writes under ``.partial`` names, remembers on disk which rows are done, and renames
+the manifest last, so that a run killed at any moment leaves nothing that loads, and the next one goes on from
+there.
 """
 
 import contextlib
@@ -55,11 +56,13 @@ def _sentence_count(path: str) -> int:
     try:
         implementation = indexed_dataset.infer_dataset_impl(path)
         dataset = indexed_dataset.make_dataset(path, implementation) if implementation else None
-    except (AssertionError, OSError, ValueError, KeyError) as error:
+    except Exception as error:  # fairseq's readers assert, and raise what struct and numpy do
         raise IkdError(
             f"{path}.idx is not a text index that fairseq can read ({error}): run fairseq-preprocess again"
         ) from error
-    check(dataset is not None, f"{path}.idx has no readable {path}.bin beside it: run fairseq-preprocess again")
+    check(
+        dataset is not None, f"{path}.idx has no readable {path}.bin beside it: run fairseq-preprocess again"
+    )
     return len(dataset)
 
 
@@ -80,22 +83,27 @@ def text_fingerprint(data_dir: str, split: str) -> TextFingerprint:
     fingerprint = {}
     for name in names:
         path = os.path.join(data_dir, name)
-        fingerprint[name] = {"sentences": _sentence_count(path[: -len(".idx")]), "sha256": sha256_of_file(path)}
+        fingerprint[name] = {
+            "sentences": _sentence_count(path[: -len(".idx")]),
+            "sha256": sha256_of_file(path),
+        }
     first = names[0]
     for name in names[1:]:
         check(
             fingerprint[name]["sentences"] == fingerprint[first]["sentences"],
             f"{first} and {name} in {data_dir} hold {fingerprint[first]['sentences']} and "
-            f"{fingerprint[name]['sentences']} sentences: one split has one number, run fairseq-preprocess again",
+            f"{fingerprint[name]['sentences']} sentences instead of one number: run fairseq-preprocess again",
         )
     return fingerprint
 
 
-def check_text_fingerprint(recorded: TextFingerprint, pack: str, data_dir: str, split: str, remedy: str) -> None:
+def check_text_fingerprint(
+    recorded: TextFingerprint, pack: str, data_dir: str, split: str, remedy: str
+) -> None:
     """Refuses *pack* (a file name for the message) beside text other than it was made for.
 
-    Every text index of the split that lies in the folder must be the one recorded; recorded files that are gone
-    do no harm. Raises :class:`IkdError`.
+    Every text index of the split that lies in the folder must be the one recorded; recorded files that are
+    gone do no harm. Raises :class:`IkdError`.
     """
     for name in _text_index_files(data_dir, split):
         path = os.path.join(data_dir, name)
@@ -128,7 +136,7 @@ def disk_full_named(path: str, size: int) -> Iterator[None]:
 
 
 def check_disk_space(path: str, size: int) -> None:
-    """Refuses to begin writing *path*, of *size* bytes, on a disk with less space. Raises :class:`IkdError`."""
+    """Raises :class:`IkdError` if the disk of *path*, which will have *size* bytes, has less space."""
     free = shutil.disk_usage(os.path.dirname(path) or ".").free
     check(size <= free, f"not enough disk space: {path} needs {size:,} bytes and {free:,} are free")
 
@@ -183,18 +191,18 @@ def write_manifest(path: str, manifest: Dict[str, Any]) -> None:
 
 
 def open_array(path: str, shape: Tuple[int, ...], dtype: np.dtype, remedy: str) -> np.memmap:
-    """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, to its last byte, without reading it.
+    """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, without reading its data.
 
     Raises :class:`IkdError`.
     """
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise IkdError(f"{path} cannot be read as an array ({error}): {remedy}") from error
     check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")
     check(
         array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous,
-        f"{path} holds {array.dtype} {array.shape} where its manifest says {np.dtype(dtype)} {tuple(shape)}: {remedy}",
+        f"{path} holds {array.dtype} {array.shape} where its manifest says {dtype} {tuple(shape)}: {remedy}",
     )
     expected, found = array.offset + array.nbytes, os.path.getsize(path)
     check(found == expected, f"{path} has {found:,} bytes instead of {expected:,}: {remedy}")
@@ -202,7 +210,7 @@ def open_array(path: str, shape: Tuple[int, ...], dtype: np.dtype, remedy: str) 
 
 
 def read_index(path: str, sentences: int, rows: int, digest: str, remedy: str) -> np.ndarray:
-    """Reads ``SPLIT.images.index.npy`` whole (int32, *sentences* entries below *rows*) and checks its SHA-256."""
+    """Reads ``SPLIT.images.index.npy``: int32, *sentences* entries below *rows*. Raises :class:`IkdError`."""
     index = np.array(open_array(path, (sentences,), np.dtype(np.int32), remedy))
     check(sha256_of_file(path) == digest, f"{path} does not have the SHA-256 of its manifest: {remedy}")
     check(
@@ -247,7 +255,7 @@ class ImagePack:
 
     @classmethod
     def exists(cls, prefix: str) -> bool:
-        """Whether any file of a pack is there; an incomplete pack counts, so that :meth:`open` can refuse it."""
+        """Whether any file of a pack is there: it is for :meth:`open` to refuse an incomplete one."""
         return any(os.path.exists(path) for path in cls.paths(prefix))
 
     @staticmethod
@@ -263,7 +271,7 @@ class ImagePack:
         """
         images_path, index_path, _ = cls.paths(prefix)
         missing = [path for path in cls.paths(prefix) if not os.path.exists(path)]
-        check(not missing, f"the image pack {prefix} is incomplete, {' and '.join(missing)} missing: {_REMEDY}")
+        check(not missing, f"the image pack {prefix} lacks {' and '.join(missing)}: {_REMEDY}")
         manifest = read_image_manifest(prefix)
         size, rows = manifest["image_size"], manifest["images"]
         index = read_index(index_path, manifest["sentences"], rows, manifest["index_sha256"], _REMEDY)
@@ -298,7 +306,11 @@ class ImagePack:
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the pack beside text that it was not made for. Raises :class:`IkdError`."""
         check_text_fingerprint(
-            self.manifest["text"], self.prefix + MANIFEST_SUFFIX, data_dir, split, f"{_REMEDY} (it keeps the images)"
+            self.manifest["text"],
+            self.prefix + MANIFEST_SUFFIX,
+            data_dir,
+            split,
+            f"{_REMEDY} (it keeps the images)",
         )
 
     def record_text(self, text: TextFingerprint) -> None:
@@ -326,7 +338,7 @@ class ImagePack:
 
 
 def sources_digest(image_size: int, index: np.ndarray, sources: List[Tuple[str, int, int]]) -> str:
-    """Returns a digest of everything that a pack is made from: a pack with the same one need not be made again.
+    """Returns a digest of all that a pack is made from: a pack with the same one need not be made again.
 
     Args:
         image_size: in pixels.
@@ -343,8 +355,8 @@ def sources_digest(image_size: int, index: np.ndarray, sources: List[Tuple[str, 
 class ImagePackWriter:
     """Writes a pack row by row, in any order; what a killed writer had finished is kept for the next.
 
-    Use as a context manager: it holds a lock, so that two runs cannot write one pack. Rows become "done" only after
-    they were flushed to disk.
+    Use as a context manager: it holds a lock, so that two runs cannot write one pack. Rows become "done" only
+    after they were flushed to disk.
 
     Attributes:
         done: bool, one entry a row: True where an earlier run has already written that row.
@@ -362,7 +374,8 @@ class ImagePackWriter:
             rows: number of distinct images.
             digest: of :func:`sources_digest`; rows of an earlier run are kept only if it had the same.
         """
-        self.prefix, self.image_size, self.index, self.rows, self.digest = prefix, image_size, index, rows, digest
+        self.prefix, self.image_size = prefix, image_size
+        self.index, self.rows, self.digest = index, rows, digest
         self._paths = ImagePack.paths(prefix)
         images_path, _, manifest_path = (path + PARTIAL_SUFFIX for path in self._paths)
         self._images_partial, self._key_path = images_path, manifest_path
@@ -415,14 +428,18 @@ class ImagePackWriter:
         check_disk_space(self._paths[0], self.bytes)
         self.done = np.zeros(self.rows, dtype=bool)
         with disk_full_named(self._paths[0], self.bytes):
-            _allocate(self._images_file, self.bytes)
+            try:
+                _allocate(self._images_file, self.bytes)
+            except OSError:
+                os.ftruncate(self._images_file, 0)  # gives back the part that there was space for
+                raise
             _write_all(self._images_file, self._header, 0)
             os.ftruncate(self._done_file, 0)
             _write_all(self._done_file, bytes(self.rows), 0)
             os.fsync(self._images_file)
             os.fsync(self._done_file)
-        # Written last: with this key in place, the files above are whole. It goes when commit() writes the manifest,
-        # whose temporary name it has.
+        # Written last: with this key in place, the files above are whole. It goes when commit() writes the
+        # manifest, whose temporary name it has.
         with open(self._key_path, "w", encoding="utf-8") as stream:
             json.dump({"sources_sha256": self.digest}, stream)
 
@@ -450,7 +467,7 @@ class ImagePackWriter:
         """Gives the files their names, the manifest last, and returns the finished pack.
 
         Args:
-            manifest: entries that only the caller knows: ``text`` (see :func:`text_fingerprint`) and the sources.
+            manifest: what only the caller knows: ``text`` (see :func:`text_fingerprint`) and the sources.
             progress: told the number of bytes read back for the SHA-256.
         """
         self.flush()

@@ -1,4 +1,4 @@
-"""From an image file of any common kind to a square of RGB bytes. Pure functions, used by the packing processes."""
+"""From an image file of any common kind to a square of RGB bytes: pure functions, for ``ikd-pack-images``."""
 
 import os
 import warnings
@@ -12,16 +12,17 @@ from ..errors import IkdError, check
 # decompression bomb (half a GiB of RGB), and above any camera's picture.
 MAX_PIXELS = 178_956_970
 
-# What photographs and drawings come in. Not Pillow's whole list: some of its readers run other programs (EPS).
+# What photographs and drawings come in. Not all of Pillow's: some of its readers run other programs (EPS).
 FORMATS = ("JPEG", "MPO", "PNG", "GIF", "BMP", "TIFF", "WEBP", "PPM", "JPEG2000", "AVIF")
 
 
 def decode_image(path: str, image_size: int) -> np.ndarray:
     """Decodes an image file to uint8 ``H x W x 3`` (RGB), H = W = *image_size* pixels.
 
-    The image is turned upright by its EXIF tag, laid on white where transparent, and resized to the square without
-    keeping its aspect (as the publishers of the Multi30K features did), with an antialiasing bilinear filter. Of an
-    animation the first frame is taken; 16-bit grey is scaled to 8 bits. The result depends on the file alone.
+    The image is turned upright by its EXIF tag, laid on white where transparent, and resized to the square
+    without keeping its aspect (as the publishers of the Multi30K features did), with an antialiasing bilinear
+    filter. Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits. The result depends on
+    the file alone.
 
     Raises :class:`IkdError` if the file is empty, truncated, no image, or larger than ``MAX_PIXELS``.
     """
@@ -39,10 +40,10 @@ def decode_image(path: str, image_size: int) -> np.ndarray:
                 )
                 check(
                     image.mode != "F",
-                    f"{path} has floating-point pixels, whose range no file states: save it with 8 or 16 bits",
+                    f"{path} has floating-point pixels, of unknown range: save it with 8 or 16 bits",
                 )
-                # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never below twice the size asked for: several times
-                # faster, and the filter still does the last step.
+                # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never below twice the size asked for:
+                # several times faster, and the filter still does the last step.
                 image.draft(None, (2 * image_size, 2 * image_size))
                 return to_square(ImageOps.exif_transpose(image), image_size)
     except IkdError:
@@ -62,7 +63,7 @@ def to_square(image: Image.Image, image_size: int) -> np.ndarray:
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Converts a Pillow image of any integer mode to RGB: transparency on white, 16-bit grey scaled to 8 bits."""
+    """Converts a Pillow image of any integer mode to RGB: transparency on white, 16-bit grey to 8 bits."""
     if image.mode == "I" or image.mode.startswith("I;16"):
         grey = np.clip(np.asarray(image).astype(np.int64), 0, 65535)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
