@@ -1,4 +1,4 @@
-"""ikd-extract-features: a CNN's maps equal a plain forward, published features land at the right sentences."""
+"""ikd-extract-features: maps equal a plain forward; published features land at the right sentences."""
 
 import numpy as np
 import pytest

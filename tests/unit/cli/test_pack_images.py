@@ -1,4 +1,4 @@
-"""ikd-pack-images: the right image for every sentence, bad lists refused early, interrupted runs continued."""
+"""ikd-pack-images: every sentence gets its image, bad lists are refused early, killed runs continue."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""A feature pack gives back what was written, by image or by sentence, and refuses what does not belong to it."""
+"""A feature pack gives back what was written, by image or sentence, and refuses what is not its own."""
 
 import json
 import os
