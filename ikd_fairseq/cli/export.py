@@ -60,8 +60,8 @@ def export_model(model: Dict[str, torch.Tensor], half: bool = False) -> Dict[str
 def _make_decode_only(state: State) -> None:
     """Changes the settings in *state* so that model and task are built without the files of training."""
     model, task = config_section(state, "model"), config_section(state, "task")
-    if "with_student" in model:
-        model["with_student"] = False
+    if "no_student" in model:
+        model["no_student"] = True
     for name in ("encoder_embed_path", "decoder_embed_path"):  # text files of initial embeddings
         if name in model:
             model[name] = None

@@ -1,0 +1,315 @@
+"""Scoring: BLEU against a plain implementation, generate output in all its forms, and every missing sentence."""
+
+import json
+import logging
+import math
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from ikd_fairseq.cli import score
+from ikd_fairseq.errors import IkdError
+
+HYPOTHESES = [
+    "ein mann fährt auf einem fahrrad durch die straße .",
+    "Zwei Hunde spielen im hohen Gras mit einem Ball .",
+    "eine frau liest",
+]
+REFERENCES = [
+    "ein mann fährt auf einem roten fahrrad durch die straße .",
+    "zwei hunde spielen im gras mit einem roten ball .",
+    "eine frau liest ein buch .",
+]
+SOURCES = ["a man rides a bicycle .", "two dogs play .", "a woman reads ."]
+DATA_LINE = "2024-01-01 10:00:00 | INFO | fairseq.tasks.translation | bin test en-de {} examples"
+
+
+def plain_bleu(hypotheses, references):
+    """Papineni et al. 2002: 4-gram precisions clipped by the reference, brevity penalty, over lower-cased tokens."""
+    matched, total, lengths = [0] * 4, [0] * 4, [0, 0]
+    for hypothesis, reference in zip(hypotheses, references):
+        hypothesis, reference = hypothesis.lower().split(), reference.lower().split()
+        lengths[0] += len(hypothesis)
+        lengths[1] += len(reference)
+        for order in range(1, 5):
+            ngrams, allowed = (
+                Counter(tuple(words[start:start + order]) for start in range(len(words) - order + 1))
+                for words in (hypothesis, reference)
+            )
+            matched[order - 1] += sum(min(count, allowed[ngram]) for ngram, count in ngrams.items())
+            total[order - 1] += sum(ngrams.values())
+    brevity = min(1.0, math.exp(1 - lengths[1] / lengths[0]))
+    return 100 * brevity * math.exp(sum(math.log(m / t) for m, t in zip(matched, total)) / 4)
+
+
+def generate_text(ids=(2, 0, 1), details=True, log=(), hypotheses=HYPOTHESES):
+    """What fairseq-generate prints for the sentences *ids*, in that order."""
+    lines = ["2024-01-01 10:00:00 | INFO | fairseq_cli.generate | {'_name': None, 'task': ...}", *log]
+    for place in ids:
+        lines += [f"S-{place}\t{SOURCES[place]}", f"T-{place}\t{REFERENCES[place]}"]
+        lines += [f"H-{place}\t-0.25\t{hypotheses[place]}"]
+        lines += [f"D-{place}\t-0.25\t{hypotheses[place]}"] if details else []
+        lines += [f"P-{place}\t-0.1 -0.2"]
+    lines += ["2024-01-01 10:00:09 | INFO | fairseq_cli.generate | Translated 3 sentences (9 tokens) in 0.1s"]
+    return "\n".join(lines + ["Generate test with beam=5: BLEU4 = 41.02, 70/50/30/20 (BP=1.000)", ""])
+
+
+def write(path, text):
+    Path(path).write_bytes(text.encode("utf-8"))
+    return str(path)
+
+
+def run_json(tmp_path, *arguments):
+    """The report of a successful call."""
+    assert score.main([*map(str, arguments), "--json", str(tmp_path / "report.json")]) is None
+    return json.loads((tmp_path / "report.json").read_text(encoding="utf-8"))
+
+
+def refusal(capsys, *arguments):
+    assert score.main(list(map(str, arguments))) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("score: error: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_tokenised_bleu_equals_a_plain_implementation():
+    scores = score.compute_scores(HYPOTHESES, REFERENCES)
+    assert scores["bleu"]["score"] == pytest.approx(plain_bleu(HYPOTHESES, REFERENCES), abs=1e-9)
+    assert 0 < scores["bleu"]["score"] < 100
+
+
+def test_tokenised_preset_ignores_case_and_leaves_tokens_alone():
+    for metric, best in (("bleu", 100), ("chrf", 100), ("ter", 0)):
+        lines = ["Ein Mann , der läuft ."]
+        upper = score.compute_scores([lines[0].upper()], lines, metrics=[metric])[metric]["score"]
+        assert upper == pytest.approx(best)
+    # 13a would split the comma off; here "mann," is one token that differs.
+    apart = score.compute_scores(["ein mann, der läuft ."], ["ein mann , der läuft ."], metrics=["bleu"])
+    assert apart["bleu"]["score"] < 100
+
+
+def test_detokenised_preset_minds_case_and_splits_punctuation():
+    joined, apart = ["Ein Mann, der läuft."], ["Ein Mann , der läuft ."]
+    assert score.compute_scores(joined, apart, "detokenised")["bleu"]["score"] == pytest.approx(100)
+    assert score.compute_scores(["ein mann, der läuft."], joined, "detokenised")["bleu"]["score"] < 100
+
+
+def test_signatures_tell_the_settings():
+    tokenised = score.compute_scores(HYPOTHESES, REFERENCES, "tokenised")
+    assert tokenised["bleu"]["signature"].startswith("nrefs:1|case:lc|eff:no|tok:none|smooth:exp|version:")
+    assert "case:lc" in tokenised["chrf"]["signature"] and "case:lc" in tokenised["ter"]["signature"]
+    detokenised = score.compute_scores(HYPOTHESES, REFERENCES, "detokenised")
+    assert detokenised["bleu"]["signature"].startswith("nrefs:1|case:mixed|eff:no|tok:13a|")
+
+
+@pytest.mark.parametrize("details", [True, False])
+def test_generate_output_is_put_in_order_of_ids(tmp_path, details):
+    output = score.read_generate_output(write(tmp_path / "gen.txt", generate_text((2, 0, 1), details)))
+    assert score.ordered_sentences(output.hypotheses, "gen.txt", "translation") == HYPOTHESES
+    assert score.ordered_sentences(output.references, "gen.txt", "reference") == REFERENCES
+    assert [output.sources[place] for place in range(3)] == SOURCES
+
+
+def test_ids_are_ordered_by_number(tmp_path):
+    text = "".join(f"H-{place}\t-1\tword {place}\n" for place in sorted(range(12), key=str))
+    output = score.read_generate_output(write(tmp_path / "gen.txt", text))
+    assert score.ordered_sentences(output.hypotheses, "gen.txt", "translation")[10] == "word 10"
+
+
+def test_final_hypotheses_win_over_raw_ones(tmp_path):
+    text = "S-0\ta\nT-0\tb\nH-0\t-1\tein ma@@ nn\nD-0\t-1\tein mann\nP-0\t-1\n"
+    assert score.read_generate_output(write(tmp_path / "gen.txt", text)).hypotheses == {0: "ein mann"}
+
+
+def test_text_keeps_its_tabs_separators_and_emptiness(tmp_path):
+    text = "S-0\ta\tb\nT-0\tc\u2028d\x0b\nH-0\t-1.5\te\tf\nS-1\t\nT-1\t\nH-1\t-1.5\t\n"
+    output = score.read_generate_output(write(tmp_path / "gen.txt", text))
+    assert output.sources == {0: "a\tb", 1: ""}
+    assert output.references == {0: "c\u2028d\x0b", 1: ""}
+    assert output.hypotheses == {0: "e\tf", 1: ""}
+
+
+def test_the_first_of_several_hypotheses_counts(tmp_path):
+    text = "S-0\ta\nH-0\t-1\tbest\nD-0\t-1\tbest\nP-0\t-1\nH-0\t-2\tworse\nD-0\t-2\tworse\nP-0\t-2\n"
+    assert score.read_generate_output(write(tmp_path / "gen.txt", text)).hypotheses == {0: "best"}
+
+
+def test_scores_from_generate_output_and_from_plain_files_are_equal(tmp_path):
+    generated = write(tmp_path / "gen.txt", generate_text())
+    plain = write(tmp_path / "hyp", "\n".join(HYPOTHESES)), write(tmp_path / "ref", "\n".join(REFERENCES) + "\n")
+    first = run_json(tmp_path, "--generate-output", generated)
+    second = run_json(tmp_path, "--hypotheses", plain[0], "--references", plain[1])
+    assert first["scores"] == second["scores"] and first["sentences"] == 3
+    assert first["scores"]["bleu"]["score"] == pytest.approx(plain_bleu(HYPOTHESES, REFERENCES))
+    assert list(first["scores"]) == ["bleu", "chrf", "ter"]
+
+
+def test_given_references_replace_those_of_the_output(tmp_path):
+    generated = write(tmp_path / "gen.txt", generate_text())
+    references = write(tmp_path / "ref", "\n".join(HYPOTHESES))
+    report = run_json(tmp_path, "--generate-output", generated, "--references", references, "--metrics", "bleu")
+    assert report["scores"]["bleu"]["score"] == pytest.approx(100)
+    assert report["counted_by"] == [references]
+
+
+def test_shards_of_one_test_set_are_merged(tmp_path):
+    parts = [write(tmp_path / "a.txt", generate_text([0, 2])), write(tmp_path / "b.txt", generate_text([1]))]
+    whole = write(tmp_path / "whole.txt", generate_text())
+    merged = run_json(tmp_path, "--generate-output", *parts)
+    assert merged["scores"] == run_json(tmp_path, "--generate-output", whole)["scores"]
+
+
+def test_a_sentence_in_two_shards_is_refused_with_both_files(tmp_path, capsys):
+    parts = [write(tmp_path / "a.txt", generate_text([0, 2])), write(tmp_path / "b.txt", generate_text([2, 1]))]
+    message = refusal(capsys, "--generate-output", *parts)
+    assert "sentence 2 is in" in message and "a.txt" in message and "b.txt" in message
+
+
+def test_a_gap_is_refused_with_number_ids_and_cause(tmp_path, capsys):
+    message = refusal(capsys, "--generate-output", write(tmp_path / "gen.txt", generate_text([2])))
+    assert "gen.txt lacks the translation of 2 of 3 sentences (ids 0, 1)" in message
+    assert "--required-batch-size-multiple" in message
+
+
+def test_the_log_of_skipped_sentences_is_told_as_the_cause(tmp_path, capsys):
+    log = ["... | WARNING | 1 samples have invalid sizes and will be skipped, max_positions=(4, 4), ids=[1]"]
+    message = refusal(capsys, "--generate-output", write(tmp_path / "gen.txt", generate_text([0, 2], log=log)))
+    assert "ids 1" in message and "will be skipped, max_positions=(4, 4)" in message
+
+
+def test_many_missing_ids_are_counted_and_not_all_listed():
+    with pytest.raises(IkdError, match=r"lacks the translation of 99 of 100 .*ids 0, .* 9 and 89 more"):
+        score.ordered_sentences({99: "a"}, "gen.txt", "translation")
+
+
+@pytest.fixture
+def lacks_last(tmp_path):
+    """Output of a test set of three sentences in which the last is missing."""
+    return write(tmp_path / "gen.txt", generate_text([1, 0]))
+
+
+def test_a_missing_last_sentence_is_found_by_every_source_of_the_number(
+        tmp_path, capsys, lacks_last, write_text_split):
+    write_text_split(tmp_path / "bin", "test", 3)
+    references = write(tmp_path / "ref", "\n".join(REFERENCES))
+    for source in (["--sentences", 3], ["--references", references],
+                   ["--data", f"{tmp_path / 'bin'}:{tmp_path / 'other'}", "--split", "test"]):
+        assert "of 1 of 3 sentences (ids 2)" in refusal(capsys, "--generate-output", lacks_last, *source)
+    logged = write(tmp_path / "logged.txt", generate_text([0, 1], log=[DATA_LINE.format(3)]))
+    assert "of 1 of 3 sentences (ids 2)" in refusal(capsys, "--generate-output", logged)
+
+
+def test_without_any_number_of_sentences_a_warning_tells_so(tmp_path, caplog, lacks_last):
+    caplog.set_level(logging.WARNING)
+    run_json(tmp_path, "--generate-output", lacks_last)
+    assert "missing at its end would go unnoticed" in caplog.text
+    caplog.clear()
+    run_json(tmp_path, "--generate-output", lacks_last, "--sentences", 2)
+    assert not caplog.text
+
+
+def test_ids_beyond_the_test_set_are_refused(tmp_path, capsys):
+    generated = write(tmp_path / "gen.txt", generate_text())
+    assert "ids of 2 and above (2)" in refusal(capsys, "--generate-output", generated, "--sentences", 2)
+
+
+def test_sources_that_disagree_about_the_number_are_refused(tmp_path, capsys):
+    generated = write(tmp_path / "gen.txt", generate_text(log=[DATA_LINE.format(3)]))
+    message = refusal(capsys, "--generate-output", generated, "--sentences", 4)
+    assert "--sentences has 4 sentences, but the log in" in message and "has 3" in message
+
+
+def test_binarised_split_that_is_not_there_is_refused(tmp_path, capsys, write_text_split):
+    write_text_split(tmp_path / "bin", "test1", 3)
+    message = refusal(capsys, "--generate-output", "gen.txt", "--data", tmp_path / "bin", "--split", "test")
+    assert "holds no binarised split 'test'" in message
+
+
+def test_files_of_different_length_are_refused_with_both_numbers(tmp_path, capsys):
+    arguments = ("--hypotheses", write(tmp_path / "hyp", "a\nb\n"), "--references", write(tmp_path / "ref", "a\n"))
+    message = refusal(capsys, *arguments)
+    assert "hyp has 2 sentences, but" in message and "ref has 1" in message
+
+
+@pytest.mark.parametrize("text, message", [
+    ("", "gen.txt is empty"),
+    ("just a line\n", "holds no hypotheses"),
+    ("S-0\ta\nT-0\tb\n", "holds no hypotheses"),
+    ("H-0\t-1\ta\n", "holds no references"),
+    ("S-0\ta\nH-0\t-1\ta\nS-0\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
+    ("H-0\t-1\ta\nH-1\t-1\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
+    ("S-0\ta\nH-0\t-1\ta\nH-1\t-0.", "gen.txt, line 3: the line is cut off"),
+    ("S-0\ta\nS-1", "gen.txt, line 2: the line is cut off"),
+    ("T-0\ta\nH-0\t-1\ta\nT-1\ta\n", "gen.txt holds"),
+])
+def test_bad_generate_output_is_refused(tmp_path, capsys, text, message):
+    generated = write(tmp_path / "gen.txt", text)
+    if message == "gen.txt holds":  # killed after the reference of the last sentence
+        assert "lacks the translation of 1 of 2" in refusal(capsys, "--generate-output", generated)
+    else:
+        assert message in refusal(capsys, "--generate-output", generated)
+
+
+def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path, capsys):
+    (tmp_path / "hyp").write_bytes("gut\nschön\n".encode("latin-1"))
+    references = write(tmp_path / "ref", "gut\nschön\n")
+    message = refusal(capsys, "--hypotheses", tmp_path / "hyp", "--references", references)
+    assert "hyp, line 2: not UTF-8" in message
+
+
+def test_files_that_are_not_there_or_empty_are_refused(tmp_path, capsys):
+    reference = write(tmp_path / "ref", "a\n")
+    absent = refusal(capsys, "--hypotheses", tmp_path / "absent", "--references", reference)
+    assert "absent cannot be read (No such file" in absent
+    empty = refusal(capsys, "--hypotheses", write(tmp_path / "hyp", ""), "--references", reference)
+    assert "hyp is empty" in empty
+
+
+def test_options_that_do_not_fit_together_are_refused(tmp_path, capsys):
+    plain = write(tmp_path / "hyp", "a\n")
+    assert "needs --references" in refusal(capsys, "--hypotheses", plain)
+    assert "give both or neither" in refusal(capsys, "--generate-output", "g", "--data", "bin")
+    assert "--preset detokenised" in refusal(capsys, "--generate-output", "g", "--detokenise", "de")
+    assert "--sentences 0" in refusal(capsys, "--generate-output", "g", "--sentences", 0)
+
+
+def test_bpe_is_removed_on_both_sides_and_its_marks_are_warned_of(tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    hypotheses = write(tmp_path / "hyp", "ein fahr@@ rad steht da .\n")
+    references = write(tmp_path / "ref", "ein fahrrad ste@@ ht da .\n")
+    arguments = ("--hypotheses", hypotheses, "--references", references, "--metrics", "bleu")
+    assert run_json(tmp_path, *arguments)["scores"]["bleu"]["score"] < 100
+    assert "1 hypotheses hold BPE marks" in caplog.text
+    caplog.clear()
+    report = run_json(tmp_path, *arguments, "--remove-bpe")
+    assert report["scores"]["bleu"]["score"] == pytest.approx(100) and not caplog.text
+
+
+def test_bpe_is_removed_as_fairseq_does():
+    assert [score.remove_bpe(line) for line in ("a@@ b c", "a b@@", "a@@b", "")] == ["ab c", "a b", "a@@b", ""]
+
+
+def test_unknown_words_in_references_are_warned_of(tmp_path, caplog):
+    caplog.set_level(logging.WARNING)
+    text = generate_text(log=[DATA_LINE.format(3)]).replace("T-1\tzwei", "T-1\t<<unk>>")
+    run_json(tmp_path, "--generate-output", write(tmp_path / "gen.txt", text))
+    assert "1 references hold words unknown" in caplog.text
+
+
+def test_detokenising_undoes_moses(tmp_path):
+    assert score.detokenise(["Ein Mann , der &quot; läuft &quot; ."], "de") == ['Ein Mann, der "läuft".']
+    report = run_json(tmp_path, "--hypotheses", write(tmp_path / "hyp", "Ein Mann , der läuft ."), "--references",
+                      write(tmp_path / "ref", "Ein Mann, der läuft."), "--preset", "detokenised", "--detokenise", "de")
+    assert report["scores"]["ter"]["score"] == 0 and report["scores"]["chrf"]["score"] == pytest.approx(100)
+
+
+def test_samples_are_evenly_spaced_and_print_their_triples(tmp_path, capsys):
+    assert score.evenly_spaced(2, 100) == [25, 75]
+    assert score.evenly_spaced(9, 3) == [0, 1, 2] and score.evenly_spaced(0, 3) == []
+    assert score.main(["--generate-output", write(tmp_path / "gen.txt", generate_text()), "--samples", "1"]) is None
+    table, sample = capsys.readouterr().out.split("\n\n")
+    assert [line.split()[0] for line in table.splitlines()] == ["3", "BLEU", "chrF2", "TER"]
+    assert f"BLEU    {plain_bleu(HYPOTHESES, REFERENCES):.2f}  nrefs:1|case:lc|" in table
+    assert sample.splitlines() == ["sentence 1", f"  source      {SOURCES[1]}", f"  hypothesis  {HYPOTHESES[1]}",
+                                   f"  reference   {REFERENCES[1]}"]
