@@ -59,6 +59,10 @@ class GenerateOutput:
     loaded: Optional[int] = None
     skipped: List[str] = field(default_factory=list)
 
+    def least_count(self) -> int:
+        """How many sentences the test set has at least: by the highest id of any line, translated or not."""
+        return 1 + max(max(lines) for lines in (self.sources, self.references, self.hypotheses) if lines)
+
 
 def _numbered_lines(path: str) -> Iterator[Tuple[int, str]]:
     """Lines of a UTF-8 file, numbered from 1. Only a newline ends one: text may hold U+2028 and the like."""
@@ -186,21 +190,20 @@ def _shown(ids: Sequence[int]) -> str:
     return ", ".join(map(str, ids[:_IDS_SHOWN])) + more
 
 
-def ordered_sentences(lines: Dict[int, str], name: str, kind: str, expected: Optional[int] = None,
+def ordered_sentences(lines: Dict[int, str], total: int, name: str, kind: str,
                       skipped: Sequence[str] = ()) -> List[str]:
-    """The values of *lines* by id, all of 0 to N-1.
+    """The values of *lines* by id, from 0 to *total* - 1 without a gap.
 
     Args:
         lines: text by sentence id.
+        total: how many sentences there must be.
         name: the file or files, for messages.
         kind: what the text is ("translation"), for messages.
-        expected: N. Without it N is the highest id plus one, and sentences missing at the end go unnoticed.
         skipped: log lines about skipped sentences, for messages.
 
     Raises:
         IkdError: a sentence is missing, or an id is beyond the expected number.
     """
-    total = max(lines) + 1 if expected is None else expected
     beyond = sorted(sentence for sentence in lines if sentence >= total)
     check(not beyond, f"{name} holds sentence ids of {total} and above ({_shown(beyond)}), but the test set "
           f"has {total} sentences: is it of another test set?")
@@ -308,10 +311,11 @@ def load_translations(args: argparse.Namespace) -> Translations:
     if expected is None:
         logger.warning("%s: how many sentences the test set has is not known, so that one missing at its end "
                        "would go unnoticed; give --sentences, --references, or --data and --split", name)
-    hypotheses = ordered_sentences(output.hypotheses, name, "translation", expected, output.skipped)
+        expected = output.least_count()
+    hypotheses = ordered_sentences(output.hypotheses, expected, name, "translation", output.skipped)
     if references is None:
         check(output.references, f"{name} holds no references (T- lines); give --references FILE")
-        references = ordered_sentences(output.references, name, "reference", len(hypotheses))
+        references = ordered_sentences(output.references, expected, name, "reference")
         unknown = sum(UNKNOWN_IN_REFERENCE in line for line in references)
         if unknown:
             logger.warning("%s: %d references hold words unknown to the dictionary, which no translation can "

@@ -1,4 +1,4 @@
-"""Scoring: BLEU against a plain implementation, generate output in all its forms, and every missing sentence."""
+"""Scoring: BLEU against a plain implementation, generate output in all its forms, every missing sentence."""
 
 import json
 import logging
@@ -7,6 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from fairseq.data.data_utils import post_process
 
 from ikd_fairseq.cli import score
 from ikd_fairseq.errors import IkdError
@@ -26,7 +27,7 @@ DATA_LINE = "2024-01-01 10:00:00 | INFO | fairseq.tasks.translation | bin test e
 
 
 def plain_bleu(hypotheses, references):
-    """Papineni et al. 2002: 4-gram precisions clipped by the reference, brevity penalty, over lower-cased tokens."""
+    """Papineni et al. 2002, on lower-cased tokens: clipped 4-gram precisions and brevity penalty."""
     matched, total, lengths = [0] * 4, [0] * 4, [0, 0]
     for hypothesis, reference in zip(hypotheses, references):
         hypothesis, reference = hypothesis.lower().split(), reference.lower().split()
@@ -106,15 +107,15 @@ def test_signatures_tell_the_settings():
 @pytest.mark.parametrize("details", [True, False])
 def test_generate_output_is_put_in_order_of_ids(tmp_path, details):
     output = score.read_generate_output(write(tmp_path / "gen.txt", generate_text((2, 0, 1), details)))
-    assert score.ordered_sentences(output.hypotheses, "gen.txt", "translation") == HYPOTHESES
-    assert score.ordered_sentences(output.references, "gen.txt", "reference") == REFERENCES
+    assert score.ordered_sentences(output.hypotheses, 3, "gen.txt", "translation") == HYPOTHESES
+    assert score.ordered_sentences(output.references, 3, "gen.txt", "reference") == REFERENCES
     assert [output.sources[place] for place in range(3)] == SOURCES
 
 
 def test_ids_are_ordered_by_number(tmp_path):
     text = "".join(f"H-{place}\t-1\tword {place}\n" for place in sorted(range(12), key=str))
     output = score.read_generate_output(write(tmp_path / "gen.txt", text))
-    assert score.ordered_sentences(output.hypotheses, "gen.txt", "translation")[10] == "word 10"
+    assert score.ordered_sentences(output.hypotheses, 12, "gen.txt", "translation")[10] == "word 10"
 
 
 def test_final_hypotheses_win_over_raw_ones(tmp_path):
@@ -137,9 +138,10 @@ def test_the_first_of_several_hypotheses_counts(tmp_path):
 
 def test_scores_from_generate_output_and_from_plain_files_are_equal(tmp_path):
     generated = write(tmp_path / "gen.txt", generate_text())
-    plain = write(tmp_path / "hyp", "\n".join(HYPOTHESES)), write(tmp_path / "ref", "\n".join(REFERENCES) + "\n")
+    hypotheses = write(tmp_path / "hyp", "\n".join(HYPOTHESES))
+    references = write(tmp_path / "ref", "\n".join(REFERENCES) + "\n")
     first = run_json(tmp_path, "--generate-output", generated)
-    second = run_json(tmp_path, "--hypotheses", plain[0], "--references", plain[1])
+    second = run_json(tmp_path, "--hypotheses", hypotheses, "--references", references)
     assert first["scores"] == second["scores"] and first["sentences"] == 3
     assert first["scores"]["bleu"]["score"] == pytest.approx(plain_bleu(HYPOTHESES, REFERENCES))
     assert list(first["scores"]) == ["bleu", "chrf", "ter"]
@@ -148,7 +150,7 @@ def test_scores_from_generate_output_and_from_plain_files_are_equal(tmp_path):
 def test_given_references_replace_those_of_the_output(tmp_path):
     generated = write(tmp_path / "gen.txt", generate_text())
     references = write(tmp_path / "ref", "\n".join(HYPOTHESES))
-    report = run_json(tmp_path, "--generate-output", generated, "--references", references, "--metrics", "bleu")
+    report = run_json(tmp_path, "--generate-output", generated, "--references", references)
     assert report["scores"]["bleu"]["score"] == pytest.approx(100)
     assert report["counted_by"] == [references]
 
@@ -161,8 +163,9 @@ def test_shards_of_one_test_set_are_merged(tmp_path):
 
 
 def test_a_sentence_in_two_shards_is_refused_with_both_files(tmp_path, capsys):
-    parts = [write(tmp_path / "a.txt", generate_text([0, 2])), write(tmp_path / "b.txt", generate_text([2, 1]))]
-    message = refusal(capsys, "--generate-output", *parts)
+    first = write(tmp_path / "a.txt", generate_text([0, 2]))
+    second = write(tmp_path / "b.txt", generate_text([2]))
+    message = refusal(capsys, "--generate-output", first, second)
     assert "sentence 2 is in" in message and "a.txt" in message and "b.txt" in message
 
 
@@ -174,13 +177,14 @@ def test_a_gap_is_refused_with_number_ids_and_cause(tmp_path, capsys):
 
 def test_the_log_of_skipped_sentences_is_told_as_the_cause(tmp_path, capsys):
     log = ["... | WARNING | 1 samples have invalid sizes and will be skipped, max_positions=(4, 4), ids=[1]"]
-    message = refusal(capsys, "--generate-output", write(tmp_path / "gen.txt", generate_text([0, 2], log=log)))
+    generated = write(tmp_path / "gen.txt", generate_text([0, 2], log=log))
+    message = refusal(capsys, "--generate-output", generated)
     assert "ids 1" in message and "will be skipped, max_positions=(4, 4)" in message
 
 
 def test_many_missing_ids_are_counted_and_not_all_listed():
     with pytest.raises(IkdError, match=r"lacks the translation of 99 of 100 .*ids 0, .* 9 and 89 more"):
-        score.ordered_sentences({99: "a"}, "gen.txt", "translation")
+        score.ordered_sentences({99: "a"}, 100, "gen.txt", "translation")
 
 
 @pytest.fixture
@@ -227,8 +231,8 @@ def test_binarised_split_that_is_not_there_is_refused(tmp_path, capsys, write_te
 
 
 def test_files_of_different_length_are_refused_with_both_numbers(tmp_path, capsys):
-    arguments = ("--hypotheses", write(tmp_path / "hyp", "a\nb\n"), "--references", write(tmp_path / "ref", "a\n"))
-    message = refusal(capsys, *arguments)
+    hypotheses, references = write(tmp_path / "hyp", "a\nb\n"), write(tmp_path / "ref", "a\n")
+    message = refusal(capsys, "--hypotheses", hypotheses, "--references", references)
     assert "hyp has 2 sentences, but" in message and "ref has 1" in message
 
 
@@ -241,14 +245,13 @@ def test_files_of_different_length_are_refused_with_both_numbers(tmp_path, capsy
     ("H-0\t-1\ta\nH-1\t-1\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
     ("S-0\ta\nH-0\t-1\ta\nH-1\t-0.", "gen.txt, line 3: the line is cut off"),
     ("S-0\ta\nS-1", "gen.txt, line 2: the line is cut off"),
-    ("T-0\ta\nH-0\t-1\ta\nT-1\ta\n", "gen.txt holds"),
+    ("T-0\ta\nH-0\t-1\ta\nT-1\ta\n", "lacks the translation of 1 of 2"),  # killed before the last H-
+    ("T-0\ta\nH-0\t-1\ta\nD-0\t-1\ta\nT-1\ta\nH-1\t-1\ta\n", "lacks the translation of 1 of 2"),
+    ("T-0\ta\nH-0\t-1\ta\nH-1\t-1\ta\n", "lacks the reference of 1 of 2"),
 ])
 def test_bad_generate_output_is_refused(tmp_path, capsys, text, message):
     generated = write(tmp_path / "gen.txt", text)
-    if message == "gen.txt holds":  # killed after the reference of the last sentence
-        assert "lacks the translation of 1 of 2" in refusal(capsys, "--generate-output", generated)
-    else:
-        assert message in refusal(capsys, "--generate-output", generated)
+    assert message in refusal(capsys, "--generate-output", generated)
 
 
 def test_text_that_is_not_utf8_is_refused_with_its_line(tmp_path, capsys):
@@ -287,7 +290,8 @@ def test_bpe_is_removed_on_both_sides_and_its_marks_are_warned_of(tmp_path, capl
 
 
 def test_bpe_is_removed_as_fairseq_does():
-    assert [score.remove_bpe(line) for line in ("a@@ b c", "a b@@", "a@@b", "")] == ["ab c", "a b", "a@@b", ""]
+    for line, joined in (("a@@ b c", "ab c"), ("a b@@", "a b"), ("a@@b", "a@@b"), ("", "")):
+        assert score.remove_bpe(line) == joined == post_process(line, "subword_nmt")
 
 
 def test_unknown_words_in_references_are_warned_of(tmp_path, caplog):
@@ -299,17 +303,24 @@ def test_unknown_words_in_references_are_warned_of(tmp_path, caplog):
 
 def test_detokenising_undoes_moses(tmp_path):
     assert score.detokenise(["Ein Mann , der &quot; läuft &quot; ."], "de") == ['Ein Mann, der "läuft".']
-    report = run_json(tmp_path, "--hypotheses", write(tmp_path / "hyp", "Ein Mann , der läuft ."), "--references",
-                      write(tmp_path / "ref", "Ein Mann, der läuft."), "--preset", "detokenised", "--detokenise", "de")
+    hypotheses = write(tmp_path / "hyp", "Ein Mann , der läuft .")
+    references = write(tmp_path / "ref", "Ein Mann, der läuft.")
+    report = run_json(tmp_path, "--hypotheses", hypotheses, "--references", references,
+                      "--preset", "detokenised", "--detokenise", "de")
     assert report["scores"]["ter"]["score"] == 0 and report["scores"]["chrf"]["score"] == pytest.approx(100)
 
 
 def test_samples_are_evenly_spaced_and_print_their_triples(tmp_path, capsys):
     assert score.evenly_spaced(2, 100) == [25, 75]
     assert score.evenly_spaced(9, 3) == [0, 1, 2] and score.evenly_spaced(0, 3) == []
-    assert score.main(["--generate-output", write(tmp_path / "gen.txt", generate_text()), "--samples", "1"]) is None
+    generated = write(tmp_path / "gen.txt", generate_text())
+    assert score.main(["--generate-output", generated, "--samples", "1"]) is None
     table, sample = capsys.readouterr().out.split("\n\n")
     assert [line.split()[0] for line in table.splitlines()] == ["3", "BLEU", "chrF2", "TER"]
     assert f"BLEU    {plain_bleu(HYPOTHESES, REFERENCES):.2f}  nrefs:1|case:lc|" in table
-    assert sample.splitlines() == ["sentence 1", f"  source      {SOURCES[1]}", f"  hypothesis  {HYPOTHESES[1]}",
-                                   f"  reference   {REFERENCES[1]}"]
+    assert sample.splitlines() == [
+        "sentence 1",
+        f"  source      {SOURCES[1]}",
+        f"  hypothesis  {HYPOTHESES[1]}",
+        f"  reference   {REFERENCES[1]}",
+    ]
