@@ -35,13 +35,22 @@ def require_fairseq() -> None:
 def register_safe_globals() -> None:
     """Lets PyTorch >= 2.6 read fairseq's checkpoints with its safe loader (``weights_only=True``) left on.
 
-    A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes. Turning the
-    safe loader off instead would let a checkpoint run code.
+    A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes, and runs with
+    ``--eval-bleu`` store their n-gram counts as numpy arrays. Turning the safe loader off instead would let a
+    checkpoint run code.
     """
+    import numpy as np
     import torch
 
-    if hasattr(torch.serialization, "add_safe_globals"):  # PyTorch >= 2.4
-        torch.serialization.add_safe_globals([argparse.Namespace])
+    if not hasattr(torch.serialization, "add_safe_globals"):  # before PyTorch 2.4
+        return
+    # How numpy pickles an array and a scalar, and the types of both.
+    rebuild_array = np.empty(0).__reduce__()[0]
+    rebuild_scalar = np.float64(0).__reduce__()[0]
+    types = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
+    torch.serialization.add_safe_globals(
+        [argparse.Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
+    )
 
 
 def copy_checkpoints_atomically() -> None:

@@ -7,8 +7,12 @@ from tqdm import tqdm
 
 
 def set_up_logging() -> None:
-    """Logs to standard error in fairseq's format. Called by a ``main``, never at import."""
+    """Logs to standard error in fairseq's format. Called by a ``main``, never at import.
+
+    ``force``, because importing fairseq may have set up logging already, in another format.
+    """
     logging.basicConfig(
+        force=True,
         format="%(asctime)s | %(levelname)s | %(name)s | %(message)s",
         datefmt="%Y-%m-%d %H:%M:%S",
         level=logging.INFO,

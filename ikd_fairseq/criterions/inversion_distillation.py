@@ -152,16 +152,17 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             ``K`` values by term.
         """
         wanted = [term for term in TERMS if self.weights[term]]
+        # Zero, and yet a function of the whole student: its parameters get zero gradients instead of none, and on
+        # every worker the backward pass meets the same reductions over workers.
+        nothing = 0 * student.image.float().flatten(1).sum(dim=1)
         if not wanted or not len(images):
-            # Zero, and yet a function of the student: its parameters get zero gradients instead of none.
-            nothing = student.image.float().flatten(1).sum(dim=1)
             return {term: nothing for term in wanted or TERMS[-1:]}
         real = self.backbone.normalise(images).to(student.image.dtype)
         terms = {}
         with torch.no_grad():
             seen = self.teacher(real) if "irm" in wanted or "iam" in wanted else []
         if "irm" in wanted:
-            terms["irm"] = self._sum_over_maps(seen, student.maps[-len(seen):])
+            terms["irm"] = nothing + self._sum_over_maps(seen, student.maps[-len(seen):])
         if "iam" in wanted:
             terms["iam"] = self._sum_over_maps(seen, self.teacher(student.image))
         if "image" in wanted:

@@ -1,0 +1,75 @@
+"""A toy data set of sentence pairs and small pictures, and a model trained on it, made once a session."""
+
+import random
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from PIL import Image
+
+from ikd_fairseq.cli.pack_images import pack_images
+from tests.integration.command_line import IKD, OPTIMIZER, TASK, run
+
+COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
+THINGS = {"ball": "ball", "tree": "baum", "house": "haus", "boat": "boot", "star": "stern"}
+PLACES = {"here": "hier", "there": "dort", "above": "oben", "below": "unten"}
+GERMAN = {"red": "rot", "green": "grün", "blue": "blau", "white": "weiß"}
+
+
+def write_split(folder: Path, split: str, count: int, with_image, seed: int) -> None:
+    """Sentences of 1 to 3 coloured things; a plain picture of the first colour for those in *with_image*."""
+    choose = random.Random(seed)
+    english, german, names = [], [], []
+    for number in range(count):
+        source, target = [], []
+        for _ in range(choose.randint(1, 3)):
+            colour, thing, place = (choose.choice(list(words)) for words in (COLOURS, THINGS, PLACES))
+            source += [colour, thing, place]
+            target += [THINGS[thing], GERMAN[colour], PLACES[place]]
+        english.append(" ".join(source))
+        german.append(" ".join(target))
+        names.append(f"{source[0]}.png" if number in with_image else "")
+    (folder / f"{split}.en").write_text("\n".join(english) + "\n", encoding="utf-8")
+    (folder / f"{split}.de").write_text("\n".join(german) + "\n", encoding="utf-8")
+    (folder / f"{split}.images.txt").write_text("\n".join(names) + "\n", encoding="utf-8")
+
+
+def prepare(folder: Path, splits, image_size: int = 64, dictionary=None) -> Path:
+    """Writes text and pictures of *splits* (name: count, sentences with image), binarises and packs them."""
+    folder.mkdir(exist_ok=True)
+    (folder / "images").mkdir(exist_ok=True)
+    for colour, value in COLOURS.items():
+        Image.new("RGB", (70, 50), value).save(folder / "images" / f"{colour}.png")
+    for seed, (split, (count, with_image)) in enumerate(splits.items()):
+        write_split(folder, split, count, with_image, seed)
+    prefixes = [f"--{split}pref {folder / split}" for split in splits]
+    words = f"--srcdict {dictionary}" if dictionary else ""
+    data = folder / "data"
+    run("fairseq_cli.preprocess", "-s en -t de --joined-dictionary --workers 1", f"--destdir {data}", words, *prefixes)
+    for split, (_, with_image) in splits.items():
+        if with_image:
+            pack_images(str(data), split, str(folder / f"{split}.images.txt"), str(folder / "images"), image_size)
+    return data
+
+
+@pytest.fixture(scope="session")
+def toy_data(tmp_path_factory) -> Path:
+    """A data folder: 64 training pairs of which 40 have an image, 13 for validation, 39 for test."""
+    folder = tmp_path_factory.mktemp("toy")
+    return prepare(
+        folder,
+        {"train": (64, range(40)), "valid": (13, range(0, 13, 2)), "test": (39, range(0, 39, 3))},
+    )
+
+
+@pytest.fixture(scope="session")
+def trained(toy_data, tmp_path_factory) -> SimpleNamespace:
+    """An IKD model after three epochs, with everything that training left behind."""
+    folder = tmp_path_factory.mktemp("trained")
+    log = run(
+        "fairseq_cli.train", [str(toy_data)], TASK, IKD, OPTIMIZER,
+        "--max-tokens 100 --update-freq 2 --max-epoch 3 --kd-images-per-batch 4 --seed 2",
+        "--eval-bleu --eval-bleu-detok space --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
+        f"--save-dir {folder} --tensorboard-logdir {folder / 'tensorboard'}",
+    )
+    return SimpleNamespace(folder=folder, log=log, data=toy_data, last=folder / "checkpoint_last.pt")

@@ -1,0 +1,244 @@
+"""The plugin through fairseq's own commands: train, validate, generate, interactive, hydra, hub."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from ikd_fairseq.cli.average_checkpoints import main as average_checkpoints
+from ikd_fairseq.cli.export import main as export
+from ikd_fairseq.cli.score import main as score
+from ikd_fairseq.models.ikd_transformer import IKDTransformerModel
+from tests.integration.command_line import (
+    IKD, MODEL, OPTIMIZER, TASK, refusal, run, start, translations,
+)
+from tests.integration.conftest import prepare
+
+LABEL_SMOOTHED = "--criterion label_smoothed_cross_entropy --label-smoothing 0.1"
+
+
+def generate(data, checkpoint, *options, fails=False):
+    return run(
+        "fairseq_cli.generate", [str(data)], TASK, f"--path {checkpoint} --beam 3 --cpu", *options, fails=fails
+    )
+
+
+def without_packs(data: Path, to: Path) -> Path:
+    """A copy of the data folder that has text alone."""
+    shutil.copytree(data, to, ignore=shutil.ignore_patterns("*.images.*", "*.features.*"))
+    return to
+
+
+# ------------------------------------------------------------------ training and validation
+
+
+def test_training_logs_every_term_in_training_and_validation(trained):
+    for line in ('"kd_irm"', '"kd_iam"', '"kd_image"', '"nll_loss"'):
+        assert line in trained.log
+    for name in ("valid_kd_irm", "valid_kd_iam", "valid_kd_image", "valid_bleu"):
+        assert f'"{name}"' in trained.log
+    assert list((trained.folder / "tensorboard").rglob("events.*"))
+    assert (trained.folder / "checkpoint_best.pt").exists()
+
+
+def test_checkpoint_holds_generator_and_student_and_no_teacher(trained):
+    state = torch.load(trained.last, weights_only=True)
+    keys = set(state["model"])
+    assert any(key.startswith("student.") for key in keys)
+    assert any(key.startswith("encoder.generator.") for key in keys)
+    assert not any("teacher" in key or "cnn" in key for key in keys)
+    assert not state["criterion"]
+
+
+def test_validate_uses_every_sentence_and_gives_the_loss_of_training(trained):
+    output = run(
+        "fairseq_cli.validate", [str(trained.data)], TASK,
+        f"--path {trained.last} --valid-subset valid --max-tokens 100 --cpu --log-format json",
+    )
+    (line,) = [line for line in output.splitlines() if '"valid_nll_loss"' in line]
+    found = json.loads(line[line.index("{"):])
+    losses = [line for line in trained.log.splitlines() if '"valid_nll_loss"' in line]
+    last = json.loads(losses[-1][losses[-1].index("{"):])
+    assert float(found["valid_nll_loss"]) == pytest.approx(float(last["valid_nll_loss"]), abs=2e-3)
+    assert float(found["valid_kd_irm"]) == pytest.approx(float(last["valid_kd_irm"]), abs=2e-3)
+
+
+def test_hydra_trains_the_tiny_preset(toy_data, tmp_path):
+    run(
+        "fairseq_cli.hydra_train",
+        f"""common.user_dir={Path(__file__).parents[2] / 'ikd_fairseq'} common.cpu=true common.log_format=json
+        common.log_interval=1 task=multimodal_translation task.data={toy_data} model=ikd_transformer_tiny
+        model.backbone=efficientnet_lite0 model.image_size=64 model.unpool=repeat model.encoder_layers=1
+        model.decoder_layers=1 criterion=inversion_distillation criterion.label_smoothing=0.1
+        criterion.kd_images_per_batch=2 optimizer=adam optimizer.lr=[0.001] lr_scheduler=inverse_sqrt
+        lr_scheduler.warmup_updates=4 dataset.max_tokens=100 dataset.num_workers=0 optimization.max_update=2
+        optimization.lr=[0.001] checkpoint.save_dir={tmp_path / 'run'} hydra.run.dir={tmp_path / 'hydra'}""",
+    )
+    state = torch.load(tmp_path / "run" / "checkpoint_last.pt", weights_only=True)
+    assert state["cfg"]["model"]["encoder_embed_dim"] == 128
+    assert state["cfg"]["model"]["encoder_layers"] == 1
+    assert len(translations(generate(toy_data, tmp_path / "run" / "checkpoint_last.pt"))) == 39
+
+
+def test_shards_with_and_without_packs_train_in_turn_with_worker_processes(toy_data, tmp_path):
+    shard = prepare(tmp_path / "shard", {"train": (24, [])}, dictionary=toy_data / "dict.en.txt")
+    log = run(
+        "fairseq_cli.train", [f"{toy_data}:{shard}"], TASK, IKD, OPTIMIZER,
+        "--max-tokens 100 --max-epoch 2 --kd-images-per-batch 2 --num-workers 2 --no-save",
+        "--skip-invalid-size-inputs-valid-test",
+    )
+    assert f"{toy_data} train: 40 of 64 sentences have an image" in log
+    assert f"{shard} train: no images, text only" in log
+    epochs = [json.loads(line[line.index("{"):]) for line in log.splitlines() if '"train_nll_loss"' in line]
+    assert ["train_kd_irm" in epoch for epoch in epochs] == [True, False]
+
+
+# ------------------------------------------------------------------ translating without images
+
+
+@pytest.mark.parametrize("batching", ["--batch-size 7", "--batch-size 16", "--max-tokens 60"])
+def test_39_sentences_give_39_translations_in_any_batch(trained, batching):
+    found = translations(generate(trained.data, trained.last, batching))
+    assert sorted(found) == list(range(39))
+
+
+@pytest.fixture(scope="module")
+def reference(trained):
+    """Translations of the test split by fairseq-generate, packs in place."""
+    return translations(generate(trained.data, trained.last, "--batch-size 8"), "D")
+
+
+def test_translations_are_the_same_with_and_without_packs(trained, reference, tmp_path):
+    text_only = without_packs(trained.data, tmp_path / "text-only")
+    assert translations(generate(text_only, trained.last, "--batch-size 8"), "D") == reference
+    assert translations(generate(trained.data, trained.last, "--batch-size 8 --image-free"), "D") == reference
+
+
+def test_interactive_and_hub_give_what_generate_gives(trained, reference, tmp_path):
+    text_only = without_packs(trained.data, tmp_path / "text-only")
+    sources = (trained.data.parent / "test.en").read_text(encoding="utf-8").splitlines()
+    output = run(
+        "fairseq_cli.interactive", [str(text_only)], TASK,
+        f"--path {trained.last} --beam 3 --cpu --batch-size 8 --buffer-size 64",
+        f"--input {trained.data.parent / 'test.en'}",
+    )
+    assert translations(output, "D") == reference
+    hub = IKDTransformerModel.from_pretrained(
+        str(trained.folder), "checkpoint_last.pt", data_name_or_path=str(text_only)
+    )
+    assert dict(enumerate(hub.translate(sources, beam=3))) == reference
+    assert hub.translate(sources[0], beam=3) == reference[0]
+
+
+def test_average_and_export_translate_alike_and_stand_alone(trained, tmp_path):
+    averaged, exported = tmp_path / "averaged.pt", tmp_path / "exported.pt"
+    assert not average_checkpoints(["--last", "2", "--output", str(averaged), str(trained.folder)])
+    assert not export([str(averaged), str(exported)])
+    text_only = without_packs(trained.data, tmp_path / "text-only")
+    expected = translations(generate(trained.data, averaged))
+    assert translations(generate(text_only, exported)) == expected
+    keys = torch.load(exported, weights_only=True)["model"]
+    assert not any(key.startswith("student.") for key in keys)
+    assert exported.stat().st_size < trained.last.stat().st_size / 5
+
+
+def test_score_reads_what_generate_wrote(trained, tmp_path, capsys):
+    output = tmp_path / "generated.txt"
+    output.write_text(generate(trained.data, trained.last), encoding="utf-8")
+    assert not score(["--generate-output", str(output), "--data", str(trained.data), "--split", "test"])
+    printed = capsys.readouterr().out
+    assert "BLEU" in printed and "tok:none" in printed
+    lines = output.read_text(encoding="utf-8").splitlines(keepends=True)
+    output.write_text("".join(line for line in lines if line[1:5] != "-38\t"), encoding="utf-8")
+    assert score(["--generate-output", str(output), "--data", str(trained.data), "--split", "test"]) == 1
+    assert "38" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------ image-must and text-only
+
+
+@pytest.fixture(scope="module")
+def image_must(toy_data, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("image-must")
+    run(
+        "fairseq_cli.train", [str(toy_data)], TASK, f"--arch multimodal_transformer_tiny {MODEL}",
+        "--backbone efficientnet_lite0 --image-size 64 --max-tokens 200 --max-epoch 1", LABEL_SMOOTHED, OPTIMIZER,
+        f"--save-dir {folder}",
+    )
+    return folder / "checkpoint_last.pt"
+
+
+def test_image_must_model_needs_its_images_and_says_so(toy_data, image_must, tmp_path):
+    assert len(translations(generate(toy_data, image_must))) == 39
+    text_only = without_packs(toy_data, tmp_path / "text-only")
+    sentence = refusal(generate(text_only, image_must, fails=True))
+    assert "test.images.npy is missing" in sentence and "--image-free" in sentence
+    assert len(translations(generate(text_only, image_must, "--image-free"))) == 39
+
+
+def test_text_baseline_trains_with_the_same_task(toy_data, tmp_path):
+    run(
+        "fairseq_cli.train", [str(toy_data)], TASK, f"--arch transformer_mmt_tiny {MODEL}", LABEL_SMOOTHED,
+        OPTIMIZER, f"--max-tokens 200 --max-epoch 1 --save-dir {tmp_path}",
+    )
+    assert len(translations(generate(toy_data, tmp_path / "checkpoint_last.pt"))) == 39
+
+
+# ------------------------------------------------------------------ bad input
+
+
+def train_refused(data, *options) -> str:
+    return run("fairseq_cli.train", [str(data)], TASK, IKD, OPTIMIZER, "--max-tokens 100 --no-save", *options,
+               fails=True)
+
+
+@pytest.mark.parametrize(
+    "option, choices",
+    [("--backbone resnet51", "resnet50"), ("--unpool max", "depthwise"), ("--distance l7", "cosine")],
+)
+def test_unknown_choices_are_answered_with_the_known_ones(toy_data, option, choices):
+    output = train_refused(toy_data, option)
+    assert "invalid choice" in output and choices in output and "Traceback" not in output
+
+
+def test_data_folder_without_dictionary_is_refused(toy_data, tmp_path):
+    data = shutil.copytree(toy_data, tmp_path / "data")
+    (data / "dict.de.txt").unlink()
+    assert f"dictionary {data / 'dict.de.txt'} is missing" in refusal(train_refused(data))
+
+
+def test_pack_of_another_size_or_another_text_is_refused(toy_data, tmp_path):
+    assert "images of 64 px, but the model was built for --image-size 96" in refusal(
+        train_refused(toy_data, "--image-size 96")
+    )
+    other = prepare(tmp_path / "other", {"train": (30, range(9)), "valid": (13, range(5))})
+    for file in toy_data.glob("train.images.*"):
+        shutil.copy(file, other)
+    assert "train.images" in refusal(train_refused(other))
+
+
+def test_teacher_weights_that_do_not_fit_are_refused(toy_data, tmp_path):
+    assert "/nowhere.pt" in refusal(train_refused(toy_data, "--teacher-weights /nowhere.pt"))
+    torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
+    assert "other.pt" in refusal(train_refused(toy_data, f"--teacher-weights {tmp_path / 'other.pt'}"))
+
+
+def test_required_images_that_are_not_there_are_counted(toy_data):
+    assert "--require-images: 6 of the 13 sentences of valid" in refusal(train_refused(toy_data, "--require-images"))
+
+
+class Malicious:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.marker),)
+
+
+def test_checkpoint_that_would_run_code_does_not(toy_data, tmp_path):
+    torch.save({"model": Malicious(str(tmp_path / "marker"))}, tmp_path / "bad.pt")
+    output = generate(toy_data, tmp_path / "bad.pt", fails=True)
+    assert "bad.pt" in output
+    assert not (tmp_path / "marker").exists()

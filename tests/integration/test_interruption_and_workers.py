@@ -1,0 +1,123 @@
+"""A killed run goes on as if nothing had happened, and two workers are one worker with twice the batch."""
+
+import json
+import shutil
+import signal
+import socket
+import time
+
+import pytest
+import torch
+
+from tests.integration.command_line import IKD, OPTIMIZER, TASK, run, start
+from tests.integration.conftest import prepare
+
+
+def updates_logged(log: str) -> dict:
+    """nll, KD terms and gradient norm by update."""
+    found = {}
+    for line in log.splitlines():
+        if "train_inner" in line:
+            values = json.loads(line[line.index("{"):])
+            keys = ("loss", "nll_loss", "kd_irm", "kd_iam", "kd_image", "gnorm")
+            found[int(values["num_updates"])] = [values.get(key) for key in keys]
+    return found
+
+
+def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(toy_data, tmp_path):
+    command = [
+        "fairseq_cli.train", [str(toy_data)], TASK, IKD, OPTIMIZER,
+        "--batch-size 8 --max-update 14 --save-interval-updates 3 --kd-images-per-batch 2 --seed 5",
+        "--disable-validation",
+    ]
+    whole = updates_logged(run(*command, f"--save-dir {tmp_path / 'whole'}"))
+
+    killed = tmp_path / "killed"
+    process = start(*command, f"--save-dir {killed}")
+    for line in process.stdout:  # update 7 lies between two saves, in the middle of an epoch of 8 updates
+        if "train_inner" in line and json.loads(line[line.index("{"):])["num_updates"] == "7":
+            process.send_signal(signal.SIGKILL)
+            break
+    process.wait()
+    assert (killed / "checkpoint_last.pt").exists()
+    resumed = updates_logged(run(*command, f"--save-dir {killed}"))
+    assert min(resumed) == 7 and max(resumed) == 14
+    assert {update: whole[update] for update in resumed} == resumed
+    states = [torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
+              for folder in (tmp_path / "whole", killed)]
+    for key, value in states[0].items():
+        assert torch.equal(value, states[1][key]), key
+
+
+def test_copying_a_checkpoint_is_all_or_nothing(tmp_path, monkeypatch):
+    from fairseq.file_io import PathManager
+
+    import ikd_fairseq  # noqa: F401  (replaces the copy)
+
+    new, last = tmp_path / "checkpoint3.pt", tmp_path / "checkpoint_last.pt"
+    new.write_bytes(b"new")
+    last.write_bytes(b"old, and whole")
+
+    def interrupted(source, target):
+        with open(target, "wb") as partial:
+            partial.write(b"n")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "copyfile", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        PathManager.copy(str(new), str(last), overwrite=True)
+    assert last.read_bytes() == b"old, and whole"
+    monkeypatch.undo()
+    PathManager.copy(str(new), str(last), overwrite=True)
+    assert last.read_bytes() == b"new"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def eight_pairs(tmp_path_factory):
+    """Eight training pairs of which three have an image: two batches of four, or one of eight."""
+    folder = tmp_path_factory.mktemp("eight")
+    return prepare(folder, {"train": (8, [0, 1, 5]), "valid": (4, [0])})
+
+
+@pytest.mark.parametrize("images", ["some", "none"])
+def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, images):
+    data = eight_pairs
+    if images == "none":  # neither worker has an image: nothing hangs, nothing is unused
+        data = shutil.copytree(eight_pairs, tmp_path / "data", ignore=shutil.ignore_patterns("*.images.*"))
+    command = [
+        "fairseq_cli.train", [str(data)], TASK, IKD, OPTIMIZER,
+        "--dropout 0 --max-update 3 --seed 3 --disable-validation --granularity block",
+    ]
+    one = updates_logged(run(*command, f"--batch-size 8 --save-dir {tmp_path / 'one'}"))
+    port = free_port()
+    workers = [
+        start(
+            *command, f"--batch-size 4 --save-dir {tmp_path / 'two'}",
+            f"--distributed-init-method tcp://127.0.0.1:{port} --distributed-world-size 2 --distributed-rank {rank}",
+            "--distributed-no-spawn --distributed-backend gloo --ddp-backend legacy_ddp",
+        )
+        for rank in range(2)
+    ]
+    logs = []
+    deadline = time.monotonic() + 300
+    for worker in workers:
+        log, _ = worker.communicate(timeout=deadline - time.monotonic())
+        assert worker.returncode == 0, log[-4000:]
+        logs.append(log)
+    two = updates_logged(logs[0])
+    assert sorted(one) == sorted(two) == [1, 2, 3]
+    for update, values in one.items():
+        for a, b in zip(values, two[update]):
+            assert (a is None) == (b is None)
+            if a is not None:
+                assert float(a) == pytest.approx(float(b), rel=2e-3, abs=2e-3), (update, values, two[update])
+    states = [torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"]
+              for name in ("one", "two")]
+    for key in ("encoder.generator.batch_norm.running_mean", "encoder.generator.batch_norm.running_var"):
+        torch.testing.assert_close(states[0][key], states[1][key], rtol=1e-3, atol=1e-4)
