@@ -16,7 +16,7 @@ OUT     data folder to make: binarised text and image packs for fairseq, `code` 
 --image-size  pixels a side of the packed images
 --images      folder of the images, if not FOLDER/images; images that are missing there are counted and left out
 --merges      number of joint BPE merges
---workers     processes for subwords, binarising and packing (default: number of cores)
+--workers     processes for binarising and packing (default: number of cores)
 TEXT
 }
 
@@ -49,6 +49,9 @@ done
 folder=${positional[0]} out=${positional[1]}
 source=${pair%-*} target=${pair#*-}
 [[ $pair == ?*-?* ]] || fail "--pair $pair: give source and target, such as en-de"
+for number in "$image_size" "$merges" "$workers"; do
+  [[ $number =~ ^[1-9][0-9]*$ ]] || fail "$number is not a whole number above 0 (--image-size, --merges, --workers)"
+done
 [[ -z $images || -d $images ]] || fail "--images $images is not a folder"
 images=${images:-$folder/images}
 

@@ -72,19 +72,30 @@ if [[ ! -f $run/trained ]]; then
 fi
 
 step "averaging the last three checkpoints"
-ikd-average-checkpoints --last 3 --output "$run/average.pt" "$run"
+if [[ ! -f $run/average.pt ]]; then
+  ikd-average-checkpoints --last 3 --output "$run/average.pt" "$run"
+fi
 
 if [[ $arch == multimodal_transformer* ]]; then
   step "translating the test set with its images"
   use=(--with-images)
 else
-  step "translating the test set, all images and packs moved to $away"
+  step "translating the test set, all images and packs moved away"
   use=()
-  mkdir "$away"
-  mv "$scenes/images" "$data"/*.images.* "$away/"
 fi
-SAMPLES=10 bash "$recipes/translate.sh" "$data" "$run/average.pt" test ${use[@]+"${use[@]}"} | tee "$run/score.txt"
-restore_images
+if [[ ! -f $run/score.txt ]]; then
+  if ((${#use[@]} == 0)); then
+    mkdir "$away"
+    mv "$scenes/images" "$data"/*.images.* "$away/"
+    ls "$away"
+  fi
+  SAMPLES=10 bash "$recipes/translate.sh" "$data" "$run/average.pt" test ${use[@]+"${use[@]}"} |
+    tee "$run/score.txt.partial"
+  mv "$run/score.txt.partial" "$run/score.txt"
+  restore_images
+else
+  cat "$run/score.txt"
+fi
 
 step "scoring sentences that need the picture, and those that do not"
 # D-ID <tab> score <tab> translation, in any order
