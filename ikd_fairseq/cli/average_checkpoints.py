@@ -173,8 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ikd-average-checkpoints",
         description="Averages the parameters of several fairseq checkpoints of one training run into one "
         "checkpoint for fairseq-generate. Optimizer state is left out.",
-        epilog="examples: ikd-average-checkpoints --last 10 --output run/average.pt run | "
-        "ikd-average-checkpoints --output average.pt run/checkpoint8.pt run/checkpoint9.pt",
+        epilog="example: ikd-average-checkpoints --last 10 --output run/average.pt run",
     )
     parser.add_argument("inputs", nargs="+", metavar="FOLDER|FILE",
                         help="a folder of checkpoints (fairseq's --save-dir), or the checkpoints themselves")

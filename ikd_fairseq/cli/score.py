@@ -49,7 +49,7 @@ class GenerateOutput:
         sources, references: the S- and T- lines; references are empty when the test set has none.
         hypotheses: the best one: D- lines (BPE and tokenisation undone where generation was told to) if there
             are any, else H- lines.
-        loaded: how many sentences the test set has by the log inside the output; ``None`` without that line.
+        loaded: how many sentences the test set has by the log, where that went to the same file.
         skipped: log lines about skipped sentences.
     """
 
@@ -349,8 +349,8 @@ def build_parser() -> argparse.ArgumentParser:
         "lacks sentences of the test set is refused.",
         epilog="fairseq drops the longest sentences of a test set, which may have any id. A missing id below "
         "the highest is always found. Sentences missing at the end are found only when their number is "
-        "known, from --sentences, --references, --data with --split, or the log that fairseq-generate writes "
-        "into its output.",
+        "known: from --sentences, --references, --data with --split, or the log of fairseq-generate where it "
+        "is in the same file (2>&1).",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--generate-output", nargs="+", metavar="FILE",
