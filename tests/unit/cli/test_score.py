@@ -1,7 +1,6 @@
 """Scoring: BLEU against a plain implementation, generate output in all its forms, every missing sentence."""
 
 import json
-import logging
 import math
 from collections import Counter
 from pathlib import Path
@@ -204,13 +203,11 @@ def test_a_missing_last_sentence_is_found_by_every_source_of_the_number(
     assert "of 1 of 3 sentences (ids 2)" in refusal(capsys, "--generate-output", logged)
 
 
-def test_without_any_number_of_sentences_a_warning_tells_so(tmp_path, caplog, lacks_last):
-    caplog.set_level(logging.WARNING)
+def test_without_any_number_of_sentences_a_warning_tells_so(tmp_path, capsys, lacks_last):
     run_json(tmp_path, "--generate-output", lacks_last)
-    assert "missing at its end would go unnoticed" in caplog.text
-    caplog.clear()
+    assert "missing at its end would go unnoticed" in capsys.readouterr().err
     run_json(tmp_path, "--generate-output", lacks_last, "--sentences", 2)
-    assert not caplog.text
+    assert "WARNING" not in capsys.readouterr().err
 
 
 def test_ids_beyond_the_test_set_are_refused(tmp_path, capsys):
@@ -277,16 +274,15 @@ def test_options_that_do_not_fit_together_are_refused(tmp_path, capsys):
     assert "--sentences 0" in refusal(capsys, "--generate-output", "g", "--sentences", 0)
 
 
-def test_bpe_is_removed_on_both_sides_and_its_marks_are_warned_of(tmp_path, caplog):
-    caplog.set_level(logging.WARNING)
+def test_bpe_is_removed_on_both_sides_and_its_marks_are_warned_of(tmp_path, capsys):
     hypotheses = write(tmp_path / "hyp", "ein fahr@@ rad steht da .\n")
     references = write(tmp_path / "ref", "ein fahrrad ste@@ ht da .\n")
     arguments = ("--hypotheses", hypotheses, "--references", references, "--metrics", "bleu")
     assert run_json(tmp_path, *arguments)["scores"]["bleu"]["score"] < 100
-    assert "1 hypotheses hold BPE marks" in caplog.text
-    caplog.clear()
+    assert "1 hypotheses hold BPE marks" in capsys.readouterr().err
     report = run_json(tmp_path, *arguments, "--remove-bpe")
-    assert report["scores"]["bleu"]["score"] == pytest.approx(100) and not caplog.text
+    assert report["scores"]["bleu"]["score"] == pytest.approx(100)
+    assert "WARNING" not in capsys.readouterr().err
 
 
 def test_bpe_is_removed_as_fairseq_does():
@@ -294,11 +290,10 @@ def test_bpe_is_removed_as_fairseq_does():
         assert score.remove_bpe(line) == joined == post_process(line, "subword_nmt")
 
 
-def test_unknown_words_in_references_are_warned_of(tmp_path, caplog):
-    caplog.set_level(logging.WARNING)
+def test_unknown_words_in_references_are_warned_of(tmp_path, capsys):
     text = generate_text(log=[DATA_LINE.format(3)]).replace("T-1\tzwei", "T-1\t<<unk>>")
     run_json(tmp_path, "--generate-output", write(tmp_path / "gen.txt", text))
-    assert "1 references hold words unknown" in caplog.text
+    assert "1 references hold words unknown" in capsys.readouterr().err
 
 
 def test_detokenising_undoes_moses(tmp_path):
