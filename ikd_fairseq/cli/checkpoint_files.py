@@ -1,6 +1,6 @@
 """Reading and writing fairseq checkpoints for the commands that work on finished training runs.
 
-A checkpoint is read with PyTorch's safe loader only (importing the package registers the one extra type that
+A checkpoint is read with PyTorch's safe loader only (importing the package registers the few more types that
 fairseq's files need), and memory-mapped: tensors come from disk when they are used, so that ten checkpoints
 with their optimizer states can be open at once. What is written appears under its name only when complete.
 """
