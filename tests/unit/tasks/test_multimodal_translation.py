@@ -1,0 +1,149 @@
+"""When the task reads images, what it refuses, and that it loses no sentence outside training."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
+from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
+from ikd_fairseq.data.image_pair_dataset import ImagePairDataset
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
+from tests import toy
+
+SIZE = 4
+
+
+def pack(data, split, index):
+    """Images of *split*: that of row r is filled with r."""
+    index = np.array(index, dtype=np.int32)
+    with ImagePackWriter(str(data / split), SIZE, index, int(index.max()) + 1, "digest") as writer:
+        for row in range(int(index.max()) + 1):
+            writer.write(row, np.full((SIZE, SIZE, 3), row, dtype=np.uint8))
+        writer.commit({"text": text_fingerprint(str(data), split)})
+
+
+@pytest.fixture
+def data(tmp_path, write_text_split):
+    """train: 6 sentences (4 with image), train1: 2 without any, valid: 11 (none), test: 5 (all)."""
+    for split, sentences in (("train", 6), ("train1", 2), ("valid", 11), ("test", 5)):
+        write_text_split(tmp_path, split, sentences)
+    pack(tmp_path, "train", [0, -1, 1, 2, -1, 1])
+    pack(tmp_path, "test", [0, 1, 2, 3, 4])
+    for language in ("en", "de"):
+        toy.dictionary().save(str(tmp_path / f"dict.{language}.txt"))
+    return tmp_path
+
+
+def task_of(data, model=None, criterion=None, **options):
+    # The last three belong to fairseq's data set options, which only its command line fills in.
+    cfg = MultimodalTranslationConfig(
+        data=str(data), train_subset="train", dataset_impl="mmap", required_seq_len_multiple=1, **options
+    )
+    task = MultimodalTranslationTask.setup_task(cfg)
+    task.model, task.criterion = model, criterion
+    return task
+
+
+def test_image_free_model_reads_images_only_for_a_criterion_that_uses_them(data):
+    free = SimpleNamespace(requires_images=False, image_size=SIZE)
+    decoding, training = task_of(data, free), task_of(data, free, SimpleNamespace(uses_images=True))
+    for task in (decoding, training):
+        task.load_dataset("train")
+    assert not isinstance(decoding.dataset("train"), ImagePairDataset)
+    assert isinstance(training.dataset("train"), ImagePairDataset)
+    stock = task_of(data, free, SimpleNamespace())
+    stock.load_dataset("train")
+    assert not isinstance(stock.dataset("train"), ImagePairDataset)
+
+
+def test_image_free_reads_none_whoever_wants_them(data):
+    task = task_of(data, SimpleNamespace(requires_images=True, image_size=SIZE), image_free=True)
+    task.load_dataset("train")
+    task.load_dataset("valid")
+    assert not isinstance(task.dataset("train"), ImagePairDataset)
+
+
+def test_parts_of_a_split_keep_their_images(data):
+    task = task_of(data, upsample_primary=2)
+    task.load_dataset("train", combine=True)
+    dataset = task.dataset("train")
+    assert len(dataset) == 6 + 6 + 2
+    values = [None if dataset[i]["images"] is None else int(dataset[i]["images"].flat[0]) for i in range(14)]
+    assert values == [0, None, 1, 2, None, 1] * 2 + [None, None]
+
+
+def test_split_without_pack_is_text_only(data):
+    task = task_of(data)
+    task.load_dataset("valid")
+    assert not isinstance(task.dataset("valid"), ImagePairDataset)
+
+
+@pytest.mark.parametrize("split, trained_on, expected", [("valid", True, 11), ("test", True, 5), ("train", False, 6)])
+def test_every_sentence_outside_training_is_batched(data, split, trained_on, expected):
+    task = task_of(data, criterion=SimpleNamespace(uses_images=True) if trained_on else None)
+    task.load_dataset(split)
+    batches = task.get_batch_iterator(task.dataset(split), max_sentences=8, required_batch_size_multiple=8)
+    ids = [i for batch in batches.next_epoch_itr(shuffle=False) for i in batch["id"].tolist()]
+    assert sorted(ids) == list(range(expected))
+
+
+def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        "fairseq.tasks.translation.TranslationTask.get_batch_iterator",
+        lambda self, dataset, *args, required_batch_size_multiple, **kwargs: asked.append(required_batch_size_multiple),
+    )
+    task = task_of(data, criterion=SimpleNamespace(uses_images=True))
+    for split in ("train", "valid"):
+        task.load_dataset(split)
+        task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=8)
+    assert asked == [8, 1]
+
+
+def test_images_that_must_be_there_are_asked_for(data):
+    must = SimpleNamespace(requires_images=True, image_size=SIZE)
+    with pytest.raises(IkdError, match=r"valid\.images\.npy is missing.*ikd-pack-images.*--split valid"):
+        task_of(data, must).load_dataset("valid")
+    with pytest.raises(IkdError, match="--require-images: 2 of the 6 sentences of train"):
+        task_of(data, must, require_images=True).load_dataset("train")
+    task_of(data, must, require_images=True).load_dataset("test")
+    with pytest.raises(IkdError, match="--image-free"):
+        task_of(data, must).build_dataset_for_inference([torch.tensor([4, 2])], [2])
+
+
+def test_pack_of_another_size_or_text_is_refused(data, write_text_split):
+    with pytest.raises(IkdError, match=r"images of 4 px.*--image-size 224"):
+        task_of(data, SimpleNamespace(requires_images=True, image_size=224)).load_dataset("train")
+    write_text_split(data, "train", 6, length=5)
+    with pytest.raises(IkdError, match=r"train\.images.*another preparation.*ikd-pack-images"):
+        task_of(data).load_dataset("train")
+    write_text_split(data, "train", 9)
+    with pytest.raises(IkdError, match=r"train\.images"):
+        task_of(data).load_dataset("train")
+
+
+def test_features_stand_in_for_images_and_must_fit_the_model(data):
+    features = np.arange(5 * 2 * 3, dtype=np.float16).reshape(5, 2, 3)
+    manifest = {"rows": BY_SENTENCE, "text": text_fingerprint(str(data), "test")}
+    write_features(str(data / "test"), "vectors", features.shape, [features], manifest)
+    task = task_of(data, SimpleNamespace(requires_images=True, feature_channels=3), image_features="vectors")
+    task.load_dataset("test")
+    batch = task.dataset("test").collater([task.dataset("test")[i] for i in (0, 4)])["net_input"]
+    assert batch["features"].dtype == torch.float16 and "images" not in batch
+    np.testing.assert_array_equal(batch["features"].numpy()[1], features[4])
+    other = task_of(data, SimpleNamespace(requires_images=True, feature_channels=2048), image_features="vectors")
+    with pytest.raises(IkdError, match=r"test\.features\.vectors\.npy has 3 channels.*2048"):
+        other.load_dataset("test")
+
+
+def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
+    with pytest.raises(IkdError, match="data folder /nowhere does not exist"):
+        task_of("/nowhere")
+    with pytest.raises(IkdError, match="run fairseq-preprocess"):
+        task_of(tmp_path_factory.mktemp("empty"))
+    (data / "dict.de.txt").unlink()
+    with pytest.raises(IkdError, match=r"dict\.de\.txt is missing"):
+        task_of(data)
