@@ -1,0 +1,78 @@
+"""Learning curves of one or more runs as one picture, from the logs that train.sh keeps.
+
+    python examples/multi30k/plot_curves.py --output curves.png text=runs/text/train.log ikd=runs/ikd/train.log
+"""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import Dict, List, Tuple
+
+Curves = Dict[str, List[Tuple[int, float]]]
+
+PANELS = {  # value in the log -> title of its panel
+    "nll_loss": "translation: bits a token, validation",
+    "kd_irm": "IrM term, validation",
+    "kd_iam": "IaM term, validation",
+    "kd_image": "image term, validation",
+}
+
+
+def read_curves(log: Path) -> Curves:
+    """(updates, value) by name from every validation line of a log in fairseq's simple format."""
+    curves: Curves = {}
+    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
+        if "| valid |" not in line or "num_updates" not in line:
+            continue
+        values = dict(re.findall(r"(\w+) (-?[\d.]+(?:e[+-]?\d+)?)(?= \||$)", line))
+        for name in PANELS:
+            if name in values:
+                curves.setdefault(name, []).append((int(values["num_updates"]), float(values[name])))
+    return curves
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", nargs="+", metavar="NAME=LOG", help="a name for the legend and a training log")
+    parser.add_argument("--output", required=True, metavar="FILE", help="picture to write, e.g. curves.png")
+    return parser
+
+
+def main(argv=None) -> int:
+    args = build_parser().parse_args(argv)
+    try:
+        import matplotlib
+    except ModuleNotFoundError:
+        print('plot_curves.py: error: matplotlib is missing: pip install "ikd-fairseq[plots]"', file=sys.stderr)
+        return 1
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    runs = {}
+    for run in args.runs:
+        name, _, log = run.partition("=")
+        if not Path(log).is_file():
+            print(f"plot_curves.py: error: {run}: give NAME=LOG with a log that exists", file=sys.stderr)
+            return 1
+        runs[name] = read_curves(Path(log))
+        if not runs[name]:
+            print(f"plot_curves.py: error: {log} holds no validation line of fairseq-train", file=sys.stderr)
+            return 1
+    panels = [name for name in PANELS if any(name in curves for curves in runs.values())]
+    figure, axes = pyplot.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), squeeze=False)
+    for axis, panel in zip(axes[0], panels):
+        for number, (name, curves) in enumerate(runs.items()):
+            if panel in curves:
+                axis.plot(*zip(*curves[panel]), label=name, color=f"C{number}")
+        axis.set_title(PANELS[panel], fontsize=9)
+        axis.set_xlabel("updates")
+        axis.grid(alpha=0.3)
+    axes[0][0].legend()
+    figure.tight_layout()
+    figure.savefig(args.output, dpi=110)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
