@@ -4,10 +4,11 @@ Applied once, when the package is imported. None of them changes what a training
 """
 
 import argparse
+import functools
 import os
 import shutil
 
-from .errors import check
+from .errors import check, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
 
@@ -73,8 +74,26 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
+def name_unreadable_checkpoints() -> None:
+    """Makes fairseq answer a damaged checkpoint, or one that would run code, with one sentence and the file's name.
+
+    PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety off.
+    """
+    from fairseq import checkpoint_utils
+
+    load = checkpoint_utils.load_checkpoint_to_cpu
+
+    @functools.wraps(load)
+    def load_naming_the_file(path, *args, **kwargs):
+        with reading_checkpoint(path):
+            return load(path, *args, **kwargs)
+
+    checkpoint_utils.load_checkpoint_to_cpu = load_naming_the_file
+
+
 def apply() -> None:
     """Checks fairseq and applies every adjustment."""
     require_fairseq()
     register_safe_globals()
     copy_checkpoints_atomically()
+    name_unreadable_checkpoints()

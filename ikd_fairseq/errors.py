@@ -4,10 +4,14 @@ Everything a user can get wrong (a file, an option, a folder) is refused through
 sentence that names the file, line or option and says what to do. ``assert`` is kept for mistakes of ours.
 """
 
+import contextlib
 import functools
 import logging
+import os
+import pickle
+import re
 import sys
-from typing import Callable
+from typing import Callable, Iterator
 
 logger = logging.getLogger(__name__)
 
@@ -20,6 +24,27 @@ def check(condition: bool, message: str) -> None:
     """Raises :class:`IkdError` with *message* unless *condition* holds."""
     if not condition:
         raise IkdError(message)
+
+
+@contextlib.contextmanager
+def reading_checkpoint(path: os.PathLike, what: str = "checkpoint") -> Iterator[None]:
+    """Turns every way in which PyTorch's safe loader refuses the file *path* into one sentence.
+
+    Raises:
+        IkdError: the file holds a type that could run code when loaded (none was), or is damaged.
+    """
+    try:
+        yield
+    except pickle.UnpicklingError as error:
+        refused = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
+        check(refused is not None, f"{what} {path} is truncated or is no checkpoint of PyTorch")
+        raise IkdError(
+            f"{what} {path} is refused: it holds {refused[1]}, which would run code when loaded (nothing of it was "
+            "run); save plain tensors and numbers instead"
+        ) from error
+    except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise IkdError(f"{what} {path} is truncated or is no checkpoint of PyTorch ({reason})") from error
 
 
 def show_errors_without_traceback() -> None:

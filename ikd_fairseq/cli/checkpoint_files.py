@@ -8,7 +8,6 @@ with their optimizer states can be open at once. What is written appears under i
 import argparse
 import contextlib
 import os
-import pickle
 import re
 import zipfile
 from pathlib import Path
@@ -16,11 +15,9 @@ from typing import IO, Any, Dict, Hashable, Iterable, Iterator, Sequence
 
 import torch
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, reading_checkpoint
 
 State = Dict[str, Any]
-
-_REFUSED_TYPE = re.compile(r"GLOBAL (\S+)")
 
 
 def load_checkpoint(path: os.PathLike) -> State:
@@ -35,15 +32,9 @@ def load_checkpoint(path: os.PathLike) -> State:
     """
     check(os.path.isfile(path), f"{path}: there is no such file")
     check(os.access(path, os.R_OK), f"{path} cannot be read; check its permissions")
-    try:
+    with reading_checkpoint(path):
         # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
         state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
-    except Exception as error:  # a damaged archive or pickle fails in too many ways to list
-        refused = _REFUSED_TYPE.search(str(error)) if isinstance(error, pickle.UnpicklingError) else None
-        if refused:
-            raise IkdError(f"{path} is refused: it holds {refused[1]}, a type that fairseq's checkpoints do "
-                           "not need and that could run code when loaded; nothing of it was run") from error
-        raise IkdError(f"{path} is truncated or is no checkpoint") from error
     _check_layout(state, path)
     return state
 

@@ -6,14 +6,12 @@ the same random numbers as one without, and a resumed run the same as one that w
 
 import logging
 import os
-import pickle
-import re
 from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, reading_checkpoint
 
 if TYPE_CHECKING:
     from .backbones import Backbone
@@ -99,21 +97,8 @@ def _read_state_dict(path: str) -> Dict[str, Tensor]:
         f"teacher weights {path}: no such file (--teacher-weights takes {IMAGENET}, {RANDOM} or a file)",
     )
     check(os.path.isfile(path), f"teacher weights {path}: not a file")
-    try:
+    with reading_checkpoint(path, "teacher weights"):
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        function = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
-        raise IkdError(
-            f"teacher weights {path}: refused, loading it would run code ({function.group(1)}); "
-            "save the plain state dict instead"
-            if function
-            else f"teacher weights {path}: not a PyTorch checkpoint"
-        ) from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, IndexError, AttributeError) as error:
-        raise IkdError(
-            f"teacher weights {path}: not a readable PyTorch checkpoint ({_first_line(error)})"
-        ) from error
-
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     check(
@@ -157,7 +142,3 @@ def _describe(content: Any) -> str:
     if isinstance(content, Mapping):
         return f"a dict of {', '.join(map(str, list(content)[:5])) or 'nothing'}"
     return f"a {type(content).__name__}"
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -239,6 +239,11 @@ class Malicious:
 
 def test_checkpoint_that_would_run_code_does_not(toy_data, tmp_path):
     torch.save({"model": Malicious(str(tmp_path / "marker"))}, tmp_path / "bad.pt")
-    output = generate(toy_data, tmp_path / "bad.pt", fails=True)
-    assert "bad.pt" in output
+    sentence = refusal(generate(toy_data, tmp_path / "bad.pt", fails=True))
+    assert "bad.pt is refused" in sentence and "would run code" in sentence
     assert not (tmp_path / "marker").exists()
+
+
+def test_truncated_checkpoint_is_named(trained, tmp_path):
+    (tmp_path / "half.pt").write_bytes(trained.last.read_bytes()[:50_000])
+    assert "half.pt is truncated" in refusal(generate(trained.data, tmp_path / "half.pt", fails=True))
