@@ -94,6 +94,18 @@ class Backbone:
         """Positions a side of the last convolutional map: 7 at 224 pixels. P is its square."""
         return self.side(self.taps[-1].stride, image_size)
 
+    def check_image_size(self, image_size: int) -> None:
+        """Checks that an image of *image_size* pixels a side fills a position of the last map at least.
+
+        Raises:
+            IkdError: it does not.
+        """
+        stride = self.taps[-1].stride
+        check(
+            image_size >= stride,
+            f"--image-size {image_size} is too small for {self.name}: give {stride} or more",
+        )
+
     def normalise(self, images: Tensor) -> Tensor:
         """Turns *images*, uint8 ``K x H x W x 3`` (RGB), into the CNN's float32 input, ``K x 3 x H x W``.
 

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import check
 from .backbones import Backbone
 from .batch_norm import SyncedBatchNorm
 
@@ -37,19 +36,15 @@ class StudentCNN(nn.Module):
 
     Args:
         backbone: the CNN to mirror.
-        image_size: side of the image in pixels, 32 at least.
+        image_size: side of the image in pixels.
 
     Raises:
-        IkdError: the image is too small for the backbone.
+        IkdError: the image is too small, see :meth:`Backbone.check_image_size`.
     """
 
     def __init__(self, backbone: Backbone, image_size: int) -> None:
         super().__init__()
-        check(
-            image_size >= backbone.taps[-1].stride,
-            f"--image-size {image_size}: too small for {backbone.name}; "
-            f"give {backbone.taps[-1].stride} or more",
-        )
+        backbone.check_image_size(image_size)
         self.grid = backbone.grid(image_size)
         self.stages = nn.ModuleList()
         for stage, deep, shallow in zip(backbone.stages, backbone.taps[::-1], backbone.taps[-2::-1]):

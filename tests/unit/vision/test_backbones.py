@@ -24,6 +24,13 @@ def test_channels_and_grid(name, channels):
 
 
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_an_image_smaller_than_the_last_stride_is_refused(backbone):
+    backbone.check_image_size(32)
+    with pytest.raises(IkdError, match=f"^--image-size 31 is too small for {backbone.name}: give 32 or more$"):
+        backbone.check_image_size(31)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
 def test_an_entry_has_a_stage_between_any_two_taps_and_strides_that_divide(backbone):
     assert len(backbone.stages) == len(backbone.taps) - 1
     for shallow, deep in zip(backbone.taps, backbone.taps[1:]):
