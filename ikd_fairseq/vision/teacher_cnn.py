@@ -1,5 +1,6 @@
 """The teacher: a frozen image CNN whose maps the student learns (Peng et al. 2022, section 3.2.3)."""
 
+import copy
 from contextlib import ExitStack
 from typing import List, Optional, Tuple
 
@@ -74,19 +75,42 @@ class FrozenTeacher:
     registered parameters to optimizer, DDP and checkpoint; the teacher belongs to none of them.
     Arguments and errors are those of :class:`TeacherCNN`.
 
+    It is kept in float32 on the CPU. Images elsewhere or of another type get a copy made from there, the last of
+    which is kept, so that no number of changes of precision wears its weights down.
+
     Attributes:
         backbone: the teacher's backbone.
     """
 
     def __init__(self, backbone: Backbone, weights: str = IMAGENET, granularity: str = "model") -> None:
         self.backbone = backbone
-        self._teacher = TeacherCNN(backbone, weights, granularity)
-        self._placed_for: Optional[Tuple[torch.device, torch.dtype]] = None  # of the last images
+        self._teacher = TeacherCNN(backbone, weights, granularity)  # never moved nor cast
+        self._copy: Optional[TeacherCNN] = None
+        self._copy_is_for: Optional[Tuple[torch.device, torch.dtype]] = None
 
     def __call__(self, images: Tensor) -> List[Tensor]:
-        """``TeacherCNN.forward``, on the device and in the type of *images*."""
-        place = (images.device, images.dtype)
-        if place != self._placed_for:
-            self._teacher.to(device=images.device, dtype=images.dtype)
-            self._placed_for = place
-        return self._teacher(images)
+        """``TeacherCNN.forward``, on the device and in the type of *images*.
+
+        Under autocast weights and images are float32 whatever the type of *images*, and autocast picks the type
+        of each operation.
+        """
+        if _autocasts(images.device):
+            images = images.float()
+        return self._placed(images.device, images.dtype)(images)
+
+    def _placed(self, device: torch.device, dtype: torch.dtype) -> TeacherCNN:
+        if device.type == "cpu" and dtype == torch.float32:
+            return self._teacher
+        if self._copy_is_for != (device, dtype):
+            self._copy = None  # frees its memory before the next one takes some
+            self._copy = copy.deepcopy(self._teacher).to(device=device, dtype=dtype)
+            self._copy_is_for = device, dtype
+        return self._copy
+
+
+def _autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for *device*."""
+    try:
+        return torch.is_autocast_enabled(device.type)
+    except TypeError:  # PyTorch < 2.4 has a function for each kind of device
+        return torch.is_autocast_cpu_enabled() if device.type == "cpu" else torch.is_autocast_enabled()

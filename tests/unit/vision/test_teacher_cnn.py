@@ -7,7 +7,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import Tap, get_backbone
-from ikd_fairseq.vision.teacher_cnn import FrozenTeacher, TeacherCNN
+from ikd_fairseq.vision.teacher_cnn import FrozenTeacher, TeacherCNN, _autocasts
 
 LITE = get_backbone("efficientnet_lite0")
 RESNET = get_backbone("resnet50")
@@ -108,3 +108,49 @@ def test_frozen_teacher_follows_the_type_of_its_images(teacher):
     for a, b, expected in zip(single, double, teacher(make_images())):
         assert torch.equal(a, expected)
         assert torch.allclose(a.double(), b, rtol=1e-3, atol=1e-4 * b.abs().max().item())
+
+
+def test_frozen_teacher_gives_the_same_maps_to_the_bit_after_a_change_of_precision():
+    frozen = FrozenTeacher(LITE, "random", "block")
+    before, half = frozen(make_images()), frozen(make_images().bfloat16())
+    assert {m.dtype for m in half} == {torch.bfloat16}
+    for again, first in zip(frozen(make_images()), before):
+        assert torch.equal(again, first)
+    frozen(make_images().double())
+    for again, first in zip(frozen(make_images().bfloat16()), half):
+        assert torch.equal(again, first)
+
+
+def test_frozen_teacher_is_copied_for_another_type_only_and_once():
+    frozen = FrozenTeacher(LITE, "random")
+    ran = []
+    with nn.modules.module.register_module_forward_pre_hook(
+        lambda module, inputs: ran.append(module) if isinstance(module, TeacherCNN) else None
+    ):
+        for images in (make_images(), make_images().double(), make_images().double(), make_images()):
+            frozen(images)
+    assert ran[0] is ran[3] is frozen._teacher
+    assert ran[1] is ran[2] is not frozen._teacher
+    assert not ran[1].training and not any(p.requires_grad for p in ran[1].parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_frozen_teacher_under_autocast_keeps_float32_weights_and_casts_the_operations(teacher, dtype):
+    frozen, images = FrozenTeacher(LITE, "random", "block"), make_images().to(dtype).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        maps = frozen(images)
+        expected = teacher(images.float())
+    assert {m.dtype for m in maps} == {torch.bfloat16}
+    for ours, theirs in zip(maps, expected):
+        assert torch.equal(ours, theirs)
+    assert {p.dtype for p in frozen._teacher.parameters()} == {torch.float32} and frozen._copy is None
+    sum(m.float().square().mean() for m in maps).backward()
+    assert images.grad.dtype == dtype and images.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("cpu, cuda", [(True, False), (False, True)])
+def test_autocast_is_noticed_on_pytorch_before_2_4(monkeypatch, cpu, cuda):
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda: cuda)
+    monkeypatch.setattr(torch, "is_autocast_cpu_enabled", lambda: cpu)
+    assert _autocasts(torch.device("cpu")) == cpu
+    assert _autocasts(torch.device("cuda", 0)) == cuda
