@@ -8,7 +8,6 @@ with their optimizer states can be open at once. What is written appears under i
 import argparse
 import contextlib
 import os
-import re
 import zipfile
 from pathlib import Path
 from typing import IO, Any, Dict, Hashable, Iterable, Iterator, Sequence
