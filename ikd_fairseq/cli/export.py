@@ -25,6 +25,10 @@ logger = logging.getLogger(__name__)
 STUDENT_PREFIX = "student."
 IMAGE_FREE_PREFIX = "ikd_transformer"  # of every architecture that decodes without images
 
+DISTILLATION = "inversion_distillation"  # the criterion that needs the student ...
+TRANSLATION_LOSS = "label_smoothed_cross_entropy"  # ... and the part of it that does not, fairseq's own
+_OPTIONS_OF_BOTH = ("label_smoothing", "report_accuracy", "ignore_prefix_size", "sentence_avg")
+
 # What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
 _KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported")
 
@@ -72,6 +76,18 @@ def _make_decode_only(state: State) -> None:
                 task[name] = value
 
 
+def _leave_out_distillation(state: State) -> None:
+    """Changes the criterion in *state*, which fairseq-validate builds, to one that needs no student."""
+    if state.get("args") is not None:
+        if getattr(state["args"], "criterion", None) == DISTILLATION:
+            state["args"].criterion = TRANSLATION_LOSS
+        return
+    criterion = config_section(state, "criterion")
+    if criterion.get("_name") == DISTILLATION:
+        kept = {name: criterion[name] for name in _OPTIONS_OF_BOTH if name in criterion}
+        state["cfg"]["criterion"] = {"_name": TRANSLATION_LOSS, **kept}
+
+
 def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool = False) -> None:
     """Writes what decoding needs of *checkpoint* to *output*, which loads in fairseq's own commands.
 
@@ -91,6 +107,7 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     extra_state["exported"] = {"file": str(checkpoint), "half": half}
     exported["extra_state"] = extra_state
     _make_decode_only(exported)
+    _leave_out_distillation(exported)
     write_checkpoint(exported, output)
 
 

@@ -7,6 +7,8 @@ from dataclasses import asdict
 import pytest
 import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+from fairseq.criterions import build_criterion
+from omegaconf import OmegaConf
 
 from ikd_fairseq.cli import export
 from ikd_fairseq.errors import IkdError
@@ -88,6 +90,36 @@ def test_settings_of_old_checkpoints_are_changed_too(tmp_path):
     state["args"] = Namespace(arch="ikd_transformer", no_student=False, image_free=False)
     args = exported(tmp_path, state)["args"]
     assert args.no_student is True and args.image_free is True
+
+
+DISTILLATION = {"_name": "inversion_distillation", "label_smoothing": 0.1, "report_accuracy": True,
+                "ignore_prefix_size": 1, "sentence_avg": False, "teacher_weights": "imagenet", "kd_weight": 1.0}
+
+
+@pytest.mark.parametrize("section", [DISTILLATION, Namespace(**DISTILLATION)])
+def test_validation_of_an_export_takes_the_translation_loss_with_its_options(tmp_path, section):
+    state = ikd_state()[1]
+    state["cfg"]["criterion"] = section
+    criterion = exported(tmp_path, state)["cfg"]["criterion"]
+    assert criterion == {"_name": "label_smoothed_cross_entropy", "label_smoothing": 0.1,
+                         "report_accuracy": True, "ignore_prefix_size": 1, "sentence_avg": False}
+    task = Namespace(target_dictionary=None, model=toy.ikd_model(no_student=True))
+    built = build_criterion(OmegaConf.create(criterion), task)
+    assert (built.eps, built.report_accuracy, built.ignore_prefix_size) == (0.1, True, 1)
+
+
+def test_validation_of_an_old_checkpoint_takes_the_translation_loss_too(tmp_path):
+    state = toy_state({"weight": torch.zeros(1)})
+    state["args"] = Namespace(arch="ikd_transformer", criterion="inversion_distillation", label_smoothing=0.1)
+    args = exported(tmp_path, state)["args"]
+    assert (args.criterion, args.label_smoothing) == ("label_smoothed_cross_entropy", 0.1)
+
+
+def test_another_criterion_stays(tmp_path):
+    state = toy_state({"weight": torch.zeros(1)})
+    alignment = {"_name": "label_smoothed_cross_entropy_with_alignment", "alignment_lambda": 0.05}
+    state["cfg"]["criterion"] = dict(alignment)
+    assert exported(tmp_path, state)["cfg"]["criterion"] == alignment
 
 
 def test_training_state_goes_and_what_fairseq_reads_stays(tmp_path):
