@@ -10,6 +10,8 @@ from torch.autograd import Function
 from torch.autograd.function import once_differentiable
 from torch.nn.modules.batchnorm import _BatchNorm
 
+_HALF = (torch.float16, torch.bfloat16)
+
 
 class SyncedBatchNorm(_BatchNorm):
     """Batch normalisation of ``N x C x *`` whose training statistics are those of all workers.
@@ -23,7 +25,9 @@ class SyncedBatchNorm(_BatchNorm):
     nothing will do), or the others wait for ever. Where all workers together have fewer than two values a
     channel there is no variance: the running statistics normalise then, and stay as they are.
 
-    Statistics are computed in float32 at least, also for half-precision input and parameters.
+    Statistics are computed in float32 at least, also for half-precision input and parameters, and the running
+    ones stay float32 in a model that was cast to half precision: there, a momentum's worth of a small change
+    would be rounded away, and their average stand still.
 
     Args:
         num_features: C.
@@ -34,17 +38,26 @@ class SyncedBatchNorm(_BatchNorm):
     def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
         super().__init__(num_features, eps, momentum)
 
+    def _apply(self, fn, *args, **kwargs):
+        """What all of ``half()``, ``to()`` and ``cuda()`` go through."""
+        before = {name: self._buffers[name] for name in ("running_mean", "running_var")}
+        super()._apply(fn, *args, **kwargs)
+        for name, statistics in before.items():
+            after = self._buffers[name]
+            if after.dtype in _HALF:
+                self._buffers[name] = statistics.to(after.device, torch.float32)
+        return self
+
     def forward(self, input: Tensor) -> Tensor:
         """Normalises *input*, ``N x C x *``; the result has its shape, type and memory format."""
         if self.training and dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
             return self._forward_over_workers(input)
 
         use_batch = self.training and input.numel() >= 2 * self.num_features
-        mean, var = _at_least_float32(self.running_mean), _at_least_float32(self.running_var)
         output = F.batch_norm(
             input,
-            mean,
-            var,
+            self.running_mean,
+            self.running_var,
             _at_least_float32(self.weight),
             _at_least_float32(self.bias),
             training=use_batch,
@@ -53,9 +66,6 @@ class SyncedBatchNorm(_BatchNorm):
         )
         if use_batch:
             self.num_batches_tracked.add_(1)
-            if mean is not self.running_mean:
-                self.running_mean.copy_(mean)
-                self.running_var.copy_(var)
         return output
 
     def _forward_over_workers(self, input: Tensor) -> Tensor:
@@ -140,4 +150,4 @@ def _along_channels(values: Tensor) -> List[int]:
 
 
 def _at_least_float32(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    return tensor.float() if tensor.dtype in _HALF else tensor

@@ -83,10 +83,63 @@ def test_half_precision_computes_its_statistics_in_float32(dtype):
     input = values.view(1000, 1, 1, 1).expand(-1, CHANNELS, -1, -1)
     norm = SyncedBatchNorm(CHANNELS).to(dtype)
     output = norm(input)
-    assert output.dtype == norm.running_mean.dtype == dtype
+    assert output.dtype == norm.weight.dtype == dtype
     expected = nn.BatchNorm2d(CHANNELS)(input.float())
     assert (output.float() - expected).abs().max() < 0.01
-    assert norm.running_mean[0].item() == pytest.approx(20.35, rel=0.01)
+    assert norm.running_mean[0].item() == pytest.approx(20.35, rel=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_running_statistics_of_a_half_module_are_those_of_a_float32_one(dtype):
+    single, half = SyncedBatchNorm(CHANNELS), SyncedBatchNorm(CHANNELS).to(dtype)
+    torch.manual_seed(6)
+    for _ in range(300):
+        input = (torch.randn(4, CHANNELS, 2, 2) * 3 + 7).to(dtype)
+        single(input.float())
+        half(input)
+    torch.testing.assert_close(half.running_mean, single.running_mean, rtol=1e-3, atol=0)
+    torch.testing.assert_close(half.running_var, single.running_var, rtol=1e-3, atol=0)
+
+
+@pytest.mark.parametrize("cast", [nn.Module.half, nn.Module.bfloat16, lambda m: m.double().half()])
+def test_a_cast_to_half_leaves_the_running_statistics_in_float32_to_the_bit(cast):
+    norm = make_norm()
+    norm.running_mean.div_(3)  # numbers that half precision cannot hold
+    norm.running_var.div_(3)
+    before = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    state = cast(nn.Sequential(nn.Conv2d(3, CHANNELS, 1), norm)).state_dict()
+    assert state["0.weight"].dtype == state["1.weight"].dtype == state["1.bias"].dtype != torch.float32
+    for name in ("running_mean", "running_var"):
+        assert state["1." + name].dtype == torch.float32
+        assert torch.equal(state["1." + name], before[name])
+
+
+@pytest.mark.parametrize(
+    "move, dtype",
+    [
+        (lambda norm: norm.to("meta"), torch.float32),
+        (lambda norm: norm.to("meta", torch.float16), torch.float32),
+        (lambda norm: norm.half().to("meta"), torch.float32),
+        (lambda norm: norm.to("meta", torch.float64), torch.float64),
+    ],
+    ids=["move", "move and cast", "cast, then move", "move and widen"],
+)
+def test_running_statistics_move_with_the_module(move, dtype):
+    norm = make_norm()
+    assert move(norm) is norm
+    assert {tensor.device.type for tensor in norm.state_dict().values()} == {"meta"}
+    assert norm.running_mean.dtype == norm.running_var.dtype == dtype
+
+
+@pytest.mark.parametrize("ours", [torch.float32, torch.float16])
+@pytest.mark.parametrize("saved", [torch.float32, torch.float16])
+def test_a_state_dict_of_either_precision_is_loaded(ours, saved):
+    state = {n: t.to(saved) if t.is_floating_point() else t for n, t in make_norm().state_dict().items()}
+    norm = SyncedBatchNorm(CHANNELS).to(ours)
+    norm.load_state_dict(state)
+    assert norm.weight.dtype == ours and norm.running_mean.dtype == norm.running_var.dtype == torch.float32
+    assert norm.running_mean.tolist() == [1.0, -1.0, 4.0] and norm.running_var.tolist() == [2.0, 0.5, 3.0]
+    assert norm(make_input().to(ours)).isfinite().all()
 
 
 def student_gradients(regions):
