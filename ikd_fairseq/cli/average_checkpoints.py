@@ -14,6 +14,7 @@ from typing import Any, Dict, Hashable, List, Optional, Sequence
 import torch
 
 from ..errors import check, command
+from .arguments import positive_int
 from .checkpoint_files import (
     State,
     check_output,
@@ -158,14 +159,6 @@ def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> No
     write_checkpoint(averaged, output)
     logger.info("wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)",
                 output, size_in_megabytes([output]), len(paths), size_in_megabytes(paths))
-
-
-def positive_int(text: str) -> int:
-    """An argparse type: an integer of at least 1."""
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return value
 
 
 def build_parser() -> argparse.ArgumentParser:

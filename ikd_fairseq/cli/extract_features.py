@@ -16,7 +16,7 @@ from ..data.image_pack import ImagePack, text_fingerprint
 from ..errors import IkdError, check, command
 from ..vision.backbones import BACKBONES, Backbone, get_backbone
 from ..vision.teacher_cnn import TeacherCNN
-from .pack_images import positive_int
+from .arguments import positive_int
 from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)

@@ -27,6 +27,7 @@ from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack, ImagePackWriter, sources_digest, text_fingerprint
 from ..data.image_transforms import decode_image
 from ..errors import IkdError, check, command
+from .arguments import positive_int
 from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
@@ -282,17 +283,6 @@ def _write_pack(
                 writer.write(row, image)
         with progress(None, total=writer.bytes, desc="SHA-256", unit="B", unit_scale=True) as bar:
             return writer.commit(described, bar.update)
-
-
-def positive_int(text: str) -> int:
-    """argparse type: a whole number above 0."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -20,6 +20,7 @@ from sacrebleu.metrics import BLEU, CHRF, TER
 from sacremoses import MosesDetokenizer
 
 from ..errors import IkdError, check, command
+from .arguments import positive_int
 from .checkpoint_files import write_atomically
 from .progress import set_up_logging
 
@@ -360,7 +361,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--references", metavar="FILE",
                         help="reference translations, one a line, in the order of the test set and tokenised "
                         "like the hypotheses (default: the T- lines of --generate-output)")
-    parser.add_argument("--sentences", type=int, metavar="N", help="how many sentences the test set has")
+    parser.add_argument("--sentences", type=positive_int, metavar="N",
+                        help="how many sentences the test set has")
     parser.add_argument("--data", metavar="DATA",
                         help="binarised data folder, to see how many sentences --split has")
     parser.add_argument("--split", metavar="SPLIT",
@@ -385,8 +387,6 @@ def build_parser() -> argparse.ArgumentParser:
 def _check_options(args: argparse.Namespace) -> None:
     check((args.data is None) == (args.split is None),
           "--data and --split tell the number of sentences together; give both or neither")
-    check(args.sentences is None or args.sentences > 0,
-          f"--sentences {args.sentences}: give a positive number")
     check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
     check(args.detokenise is None or args.preset == "detokenised",
           "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised")

@@ -271,7 +271,9 @@ def test_options_that_do_not_fit_together_are_refused(tmp_path, capsys):
     assert "needs --references" in refusal(capsys, "--hypotheses", plain)
     assert "give both or neither" in refusal(capsys, "--generate-output", "g", "--data", "bin")
     assert "--preset detokenised" in refusal(capsys, "--generate-output", "g", "--detokenise", "de")
-    assert "--sentences 0" in refusal(capsys, "--generate-output", "g", "--sentences", 0)
+    with pytest.raises(SystemExit):
+        score.main(["--generate-output", "g", "--sentences", "0"])
+    assert "--sentences: '0' is not a whole number above 0" in capsys.readouterr().err
 
 
 def test_bpe_is_removed_on_both_sides_and_its_marks_are_warned_of(tmp_path, capsys):
