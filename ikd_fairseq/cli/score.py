@@ -11,14 +11,13 @@ import json
 import logging
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
 
-from fairseq.data.data_utils import load_indexed_dataset
 from fairseq.utils import split_paths
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacremoses import MosesDetokenizer
 
+from ..data.text_index import sentence_counts
 from ..errors import IkdError, check, command
 from .arguments import positive_int
 from .checkpoint_files import write_atomically
@@ -170,20 +169,7 @@ def count_sentences(data: str, split: str) -> int:
     Raises:
         IkdError: there is no such split, it cannot be read, or its files disagree.
     """
-    folder = Path(split_paths(data)[0])
-    indices = sorted(folder.glob(f"{split}.*-*.*.idx"))
-    check(indices, f"--data {data}: {folder} holds no binarised split {split!r} "
-          f"({split}.SOURCE-TARGET.LANGUAGE.idx)")
-    counts = {}
-    for index in indices:
-        try:
-            counts[index] = len(load_indexed_dataset(str(index.with_suffix(""))))
-        except Exception as error:  # fairseq asserts on a damaged index, or fails to unpack it
-            raise IkdError(f"{index} is no binarised text; run fairseq-preprocess again") from error
-    listing = ", ".join(f"{index.name} {count}" for index, count in counts.items())
-    check(len(set(counts.values())) == 1,
-          f"--split {split}: the files of {folder} have different numbers of sentences: {listing}")
-    return counts[indices[0]]
+    return next(iter(sentence_counts(split_paths(data)[0], split).values()))
 
 
 def _shown(ids: Sequence[int]) -> str:

@@ -17,15 +17,14 @@ import hashlib
 import io
 import json
 import os
-import re
 import shutil
 from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
 
 import numpy as np
-from fairseq.data import indexed_dataset
 
 from ..constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
 from ..errors import IkdError, check
+from .text_index import sentence_counts, text_index_files
 
 FORMAT = 1  # of the manifest; raised when an older reader would misread a newer pack
 PARTIAL_SUFFIX = ".partial"
@@ -51,50 +50,15 @@ def sha256_of_file(path: str, progress: Optional[Progress] = None) -> str:
     return digest.hexdigest()
 
 
-def _sentence_count(path: str) -> int:
-    """Returns the number of sentences behind ``path + ".idx"``, counted by fairseq's own reader."""
-    try:
-        implementation = indexed_dataset.infer_dataset_impl(path)
-        dataset = indexed_dataset.make_dataset(path, implementation) if implementation else None
-    except Exception as error:  # fairseq's readers assert, and raise what struct and numpy do
-        raise IkdError(
-            f"{path}.idx is not a text index that fairseq can read ({error}): run fairseq-preprocess again"
-        ) from error
-    check(
-        dataset is not None, f"{path}.idx has no readable {path}.bin beside it: run fairseq-preprocess again"
-    )
-    return len(dataset)
-
-
-def _text_index_files(data_dir: str, split: str) -> List[str]:
-    check(os.path.isdir(data_dir), f"data folder {data_dir} does not exist: run fairseq-preprocess first")
-    # The language pair follows the split at once, so that "train" does not take "train1" along.
-    pattern = re.compile(re.escape(split) + r"\.[^.]+-[^.]+\.[^.]+\.idx")
-    return sorted(name for name in os.listdir(data_dir) if pattern.fullmatch(name))
-
-
 def text_fingerprint(data_dir: str, split: str) -> TextFingerprint:
     """Returns sentence count and SHA-256 of every text index ``DATA/SPLIT.SRC-TGT.LANG.idx``.
 
     Raises :class:`IkdError` if there is none, if one cannot be read, or if their sentence counts differ.
     """
-    names = _text_index_files(data_dir, split)
-    check(bool(names), f"no {split}.*.idx in {data_dir}: run fairseq-preprocess first")
-    fingerprint = {}
-    for name in names:
-        path = os.path.join(data_dir, name)
-        fingerprint[name] = {
-            "sentences": _sentence_count(path[: -len(".idx")]),
-            "sha256": sha256_of_file(path),
-        }
-    first = names[0]
-    for name in names[1:]:
-        check(
-            fingerprint[name]["sentences"] == fingerprint[first]["sentences"],
-            f"{first} and {name} in {data_dir} hold {fingerprint[first]['sentences']} and "
-            f"{fingerprint[name]['sentences']} sentences instead of one number: run fairseq-preprocess again",
-        )
-    return fingerprint
+    return {
+        name: {"sentences": count, "sha256": sha256_of_file(os.path.join(data_dir, name))}
+        for name, count in sentence_counts(data_dir, split).items()
+    }
 
 
 def check_text_fingerprint(
@@ -105,7 +69,7 @@ def check_text_fingerprint(
     Every text index of the split that lies in the folder must be the one recorded; recorded files that are
     gone do no harm. Raises :class:`IkdError`.
     """
-    for name in _text_index_files(data_dir, split):
+    for name in text_index_files(data_dir, split):
         path = os.path.join(data_dir, name)
         check(
             name in recorded and sha256_of_file(path) == recorded[name]["sha256"],
