@@ -75,8 +75,8 @@ class FrozenTeacher:
     registered parameters to optimizer, DDP and checkpoint; the teacher belongs to none of them.
     Arguments and errors are those of :class:`TeacherCNN`.
 
-    It is kept in float32 on the CPU. Images elsewhere or of another type get a copy made from there, the last of
-    which is kept, so that no number of changes of precision wears its weights down.
+    It is kept in float32 on the CPU. Images elsewhere or of another type get a copy made from there, the last
+    of which is kept, so that no number of changes of precision wears its weights down.
 
     Attributes:
         backbone: the teacher's backbone.
@@ -91,8 +91,8 @@ class FrozenTeacher:
     def __call__(self, images: Tensor) -> List[Tensor]:
         """``TeacherCNN.forward``, on the device and in the type of *images*.
 
-        Under autocast weights and images are float32 whatever the type of *images*, and autocast picks the type
-        of each operation.
+        Under autocast weights and images are float32 whatever the type of *images*, and autocast picks the
+        type of each operation.
         """
         if _autocasts(images.device):
             images = images.float()

@@ -26,7 +26,8 @@ def test_channels_and_grid(name, channels):
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
 def test_an_image_smaller_than_the_last_stride_is_refused(backbone):
     backbone.check_image_size(32)
-    with pytest.raises(IkdError, match=f"^--image-size 31 is too small for {backbone.name}: give 32 or more$"):
+    sentence = f"^--image-size 31 is too small for {backbone.name}: give 32 or more$"
+    with pytest.raises(IkdError, match=sentence):
         backbone.check_image_size(31)
 
 

