@@ -80,6 +80,10 @@ def read_image_list(path: str) -> List[str]:
     return names
 
 
+def _is_inside(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
 def find_images(names: List[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
     """Finds the file of every name, each once, and decides which row every sentence gets.
 
@@ -87,7 +91,6 @@ def find_images(names: List[str], list_path: str, folder: str, allow_missing: bo
     and if no sentence has an image.
     """
     check(os.path.isdir(folder), f"--images {folder} is not a folder")
-    root = os.path.realpath(folder)
     sources = Sources(index=np.full(len(names), NO_IMAGE, dtype=np.int32))
     rows: Dict[str, int] = {}
     missing: List[Tuple[int, str]] = []
@@ -101,8 +104,13 @@ def find_images(names: List[str], list_path: str, folder: str, allow_missing: bo
             path = os.path.join(folder, normal)
             check("\0" not in name, f"{where} is not a file name")
             check(
-                not os.path.isabs(name) and os.path.realpath(path).startswith(os.path.join(root, "")),
+                not os.path.isabs(name) and _is_inside(os.path.abspath(path), os.path.abspath(folder)),
                 f"{where} leads out of the image folder {folder}",
+            )
+            check(
+                _is_inside(os.path.realpath(path), os.path.realpath(folder)),
+                f"{where} is a link that leads out of the image folder {folder}: copy the file, or give the "
+                "folder that it points to",
             )
             try:
                 stat = os.stat(path)

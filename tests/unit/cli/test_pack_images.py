@@ -130,14 +130,30 @@ def test_a_list_without_names_is_refused(place):
 def test_a_name_that_climbs_out_of_the_folder_is_refused_with_its_line(place, name):
     place.draw("a.png", "../secret.png")
     place.name("a.png", name)
-    place.refused("line 2 of .*leads out of the image folder", allow_missing=True)
+    place.refused(f"line 2 of .*: '{name}' leads out of the image folder", allow_missing=True)
 
 
 def test_a_link_that_leads_out_of_the_folder_is_refused(place):
     place.draw("a.png", "../secret.png")
     (place.images / "link.png").symlink_to(place.images.parent / "secret.png")
     place.name("a.png", "link.png")
-    place.refused("line 2 of .*'link.png' leads out")
+    place.refused(
+        f"line 2 of .*'link.png' is a link that leads out of the image folder {place.images}: copy the file, "
+        "or give the folder"
+    )
+
+
+def test_a_folder_that_is_a_link_out_of_the_folder_is_refused(place):
+    place.draw("a.png", "../elsewhere/b.png")
+    (place.images / "sub").symlink_to(place.images.parent / "elsewhere")
+    place.name("a.png", "sub/b.png")
+    place.refused("line 2 of .*'sub/b.png' is a link that leads out")
+
+
+def test_a_name_that_begins_with_two_dots_or_comes_back_is_inside(place):
+    place.draw("..a.png", "b.png")
+    place.name("..a.png", "../images/b.png")
+    assert place.pack().coverage == 2
 
 
 def test_a_link_inside_the_folder_is_followed(place):
@@ -151,7 +167,7 @@ def test_a_folder_beside_the_image_folder_with_the_same_beginning_is_outside(pla
     place.draw("a.png", "../images2/b.png")
     (place.images / "link.png").symlink_to(place.images.parent / "images2" / "b.png")
     place.name("link.png")
-    place.refused("leads out")
+    place.refused("is a link that leads out")
 
 
 @pytest.mark.parametrize(
@@ -159,6 +175,7 @@ def test_a_folder_beside_the_image_folder_with_the_same_beginning_is_outside(pla
     [
         ("#3", "no image name before '#3'"),
         ("sub", "'sub' is not a file"),
+        (".", "'.' is not a file"),
         ("a\0.png", "is not a file name"),
         ("a.png/b.png", "cannot be read"),
     ],
