@@ -75,6 +75,7 @@ class FeaturePack:
         check(rows in (BY_IMAGE, BY_SENTENCE), f"{manifest_path} has no valid entry 'rows': {_REMEDY}")
         shape = (count, manifest["regions"], manifest["channels"])
         image_pack.open_array(array_path, shape, np.dtype(np.float16), _REMEDY)
+        check(count > 0, f"{array_path} holds features of no sentence: {_REMEDY}, or remove the pack")
         if rows == BY_SENTENCE:
             check(
                 isinstance(manifest.get("text"), dict),

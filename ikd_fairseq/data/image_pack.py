@@ -174,13 +174,17 @@ def open_array(path: str, shape: Tuple[int, ...], dtype: np.dtype, remedy: str) 
 
 
 def read_index(path: str, sentences: int, rows: int, digest: str, remedy: str) -> np.ndarray:
-    """Reads ``SPLIT.images.index.npy``: int32, *sentences* entries below *rows*. Raises :class:`IkdError`."""
+    """Reads ``SPLIT.images.index.npy``: int32, *sentences* entries below *rows*, not all ``NO_IMAGE``.
+
+    Raises :class:`IkdError`.
+    """
     index = np.array(open_array(path, (sentences,), np.dtype(np.int32), remedy))
     check(sha256_of_file(path) == digest, f"{path} does not have the SHA-256 of its manifest: {remedy}")
     check(
         bool(((index == NO_IMAGE) | ((index >= 0) & (index < rows))).all()),
         f"{path} names rows outside of the {rows} that there are: {remedy}",
     )
+    check(bool((index != NO_IMAGE).any()), f"{path} gives no sentence an image: {remedy}, or remove the pack")
     return index
 
 

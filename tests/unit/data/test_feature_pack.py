@@ -1,5 +1,6 @@
 """A feature pack gives back what was written, by image or sentence, and refuses what is not its own."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -114,6 +115,23 @@ def test_a_manifest_that_disagrees_is_refused(prefix, entries, named):
         json.dump({**manifest, **entries}, stream)
     with pytest.raises(IkdError, match=named):
         FeaturePack.open(prefix, "cnn")
+
+
+def test_features_of_which_no_sentence_has_any_are_refused(tmp_path, prefix):
+    path = prefix + ".images.index.npy"
+    none = np.full(4, -1, dtype=np.int32)
+    np.save(path, none)
+    with open(path, "rb") as stream:
+        index_sha256 = hashlib.sha256(stream.read()).hexdigest()
+    for manifest_path in (prefix + ".images.json", prefix + ".features.cnn.json"):
+        with open(manifest_path) as stream:
+            manifest = json.load(stream)
+        with open(manifest_path, "w") as stream:
+            json.dump({**manifest, "index_sha256": index_sha256}, stream)
+    with pytest.raises(IkdError, match=r"train\.images\.index\.npy gives no sentence an image"):
+        FeaturePack.open(prefix, "cnn")
+    with pytest.raises(IkdError, match=r"train\.features\.own\.npy holds features of no sentence"):
+        write_features(prefix, "own", (0, 4, 3), [], {"rows": BY_SENTENCE, "text": {}})
 
 
 def test_a_truncated_array_is_refused(prefix):

@@ -129,6 +129,11 @@ def test_a_manifest_that_is_none_is_refused(prefix, content):
         ImagePack.open(prefix)
 
 
+def test_a_pack_in_which_no_sentence_has_an_image_is_refused(tmp_path):
+    with pytest.raises(IkdError, match=r"train\.images\.index\.npy gives no sentence an image"):
+        write_pack(tmp_path / "train", index=np.full(5, -1, dtype=np.int32))
+
+
 def cut_last_byte(path):
     os.truncate(path, os.path.getsize(path) - 1)
 
