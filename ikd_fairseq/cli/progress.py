@@ -21,6 +21,6 @@ def set_up_logging() -> None:
 
 
 def progress(iterable, **options) -> tqdm:
-    """A tqdm bar that redraws every half second on a terminal and prints a line every five seconds in a log."""
+    """A tqdm bar that redraws every half second on a terminal, every five seconds in a log."""
     interval = 0.5 if sys.stderr.isatty() else 5.0
     return tqdm(iterable, mininterval=interval, maxinterval=interval, dynamic_ncols=True, **options)

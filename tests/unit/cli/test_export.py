@@ -92,8 +92,10 @@ def test_settings_of_old_checkpoints_are_changed_too(tmp_path):
     assert args.no_student is True and args.image_free is True
 
 
-DISTILLATION = {"_name": "inversion_distillation", "label_smoothing": 0.1, "report_accuracy": True,
-                "ignore_prefix_size": 1, "sentence_avg": False, "teacher_weights": "imagenet", "kd_weight": 1.0}
+DISTILLATION = {
+    "_name": "inversion_distillation", "label_smoothing": 0.1, "report_accuracy": True, "ignore_prefix_size": 1,
+    "sentence_avg": False, "teacher_weights": "imagenet", "kd_weight": 1.0,
+}
 
 
 @pytest.mark.parametrize("section", [DISTILLATION, Namespace(**DISTILLATION)])
