@@ -7,6 +7,8 @@ import argparse
 import functools
 import os
 import shutil
+import zipfile
+from typing import Any
 
 from .errors import check, reading_checkpoint
 
@@ -34,7 +36,7 @@ def require_fairseq() -> None:
 
 
 def register_safe_globals() -> None:
-    """Lets PyTorch >= 2.6 read fairseq's checkpoints with its safe loader (``weights_only=True``) left on.
+    """Lets PyTorch's safe loader (``weights_only=True``) read the checkpoints of fairseq.
 
     A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes, and runs with
     ``--eval-bleu`` store their n-gram counts as numpy arrays. Turning the safe loader off instead would let a
@@ -52,6 +54,24 @@ def register_safe_globals() -> None:
     torch.serialization.add_safe_globals(
         [argparse.Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
     )
+    if hasattr(torch.serialization, "safe_globals"):  # PyTorch >= 2.5 takes names too
+        # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
+        for function in (rebuild_array, rebuild_scalar):
+            for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+                torch.serialization.add_safe_globals([(function, f"{module}.{function.__name__}")])
+
+
+def load_safely(path: os.PathLike, what: str = "checkpoint") -> Any:
+    """Reads a file of ``torch.save`` without running any code that it may hold. Its tensors are views of the file.
+
+    Raises:
+        IkdError: the file is damaged, or holds more than tensors and plain values.
+    """
+    import torch
+
+    with reading_checkpoint(path, what):
+        # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
+        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
 
 
 def copy_checkpoints_atomically() -> None:
@@ -60,12 +80,13 @@ def copy_checkpoints_atomically() -> None:
     fairseq writes the first file of a save under a temporary name but copies it over the others in place: killed
     in between, the run is left with a truncated ``checkpoint_last.pt`` and cannot be resumed.
     """
-    from fairseq.file_io import IOPathManager, PathManager
+    from fairseq.file_io import PathManager
 
-    if IOPathManager is not None:  # iopath brings its own handlers, for remote files too
-        return
+    copy_anywhere = PathManager.copy
 
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
+        if "://" in src_path or "://" in dst_path:  # a remote file, which iopath handles where it is installed
+            return copy_anywhere(src_path, dst_path, overwrite)
         partial = f"{dst_path}.tmp"
         shutil.copyfile(src_path, partial)
         os.replace(partial, dst_path)
@@ -74,21 +95,23 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
-def name_unreadable_checkpoints() -> None:
-    """Makes fairseq answer a damaged checkpoint, or one that would run code, with one sentence and the file's name.
+def refuse_unsafe_checkpoints() -> None:
+    """Lets fairseq load only checkpoints that the safe loader reads, and names the file of any other in a sentence.
 
-    PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety off.
+    PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety off;
+    before 2.6 PyTorch is not even safe by default. The look ahead maps the file and reads no tensor.
     """
     from fairseq import checkpoint_utils
 
     load = checkpoint_utils.load_checkpoint_to_cpu
 
     @functools.wraps(load)
-    def load_naming_the_file(path, *args, **kwargs):
-        with reading_checkpoint(path):
-            return load(path, *args, **kwargs)
+    def load_if_safe(path, *args, **kwargs):
+        if os.path.isfile(path):
+            load_safely(path)
+        return load(path, *args, **kwargs)
 
-    checkpoint_utils.load_checkpoint_to_cpu = load_naming_the_file
+    checkpoint_utils.load_checkpoint_to_cpu = load_if_safe
 
 
 def apply() -> None:
@@ -96,4 +119,4 @@ def apply() -> None:
     require_fairseq()
     register_safe_globals()
     copy_checkpoints_atomically()
-    name_unreadable_checkpoints()
+    refuse_unsafe_checkpoints()

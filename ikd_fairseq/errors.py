@@ -11,7 +11,7 @@ import os
 import pickle
 import re
 import sys
-from typing import Callable, Iterator
+from typing import Callable, Iterator, Optional
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ def reading_checkpoint(path: os.PathLike, what: str = "checkpoint") -> Iterator[
     """
     try:
         yield
+    except IkdError:
+        raise
     except pickle.UnpicklingError as error:
         refused = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
         check(refused is not None, f"{what} {path} is truncated or is no checkpoint of PyTorch")
@@ -58,14 +60,25 @@ def show_errors_without_traceback() -> None:
         return
 
     def hook(kind, error, traceback):
-        if issubclass(kind, IkdError):
-            logger.debug("refused", exc_info=(kind, error, traceback))
-            print(f"ikd_fairseq: error: {error}", file=sys.stderr)
-        else:
+        sentence = _sentence_of(error)
+        if sentence is None:
             previous(kind, error, traceback)
+        else:
+            logger.debug("refused", exc_info=(kind, error, traceback))
+            print(f"ikd_fairseq: error: {sentence}", file=sys.stderr)
 
     hook.shows_ikd_errors = True
     sys.excepthook = hook
+
+
+def _sentence_of(error: BaseException) -> Optional[str]:
+    """The sentence of an :class:`IkdError`, also of one in a process that fairseq started for a GPU."""
+    if isinstance(error, IkdError):
+        return str(error)
+    if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: holds the traceback as text
+        raised = re.search(rf"^{re.escape(__name__)}\.IkdError: (.+)$", str(error), re.MULTILINE)
+        return raised[1] if raised else None
+    return None
 
 
 def command(main: Callable) -> Callable:

@@ -28,7 +28,8 @@ def dictionary(words: int = 20) -> Dictionary:
 def toy_task(**attributes) -> SimpleNamespace:
     """What models and criterions ask of a task."""
     words = dictionary()
-    return SimpleNamespace(source_dictionary=words, target_dictionary=words, **attributes)
+    cfg = SimpleNamespace(image_free=False, image_features=None)
+    return SimpleNamespace(source_dictionary=words, target_dictionary=words, cfg=cfg, **attributes)
 
 
 def ikd_model(**options) -> IKDTransformerModel:

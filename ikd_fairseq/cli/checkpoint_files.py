@@ -8,13 +8,13 @@ with their optimizer states can be open at once. What is written appears under i
 import argparse
 import contextlib
 import os
-import zipfile
 from pathlib import Path
 from typing import IO, Any, Dict, Hashable, Iterable, Iterator, Sequence
 
 import torch
 
-from ..errors import IkdError, check, reading_checkpoint
+from ..compat import load_safely
+from ..errors import IkdError, check
 
 State = Dict[str, Any]
 
@@ -31,9 +31,7 @@ def load_checkpoint(path: os.PathLike) -> State:
     """
     check(os.path.isfile(path), f"{path}: there is no such file")
     check(os.access(path, os.R_OK), f"{path} cannot be read; check its permissions")
-    with reading_checkpoint(path):
-        # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
-        state = torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    state = load_safely(path)
     _check_layout(state, path)
     return state
 

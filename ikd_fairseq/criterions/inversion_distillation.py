@@ -17,7 +17,7 @@ from torch import Tensor
 from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
 from ..errors import check
 from ..vision.student_cnn import StudentOutput
-from ..vision.teacher_cnn import FrozenTeacher
+from ..vision.teacher_cnn import GRANULARITIES, FrozenTeacher
 from .feature_distance import DISTANCES, distance
 
 TERMS = ("irm", "iam", "image")
@@ -30,7 +30,7 @@ class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     teacher_weights: str = field(
         default="imagenet", metadata={"help": "weights of the frozen teacher CNN: imagenet, random or a file"}
     )
-    granularity: ChoiceEnum(["model", "block"]) = field(
+    granularity: ChoiceEnum(list(GRANULARITIES)) = field(
         default="model",
         metadata={"help": "maps that are compared: the last convolutional one, or that of every stage (the image "
                           "is compared in any case)"},
@@ -70,7 +70,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     each the mean over the batch's images. fairseq sums the cross-entropy over tokens and divides the gradient by
     their number, so the mean is multiplied by that number: a weight means the same at any batch size and for any
     share of sentences with images. Over several workers, tokens and images are counted together, so that all images
-    of an update's batches weigh alike.
+    of their batches weigh alike. (With ``--update-freq``, the batches that follow each other are weighted by tokens.)
 
     The teacher is no part of this module (see :class:`FrozenTeacher`): fairseq would hand its parameters to the
     optimizer, to DDP and to the checkpoint.
@@ -102,11 +102,15 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         }
         self.images_per_batch = kd_images_per_batch
         self.uses_images = any(self.weights.values())
-        model = getattr(task, "model", None)
+        model = task.models[-1] if getattr(task, "models", None) else None
         check(
             getattr(model, "student", None) is not None,
             "--criterion inversion_distillation trains ikd_transformer architectures (with their student) on "
             f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy instead",
+        )
+        check(
+            not (self.uses_images and getattr(task.cfg, "image_features", None)),
+            "--criterion inversion_distillation learns from the images themselves: drop --image-features",
         )
         check(kd_images_per_batch >= 0, f"--kd-images-per-batch {kd_images_per_batch}: give 0 (all) or more")
         self.image_size = model.image_size
@@ -157,10 +161,10 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         nothing = 0 * student.image.float().flatten(1).sum(dim=1)
         if not wanted or not len(images):
             return {term: nothing for term in wanted or TERMS[-1:]}
-        real = self.backbone.normalise(images).to(student.image.dtype)
+        real = self.backbone.normalise(images)  # stays float32: what the student paints is held against it
         terms = {}
         with torch.no_grad():
-            seen = self.teacher(real) if "irm" in wanted or "iam" in wanted else []
+            seen = self.teacher(real.to(student.image.dtype)) if "irm" in wanted or "iam" in wanted else []
         if "irm" in wanted:
             terms["irm"] = nothing + self._sum_over_maps(seen, student.maps[-len(seen):])
         if "iam" in wanted:

@@ -8,7 +8,6 @@ from fairseq.models import register_model
 from torch import Tensor
 
 from ..constants import STUDENT
-from ..errors import check
 from ..modules.feature_generator import UNPOOLS
 from ..modules.multimodal_config import MultimodalTransformerConfig
 from ..modules.multimodal_encoder import GeneratedRegionsEncoder
@@ -48,13 +47,11 @@ class IKDTransformerModel(FlatTransformerModel):
         super().__init__(cfg, encoder, decoder)
         self.backbone = get_backbone(str(cfg.backbone))
         self.image_size = cfg.image_size
-        self.feature_channels = self.backbone.channels
-        self.feature_regions = self.backbone.grid(cfg.image_size) ** 2
         self.student = None if cfg.no_student else StudentCNN(self.backbone, cfg.image_size)
 
     @classmethod
     def build_model(cls, cfg, task):
-        check(cfg.image_size >= 32, f"--image-size {cfg.image_size} is too small: the CNNs here need 32 px or more")
+        get_backbone(str(cfg.backbone)).check_image_size(cfg.image_size)
         return super().build_model(cfg, task)
 
     @classmethod

@@ -1,6 +1,5 @@
 """The image-must upper bound: the same encoder, fed by the real image (Yao & Wan 2020)."""
 
-import os
 from dataclasses import dataclass, field
 from typing import Optional
 
@@ -43,12 +42,15 @@ class MultimodalTransformerModel(FlatTransformerModel):
 
     @classmethod
     def build_model(cls, cfg, task):
-        weights = cfg.backbone_weights
         check(
-            weights in ("imagenet", "random") or os.path.isfile(weights),
-            f"--backbone-weights {weights}: no such file (give imagenet, random or a file)",
+            hasattr(task.cfg, "image_free"),
+            "an image-must model reads its images through --task multimodal_translation: add that option",
         )
-        return super().build_model(cfg, task)
+        get_backbone(str(cfg.backbone)).check_image_size(cfg.image_size)
+        model = super().build_model(cfg, task)
+        if not (task.cfg.image_free or task.cfg.image_features):
+            model.encoder.load_cnn()  # now, so that weights that do not fit are refused before data are read
+        return model
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):

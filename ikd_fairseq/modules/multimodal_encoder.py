@@ -144,7 +144,8 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
 class ImageRegionsEncoder(MultimodalEncoder):
     """The encoder of the image-must upper bound: regions are a real image's last convolutional map.
 
-    A batch without ``images`` and ``features`` (not even empty ones) is encoded as text alone.
+    A batch without ``images`` and ``features`` (not even empty ones) is encoded as text alone; in training, with one
+    region of zeros that nothing sees, so that every weight has a gradient.
     """
 
     def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
@@ -153,12 +154,22 @@ class ImageRegionsEncoder(MultimodalEncoder):
         self.weights = cfg.backbone_weights
         self.cnn: Optional[FrozenTeacher] = None
 
+    def load_cnn(self) -> None:
+        """Loads the frozen CNN, which features make unnecessary.
+
+        Raises:
+            IkdError: its weights cannot be had or used.
+        """
+        self.cnn = FrozenTeacher(self.backbone, self.weights)
+
     def regions(self, text, padding_mask, images, features, image_positions):
         if images is None and features is None:
-            return None
+            if not self.training:
+                return None
+            return text.new_zeros(len(text), 1, self.backbone.channels), padding_mask.new_ones(len(text), 1)
         if features is None:
-            if self.cnn is None:  # not before an image comes: with features there is no CNN to load
-                self.cnn = FrozenTeacher(self.backbone, self.weights)
+            if self.cnn is None:
+                self.load_cnn()
             with torch.no_grad():
                 last = self.cnn(self.backbone.normalise(images).to(text.dtype))[-1]  # K x C x side x side
             features = last.flatten(2).transpose(1, 2)

@@ -10,6 +10,7 @@ from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from typing import Any, Dict, List, Tuple, Type
 
 from fairseq.dataclass import FairseqDataclass
+from fairseq.dataclass.utils import merge_with_parent
 from fairseq.models import register_model_architecture
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from hydra.core.config_store import ConfigStore
@@ -65,6 +66,9 @@ class FlatTransformerModel(TransformerModelBase):
 
     @classmethod
     def build_model(cls, cfg, task):
+        if isinstance(cfg, DictConfig):
+            # fairseq fills in the defaults of a model's own name, but not those of a preset named in a YAML file.
+            cfg = merge_with_parent(getattr(cls, "__dataclass")(), cfg)
         return super().build_model(nested_config(cfg), task)
 
 
@@ -91,7 +95,8 @@ def register_preset(model_name: str, arch_name: str, config_class: Type[FairseqD
 
     def fill_unset(args) -> None:
         for name, value in values.items():
-            setattr(args, name, getattr(args, name, value))
+            if getattr(args, name, None) is None:
+                setattr(args, name, value)
 
     register_model_architecture(model_name, arch_name)(fill_unset)
     node = config_class(**values)

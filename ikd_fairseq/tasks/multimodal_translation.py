@@ -53,7 +53,7 @@ class MultimodalTranslationTask(TranslationTask):
 
     def __init__(self, cfg: MultimodalTranslationConfig, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
-        self.model = None
+        self.models = []  # several where an ensemble translates
         self.criterion = None
 
     @classmethod
@@ -64,6 +64,10 @@ class MultimodalTranslationTask(TranslationTask):
             IkdError: a data folder or a dictionary is missing.
         """
         check(bool(cfg.data), "no data folder given: name the folder that fairseq-preprocess wrote")
+        check(
+            not (cfg.image_free and cfg.require_images),
+            "--image-free reads no image and --require-images wants one for every sentence: give one of the two",
+        )
         for folder in utils.split_paths(cfg.data):
             check(os.path.isdir(folder), f"data folder {folder} does not exist")
         folder = utils.split_paths(cfg.data)[0]
@@ -80,11 +84,18 @@ class MultimodalTranslationTask(TranslationTask):
         return super().setup_task(cfg, **kwargs)
 
     def build_model(self, cfg, from_checkpoint=False):
-        self.model = super().build_model(cfg, from_checkpoint)
-        return self.model
+        model = super().build_model(cfg, from_checkpoint)
+        self.models.append(model)
+        return model
 
     def build_criterion(self, cfg, from_checkpoint=False):
         self.criterion = super().build_criterion(cfg, from_checkpoint)
+        if getattr(self.models[-1], "student", None) is not None and not hasattr(self.criterion, "uses_images"):
+            logger.warning(
+                "the model has a student that %s does not train: build it with --no-student (PyTorch's own DDP "
+                "refuses parameters that get no gradient)",
+                type(self.criterion).__name__,
+            )
         return self.criterion
 
     @property
@@ -92,23 +103,36 @@ class MultimodalTranslationTask(TranslationTask):
         """Whether splits are loaded with their images. True as long as no model says that it needs none."""
         if self.cfg.image_free:
             return False
-        if self.model is None:
-            return True
-        return getattr(self.model, "requires_images", False) or getattr(self.criterion, "uses_images", False)
+        return not self.models or self._image_must is not None or getattr(self.criterion, "uses_images", False)
+
+    @property
+    def _image_must(self):
+        """A model that cannot do without images, if there is one."""
+        return next((model for model in self.models if getattr(model, "requires_images", False)), None)
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Loads a split of text and, where something looks at them, its images or features.
 
         Raises:
-            IkdError: the images do not fit the text or the model, or are missing where they are required.
+            IkdError: there is no such split, or its images do not fit the text or the model, or are missing where
+                they are required.
         """
-        super().load_dataset(split, epoch, combine, **kwargs)
-        if not self.reads_images:
-            return
         paths = utils.split_paths(self.cfg.data)
         folder = paths[(epoch - 1) % len(paths)] if split == self.cfg.train_subset else paths[0]
-        packs = self._load_packs(folder, split, combine)
-        if packs is not None:
+        parts = self._text_parts(folder, split, combine)
+        check(
+            bool(parts),
+            f"{folder} holds no split {split} of {self.cfg.source_lang}-{self.cfg.target_lang} (such as "
+            f"{split}.{self.cfg.source_lang}-{self.cfg.target_lang}.{self.cfg.source_lang}.idx): run fairseq-preprocess, "
+            "or name another split",
+        )
+        super().load_dataset(split, epoch, combine, **kwargs)
+        if not self.reads_images and not self.cfg.require_images:
+            return
+        packs = self._load_packs(folder, parts)
+        if packs is None and split == self.cfg.train_subset and getattr(self.criterion, "uses_images", False):
+            logger.warning("%s %s has no images, so nothing is distilled: run ikd-pack-images", folder, split)
+        if packs is not None and self.reads_images:
             key = FEATURES if self.cfg.image_features else IMAGES
             self.datasets[split] = ImagePairDataset(self.datasets[split], key, packs)
 
@@ -129,10 +153,10 @@ class MultimodalTranslationTask(TranslationTask):
             if not combine:
                 return parts
 
-    def _load_packs(self, folder: str, split: str, combine: bool) -> Optional[BySentence]:
-        """Images or features of *split*, one entry a sentence; ``None`` if no part of it has any."""
+    def _load_packs(self, folder: str, parts: List[Tuple[str, int]]) -> Optional[BySentence]:
+        """Images or features of the *parts* of a split, one entry a sentence; ``None`` if no part has any."""
         packs, found = [], False
-        for name, sentences in self._text_parts(folder, split, combine):
+        for name, sentences in parts:
             prefix = os.path.join(folder, name)
             pack = self._open_pack(prefix)
             if pack is None:
@@ -159,7 +183,7 @@ class MultimodalTranslationTask(TranslationTask):
             logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
             packs.append(pack)
         if not found:
-            logger.info("%s %s: no images, text only", folder, split)
+            logger.info("%s %s: no images, text only", folder, parts[0][0])
             return None
         return concatenate(packs, self.cfg.upsample_primary)
 
@@ -175,46 +199,46 @@ class MultimodalTranslationTask(TranslationTask):
                 return None
             pack = FeaturePack.open(prefix, name)
             pack.check_text(*os.path.split(prefix))
-            for what, found in (("channels", pack.channels), ("regions", pack.regions)):
-                wanted = getattr(self.model, f"feature_{what}", None)
+            for model in self.models:
+                wanted = getattr(model, "feature_channels", None)
                 check(
-                    wanted in (None, found),
-                    f"{self._pack_file(prefix)} has {found} {what} an image, but the model (--backbone, --image-size) "
-                    f"was built for {wanted}",
+                    wanted in (None, pack.channels),
+                    f"{self._pack_file(prefix)} has {pack.channels} channels, but the model's --backbone has {wanted}",
                 )
             return pack
         if not ImagePack.exists(prefix):
             return None
         pack = ImagePack.open(prefix)
         pack.check_text(*os.path.split(prefix))
-        wanted = getattr(self.model, "image_size", None)
-        check(
-            wanted in (None, pack.image_size),
-            f"{self._pack_file(prefix)} holds images of {pack.image_size} px, but the model was built for "
-            f"--image-size {wanted}: pack them at that size, or train with --image-size {pack.image_size}",
-        )
+        for model in self.models:
+            wanted = getattr(model, "image_size", None)
+            check(
+                wanted in (None, pack.image_size),
+                f"{self._pack_file(prefix)} holds images of {pack.image_size} px, but the model was built for "
+                f"--image-size {wanted}: pack them at that size, or train with --image-size {pack.image_size}",
+            )
         return pack
 
     @property
     def _must_have_images(self) -> bool:
-        return self.cfg.require_images or getattr(self.model, "requires_images", False)
+        return self.cfg.require_images or self._image_must is not None
 
     @property
     def _who_must_have_images(self) -> str:
-        return "--require-images" if self.cfg.require_images else f"the image-must {type(self.model).__name__}"
+        return "--require-images" if self.cfg.require_images else f"the image-must {type(self._image_must).__name__}"
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""
         check(
-            self.cfg.image_free or not getattr(self.model, "requires_images", False),
-            f"the image-must {type(self.model).__name__} needs an image for every sentence: use fairseq-generate on a "
+            self.cfg.image_free or self._image_must is None,
+            f"the image-must {type(self._image_must).__name__} needs an image for every sentence: use fairseq-generate on a "
             "split with a pack, or translate by the text path alone with --image-free",
         )
         return super().build_dataset_for_inference(src_tokens, src_lengths, constraints)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        # A worker that has run out of batches repeats one, and its gradient is dropped. A criterion that counts
-        # images over all workers must not count those of the repeated batch.
+        # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts images
+        # over all workers must not count those of the repeated batch.
         return super().train_step(
             {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
         )

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
 import torch
 from torch import Tensor, nn
 
-from ..errors import IkdError, check, reading_checkpoint
+from ..compat import load_safely
+from ..errors import IkdError, check
 
 if TYPE_CHECKING:
     from .backbones import Backbone
@@ -97,8 +98,7 @@ def _read_state_dict(path: str) -> Dict[str, Tensor]:
         f"CNN weights {path}: no such file; give {IMAGENET}, {RANDOM} or a file that exists",
     )
     check(os.path.isfile(path), f"CNN weights {path}: not a file")
-    with reading_checkpoint(path, "CNN weights"):
-        content = torch.load(path, map_location="cpu", weights_only=True)
+    content = load_safely(path, "CNN weights")
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]
     check(

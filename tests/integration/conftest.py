@@ -68,7 +68,7 @@ def trained(toy_data, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp("trained")
     log = run(
         "fairseq_cli.train", [str(toy_data)], TASK, IKD, OPTIMIZER,
-        "--max-tokens 100 --update-freq 2 --max-epoch 3 --kd-images-per-batch 4 --seed 2",
+        "--max-tokens 100 --update-freq 2 --max-epoch 3 --seed 2",
         "--eval-bleu --eval-bleu-detok space --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
         f"--save-dir {folder} --tensorboard-logdir {folder / 'tensorboard'}",
     )

@@ -12,10 +12,11 @@ from ikd_fairseq.cli.export import main as export
 from ikd_fairseq.cli.score import main as score
 from ikd_fairseq.models.ikd_transformer import IKDTransformerModel
 from tests.integration.command_line import (
-    IKD, MODEL, OPTIMIZER, TASK, refusal, run, start, translations,
+    CHECKOUT, IKD, MODEL, OPTIMIZER, TASK, USER_DIR, refusal, run, translations,
 )
 from tests.integration.conftest import prepare
 
+RECIPES = CHECKOUT / "examples" / "multi30k"
 LABEL_SMOOTHED = "--criterion label_smoothed_cross_entropy --label-smoothing 0.1"
 
 
@@ -65,20 +66,18 @@ def test_validate_uses_every_sentence_and_gives_the_loss_of_training(trained):
     assert float(found["valid_kd_irm"]) == pytest.approx(float(last["valid_kd_irm"]), abs=2e-3)
 
 
-def test_hydra_trains_the_tiny_preset(toy_data, tmp_path):
+def test_hydra_trains_the_recipes_configuration(toy_data, tmp_path):
     run(
-        "fairseq_cli.hydra_train",
-        f"""common.user_dir={Path(__file__).parents[2] / 'ikd_fairseq'} common.cpu=true common.log_format=json
-        common.log_interval=1 task=multimodal_translation task.data={toy_data} model=ikd_transformer_tiny
-        model.backbone=efficientnet_lite0 model.image_size=64 model.unpool=repeat model.encoder_layers=1
-        model.decoder_layers=1 criterion=inversion_distillation criterion.label_smoothing=0.1
-        criterion.kd_images_per_batch=2 optimizer=adam optimizer.lr=[0.001] lr_scheduler=inverse_sqrt
-        lr_scheduler.warmup_updates=4 dataset.max_tokens=100 dataset.num_workers=0 optimization.max_update=2
-        optimization.lr=[0.001] checkpoint.save_dir={tmp_path / 'run'} hydra.run.dir={tmp_path / 'hydra'}""",
+        "fairseq_cli.hydra_train", "--config-dir", [str(RECIPES / "config")],
+        f"""--config-name ikd common.user_dir={USER_DIR} task.data={toy_data} checkpoint.save_dir={tmp_path / 'run'}
+        hydra.run.dir={tmp_path / 'hydra'} +common.cpu=true model.image_size=64 +model.encoder_layers=1
+        +model.unpool=repeat dataset.num_workers=0 dataset.max_tokens=100 optimization.max_update=2""",
     )
     state = torch.load(tmp_path / "run" / "checkpoint_last.pt", weights_only=True)
-    assert state["cfg"]["model"]["encoder_embed_dim"] == 128
-    assert state["cfg"]["model"]["encoder_layers"] == 1
+    assert any(key.startswith("student.") for key in state["model"])
+    assert state["model"]["encoder.embed_tokens.weight"].shape[1] == 128  # the preset's
+    assert "encoder.layers.1.fc1.weight" not in state["model"]  # and what overrides it
+    assert "decoder.layers.3.fc1.weight" in state["model"]
     assert len(translations(generate(toy_data, tmp_path / "run" / "checkpoint_last.pt"))) == 39
 
 
@@ -86,13 +85,13 @@ def test_shards_with_and_without_packs_train_in_turn_with_worker_processes(toy_d
     shard = prepare(tmp_path / "shard", {"train": (24, [])}, dictionary=toy_data / "dict.en.txt")
     log = run(
         "fairseq_cli.train", [f"{toy_data}:{shard}"], TASK, IKD, OPTIMIZER,
-        "--max-tokens 100 --max-epoch 2 --kd-images-per-batch 2 --num-workers 2 --no-save",
-        "--skip-invalid-size-inputs-valid-test",
+        "--max-tokens 100 --max-epoch 2 --kd-images-per-batch 2 --num-workers 2",
+        f"--skip-invalid-size-inputs-valid-test --save-dir {tmp_path / 'run'}",
     )
     assert f"{toy_data} train: 40 of 64 sentences have an image" in log
     assert f"{shard} train: no images, text only" in log
-    epochs = [json.loads(line[line.index("{"):]) for line in log.splitlines() if '"train_nll_loss"' in line]
-    assert ["train_kd_irm" in epoch for epoch in epochs] == [True, False]
+    assert f"{shard} train has no images, so nothing is distilled" in log
+    assert log.count('"train_nll_loss"') == 2
 
 
 # ------------------------------------------------------------------ translating without images
@@ -139,6 +138,7 @@ def test_average_and_export_translate_alike_and_stand_alone(trained, tmp_path):
     text_only = without_packs(trained.data, tmp_path / "text-only")
     expected = translations(generate(trained.data, averaged))
     assert translations(generate(text_only, exported)) == expected
+    run("fairseq_cli.validate", [str(text_only)], TASK, f"--path {exported} --valid-subset valid --max-tokens 100 --cpu")
     keys = torch.load(exported, weights_only=True)["model"]
     assert not any(key.startswith("student.") for key in keys)
     assert exported.stat().st_size < trained.last.stat().st_size / 5
@@ -178,6 +178,21 @@ def test_image_must_model_needs_its_images_and_says_so(toy_data, image_must, tmp
     assert len(translations(generate(text_only, image_must, "--image-free"))) == 39
 
 
+def test_image_must_model_is_refused_where_no_image_can_be(toy_data, image_must):
+    interactive = ["fairseq_cli.interactive", [str(toy_data)], f"--path {image_must} --cpu",
+                   f"--input {toy_data.parent / 'test.en'}"]
+    assert "--image-free" in refusal(run(*interactive, TASK, fails=True))
+    # Without --task, fairseq's own translation task would feed it text alone.
+    assert "--task multimodal_translation" in refusal(run(*interactive, f"--user-dir {USER_DIR}", fails=True))
+
+
+def test_ensemble_reads_images_for_the_model_that_needs_them(toy_data, trained, image_must, tmp_path):
+    text_only = without_packs(toy_data, tmp_path / "text-only")
+    for members in (f"{image_must}:{trained.last}", f"{trained.last}:{image_must}"):
+        assert len(translations(generate(toy_data, members))) == 39
+        assert "test.images.npy is missing" in refusal(generate(text_only, members, fails=True))
+
+
 def test_text_baseline_trains_with_the_same_task(toy_data, tmp_path):
     run(
         "fairseq_cli.train", [str(toy_data)], TASK, f"--arch transformer_mmt_tiny {MODEL}", LABEL_SMOOTHED,
@@ -189,27 +204,33 @@ def test_text_baseline_trains_with_the_same_task(toy_data, tmp_path):
 # ------------------------------------------------------------------ bad input
 
 
-def train_refused(data, *options) -> str:
-    return run("fairseq_cli.train", [str(data)], TASK, IKD, OPTIMIZER, "--max-tokens 100 --no-save", *options,
-               fails=True)
+@pytest.fixture
+def train_refused(tmp_path):
+    """What fairseq-train prints when it refuses to train on *data* with *options*."""
+
+    def train(data, *options) -> str:
+        return run("fairseq_cli.train", [str(data)], TASK, IKD, OPTIMIZER, "--max-tokens 100",
+                   f"--save-dir {tmp_path / 'run'}", *options, fails=True)
+
+    return train
 
 
 @pytest.mark.parametrize(
     "option, choices",
     [("--backbone resnet51", "resnet50"), ("--unpool max", "depthwise"), ("--distance l7", "cosine")],
 )
-def test_unknown_choices_are_answered_with_the_known_ones(toy_data, option, choices):
+def test_unknown_choices_are_answered_with_the_known_ones(toy_data, option, choices, train_refused):
     output = train_refused(toy_data, option)
     assert "invalid choice" in output and choices in output and "Traceback" not in output
 
 
-def test_data_folder_without_dictionary_is_refused(toy_data, tmp_path):
+def test_data_folder_without_dictionary_is_refused(toy_data, tmp_path, train_refused):
     data = shutil.copytree(toy_data, tmp_path / "data")
     (data / "dict.de.txt").unlink()
     assert f"dictionary {data / 'dict.de.txt'} is missing" in refusal(train_refused(data))
 
 
-def test_pack_of_another_size_or_another_text_is_refused(toy_data, tmp_path):
+def test_pack_of_another_size_or_another_text_is_refused(toy_data, tmp_path, train_refused):
     assert "images of 64 px, but the model was built for --image-size 96" in refusal(
         train_refused(toy_data, "--image-size 96")
     )
@@ -219,14 +240,21 @@ def test_pack_of_another_size_or_another_text_is_refused(toy_data, tmp_path):
     assert "train.images" in refusal(train_refused(other))
 
 
-def test_teacher_weights_that_do_not_fit_are_refused(toy_data, tmp_path):
+def test_teacher_weights_that_do_not_fit_are_refused(toy_data, tmp_path, train_refused):
     assert "/nowhere.pt" in refusal(train_refused(toy_data, "--teacher-weights /nowhere.pt"))
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     assert "other.pt" in refusal(train_refused(toy_data, f"--teacher-weights {tmp_path / 'other.pt'}"))
 
 
-def test_required_images_that_are_not_there_are_counted(toy_data):
-    assert "--require-images: 6 of the 13 sentences of valid" in refusal(train_refused(toy_data, "--require-images"))
+def test_unknown_split_is_refused(trained):
+    sentence = refusal(generate(trained.data, trained.last, "--gen-subset test9", fails=True))
+    assert f"{trained.data} holds no split test9 of en-de" in sentence
+
+
+def test_required_images_that_are_not_there_are_counted(toy_data, train_refused):
+    assert "--require-images: 6 of the 13 sentences of valid" in refusal(
+        train_refused(toy_data, "--require-images")
+    )
 
 
 class Malicious:

@@ -15,7 +15,7 @@ TARGETS = toy.tokens([3, 2, 1, 1], [5, 4], [6, 6], [9, 8, 7])
 
 def criterion_of(model, **options):
     options = {"label_smoothing": 0.1, "teacher_weights": "random", **options}
-    return InversionDistillationCriterion(toy.toy_task(model=model), sentence_avg=False, **options)
+    return InversionDistillationCriterion(toy.toy_task(models=[model]), sentence_avg=False, **options)
 
 
 def sample_with(positions, seed=1, sources=SOURCES, targets=TARGETS):

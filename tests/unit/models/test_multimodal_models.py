@@ -203,7 +203,7 @@ def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(name):
 def test_bad_options_are_refused_in_a_sentence():
     with pytest.raises(IkdError, match="--image-size 16"):
         toy.ikd_model(image_size=16)
-    with pytest.raises(IkdError, match="--backbone-weights /nowhere.pt: no such file"):
+    with pytest.raises(IkdError, match="/nowhere.pt"):
         toy.image_must_model(backbone_weights="/nowhere.pt")
     with pytest.raises(IkdError, match="--backbone resnet51: unknown; choose from"):
         IKDTransformerModel.build_model(

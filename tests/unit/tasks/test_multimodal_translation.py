@@ -43,7 +43,7 @@ def task_of(data, model=None, criterion=None, **options):
         data=str(data), train_subset="train", dataset_impl="mmap", required_seq_len_multiple=1, **options
     )
     task = MultimodalTranslationTask.setup_task(cfg)
-    task.model, task.criterion = model, criterion
+    task.models, task.criterion = [model] if model else [], criterion
     return task
 
 

@@ -1,0 +1,91 @@
+"""What the plugin changes in fairseq, and how it answers a fairseq that it cannot extend."""
+
+import subprocess
+import sys
+from argparse import Namespace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.file_io import PathManager
+
+from ikd_fairseq import compat
+from ikd_fairseq.errors import IkdError
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+
+
+def import_with(tmp_path, fairseq: str) -> str:
+    """What ``import ikd_fairseq`` prints where ``fairseq/__init__.py`` reads *fairseq*."""
+    (tmp_path / "fairseq").mkdir()
+    (tmp_path / "fairseq" / "__init__.py").write_text(fairseq)
+    run = subprocess.run(
+        [sys.executable, "-c", "import ikd_fairseq"], cwd=CHECKOUT, capture_output=True, text=True,
+        env={"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"},
+    )
+    assert run.returncode == 1 and "Traceback" not in run.stderr
+    (line,) = run.stderr.splitlines()
+    return line
+
+
+def test_missing_fairseq_is_said_in_a_sentence(tmp_path):
+    line = import_with(tmp_path, "raise ModuleNotFoundError(\"No module named 'fairseq'\")")
+    assert "fairseq cannot be imported" in line and "pip install" in line
+
+
+def test_fairseq_that_python_3_11_refuses_is_said_in_a_sentence(tmp_path):
+    line = import_with(tmp_path, "raise ValueError('mutable default <class X> for field common is not allowed')")
+    assert "does not run on Python 3.11" in line and "fairseq-fixed" in line
+
+
+def test_another_fairseq_is_said_in_a_sentence(tmp_path):
+    assert "but fairseq 2.1 is installed" in import_with(tmp_path, "__version__ = '2.1'")
+
+
+class RunsCode:
+    def __init__(self, marker):
+        self.marker = marker
+
+    def __reduce__(self):
+        return Path.touch, (Path(self.marker),)
+
+
+def test_fairseq_loads_no_checkpoint_that_would_run_code(tmp_path):
+    path = tmp_path / "bad.pt"
+    torch.save({"model": {}, "extra": RunsCode(tmp_path / "marker")}, path)
+    with pytest.raises(IkdError, match=r"bad\.pt is refused"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(path))
+    assert not (tmp_path / "marker").exists()
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+def test_plain_values_of_fairseqs_checkpoints_are_safe_whatever_numpy_wrote_them(tmp_path, module):
+    content = {"args": Namespace(lr=[0.1]), "counts": np.arange(4), "best": np.float64(31.5)}
+    torch.save(content, tmp_path / "a.pt", _use_new_zipfile_serialization=False)
+    data = (tmp_path / "a.pt").read_bytes()
+    here = np.empty(0).__reduce__()[0].__module__.encode()
+    (tmp_path / "a.pt").write_bytes(data.replace(b"c" + here + b"\n", b"c" + module.encode() + b"\n"))
+    loaded = compat.load_safely(tmp_path / "a.pt")
+    assert loaded["args"].lr == [0.1] and loaded["best"] == 31.5
+    np.testing.assert_array_equal(loaded["counts"], content["counts"])
+
+
+def test_copying_a_checkpoint_is_all_or_nothing(tmp_path, monkeypatch):
+    new, last = tmp_path / "checkpoint3.pt", tmp_path / "checkpoint_last.pt"
+    new.write_bytes(b"new")
+    last.write_bytes(b"old, and whole")
+
+    def interrupted(source, target):
+        with open(target, "wb") as partial:
+            partial.write(b"n")
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfile", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            PathManager.copy(str(new), str(last), overwrite=True)
+    assert last.read_bytes() == b"old, and whole"
+    PathManager.copy(str(new), str(last), overwrite=True)
+    assert last.read_bytes() == b"new"

@@ -1,0 +1,76 @@
+"""Errors of the user's end in one sentence, those of ours in a traceback."""
+
+import pickle
+import sys
+
+import pytest
+import torch
+
+from ikd_fairseq import errors
+from ikd_fairseq.errors import IkdError, check, command, reading_checkpoint
+
+
+def test_check_raises_the_sentence():
+    check(True, "fine")
+    with pytest.raises(IkdError, match="^line 3 is empty$"):
+        check(False, "line 3 is empty")
+
+
+@pytest.fixture
+def hook(monkeypatch):
+    shown = []
+    monkeypatch.setattr(sys, "excepthook", lambda *error: shown.append(error))
+    errors.show_errors_without_traceback()
+    return shown
+
+
+def test_uncaught_error_of_the_user_is_its_sentence_alone(hook, capsys):
+    sys.excepthook(IkdError, IkdError("give --image-size 64"), None)
+    assert capsys.readouterr().err == "ikd_fairseq: error: give --image-size 64\n"
+    assert not hook
+
+
+def test_error_in_a_process_for_a_gpu_is_its_sentence_too(hook, capsys):
+    text = (
+        "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  File x\n"
+        "ikd_fairseq.errors.IkdError: give --image-size 64\n"
+    )
+    error = torch.multiprocessing.ProcessRaisedException(text, 1, 77)
+    sys.excepthook(type(error), error, None)
+    assert capsys.readouterr().err == "ikd_fairseq: error: give --image-size 64\n"
+    other = torch.multiprocessing.ProcessRaisedException("RuntimeError: CUDA", 1, 77)
+    sys.excepthook(type(other), other, None)
+    assert hook == [(type(other), other, None)]
+
+
+def test_other_errors_keep_their_traceback(hook, capsys):
+    error = KeyError("x")
+    sys.excepthook(KeyError, error, None)
+    assert hook == [(KeyError, error, None)] and not capsys.readouterr().err
+
+
+def test_hook_is_set_once(hook):
+    installed = sys.excepthook
+    errors.show_errors_without_traceback()
+    assert sys.excepthook is installed
+
+
+def test_command_ends_with_the_sentence_and_status_1(capsys):
+    @command
+    def main(argv=None):
+        raise IkdError("no such file")
+
+    assert main([]) == 1
+    assert capsys.readouterr().err.endswith("error: no such file\n")
+
+
+def test_unreadable_checkpoint_is_named():
+    with pytest.raises(IkdError, match=r"checkpoint a\.pt is truncated or is no checkpoint"):
+        with reading_checkpoint("a.pt"):
+            raise EOFError
+    with pytest.raises(IkdError, match=r"weights a\.pt is refused: it holds posix\.system"):
+        with reading_checkpoint("a.pt", "weights"):
+            raise pickle.UnpicklingError("Unsupported global: GLOBAL posix.system was not an allowed global")
+    with pytest.raises(IkdError, match="^as it was$"):
+        with reading_checkpoint("a.pt"):
+            raise IkdError("as it was")
