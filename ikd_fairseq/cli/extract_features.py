@@ -98,7 +98,8 @@ def import_features(
     Args:
         data_dir: the folder with the text, and with the image pack if the features come by image.
         split: such as ``train``.
-        path: ``.npy`` file of any float type, rows x C (then P = 1) or rows x P x C.
+        path: ``.npy`` file of any float type: rows x C (then P = 1), rows x P x C, or rows x C x H x W (then
+            P = H*W, row by row).
         name: of the features.
         rows: ``images`` or ``sentences``, what the rows stand for; None to tell by their number.
 
@@ -117,16 +118,23 @@ def import_features(
     else:
         pack.check_text(data_dir, split)
         manifest.update({key: pack.manifest[key] for key in ("images_sha256", "index_sha256")})
-    array = array.reshape(len(array), -1, array.shape[-1])  # rows x C -> rows x 1 x C
+    shape = (len(array), *_by_region(array[:1]).shape[1:])
 
     def blocks() -> Iterator[np.ndarray]:
         with progress(None, total=len(array), unit=" rows") as bar:
             for start in range(0, len(array), _ROWS_AT_ONCE):
-                block = array[start : start + _ROWS_AT_ONCE]
+                block = _by_region(array[start : start + _ROWS_AT_ONCE])
                 yield to_half(block, start, path)
                 bar.update(len(block))
 
-    return write_features(prefix, name, array.shape, blocks(), manifest)
+    return write_features(prefix, name, shape, blocks(), manifest)
+
+
+def _by_region(rows: np.ndarray) -> np.ndarray:
+    """Returns rows x C, rows x P x C or rows x C x H x W as rows x P x C, the regions row by row."""
+    if rows.ndim == 4:
+        return rows.reshape(*rows.shape[:2], -1).transpose(0, 2, 1)
+    return rows.reshape(len(rows), -1, rows.shape[-1])
 
 
 def _open_published(path: str) -> np.ndarray:
@@ -136,8 +144,9 @@ def _open_published(path: str) -> np.ndarray:
         raise IkdError(f"--from-file {path} cannot be read as a .npy array ({error})") from error
     check(isinstance(array, np.ndarray), f"--from-file {path} is not a single .npy array")
     check(
-        array.dtype.kind == "f" and array.ndim in (2, 3) and array.size > 0,
-        f"--from-file {path} holds {array.dtype} {array.shape}: floats, rows x C or rows x P x C, are needed",
+        array.dtype.kind == "f" and array.ndim in (2, 3, 4) and array.size > 0,
+        f"--from-file {path} holds {array.dtype} {array.shape}: floats are needed, rows x C, rows x P x C or "
+        "rows x C x H x W",
     )
     return array
 
@@ -183,7 +192,10 @@ def build_parser() -> argparse.ArgumentParser:
 
     published = parser.add_argument_group("from a file")
     published.add_argument(
-        "--from-file", metavar="FILE", help=".npy of floats, rows x C or rows x P x C; needs --name"
+        "--from-file",
+        metavar="FILE",
+        help=".npy of floats: rows x C (one vector each), rows x P x C (P regions of C channels) or rows x C x H "
+        "x W (maps, such as N x 2048 x 7 x 7; their H*W positions become regions, row by row); needs --name",
     )
     published.add_argument(
         "--rows",

@@ -94,6 +94,18 @@ def test_published_maps_by_image_follow_the_index(data):
     np.testing.assert_array_equal(pack[3], published[1])
 
 
+def test_published_maps_with_channels_first_become_regions_row_by_row(data, monkeypatch):
+    monkeypatch.setattr(command, "_ROWS_AT_ONCE", 2)
+    published = np.arange(5 * 3 * 2 * 4, dtype=np.float32).reshape(5, 3, 2, 4)  # rows x C x H x W
+    pack = import_features(data, "train", save(data, published), "own")
+    assert (pack.regions, pack.channels) == (8, 3)
+    for sentence in range(5):
+        for row in range(2):
+            for column in range(4):
+                expected = published[sentence, :, row, column]
+                np.testing.assert_array_equal(pack[sentence][4 * row + column], expected)
+
+
 def test_more_rows_than_are_read_at_once_stay_in_order(data, monkeypatch):
     monkeypatch.setattr(command, "_ROWS_AT_ONCE", 2)
     published = np.arange(5, dtype=np.float32).reshape(5, 1)
@@ -134,13 +146,14 @@ def test_rows_that_fit_neither_way_are_refused_with_all_numbers(data):
 def test_bad_numbers_are_refused_with_their_row_and_nothing_is_left(data, bad):
     published = np.zeros((5, 2), dtype=np.float32)
     published[3, 1] = bad
-    with pytest.raises(IkdError, match="row 3 of .*published.npy"):
-        import_features(data, "train", save(data, published), "own")
+    for array in (published, published.reshape(5, 2, 1, 1)):
+        with pytest.raises(IkdError, match=f"row 3 of .*published.npy holds {bad}"):
+            import_features(data, "train", save(data, array), "own")
     assert not FeaturePack.exists(f"{data}/train", "own")
 
 
 @pytest.mark.parametrize(
-    "array", [np.zeros((5, 2), dtype=np.int64), np.zeros(5), np.zeros((5, 2, 2, 2)), np.zeros((5, 0))]
+    "array", [np.zeros((5, 2), dtype=np.int64), np.zeros(5), np.zeros((5, 2, 2, 2, 2)), np.zeros((5, 0))]
 )
 def test_arrays_of_another_form_are_refused(data, array):
     with pytest.raises(IkdError, match="--from-file .*published.npy holds"):
