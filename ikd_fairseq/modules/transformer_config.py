@@ -10,8 +10,7 @@ from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
 from typing import Any, Dict, List, Tuple, Type
 
 from fairseq.dataclass import FairseqDataclass
-from fairseq.dataclass.utils import merge_with_parent
-from fairseq.models import register_model_architecture
+from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY, register_model_architecture
 from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
@@ -66,9 +65,6 @@ class FlatTransformerModel(TransformerModelBase):
 
     @classmethod
     def build_model(cls, cfg, task):
-        if isinstance(cfg, DictConfig):
-            # fairseq fills in the defaults of a model's own name, but not those of a preset named in a YAML file.
-            cfg = merge_with_parent(getattr(cls, "__dataclass")(), cfg)
         return super().build_model(nested_config(cfg), task)
 
 
@@ -91,7 +87,11 @@ TINY: Dict[str, Any] = dict(
 
 
 def register_preset(model_name: str, arch_name: str, config_class: Type[FairseqDataclass], values: Dict[str, Any]):
-    """Registers *values* as architecture *arch_name* for both ``--arch`` and hydra's ``model=``."""
+    """Registers *values* as architecture *arch_name* of model *model_name*, for ``--arch`` and for hydra.
+
+    fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset the file
+    names. Hence a dataclass with the preset's own defaults, found under the preset's name.
+    """
 
     def fill_unset(args) -> None:
         for name, value in values.items():
@@ -99,6 +99,17 @@ def register_preset(model_name: str, arch_name: str, config_class: Type[FairseqD
                 setattr(args, name, value)
 
     register_model_architecture(model_name, arch_name)(fill_unset)
-    node = config_class(**values)
-    node._name = arch_name
-    ConfigStore.instance().store(name=arch_name, group="model", node=node, provider="ikd_fairseq")
+    preset_class = make_dataclass(
+        f"{config_class.__name__}_{arch_name}",
+        [
+            (option.name, option.type, field(default=values[option.name], metadata=option.metadata))
+            for option in fields(config_class)
+            if option.name in values
+        ],
+        bases=(config_class,),
+    )
+    MODEL_DATACLASS_REGISTRY[arch_name] = preset_class
+    ARCH_MODEL_NAME_REGISTRY[arch_name] = arch_name
+    ConfigStore.instance().store(
+        name=arch_name, group="model", node=preset_class(_name=arch_name), provider="ikd_fairseq"
+    )

@@ -1,0 +1,25 @@
+"""Presets carry their sizes on both of fairseq's command lines."""
+
+import pytest
+from fairseq.dataclass.configs import FairseqConfig
+from fairseq.dataclass.initialize import add_defaults
+from omegaconf import OmegaConf
+
+from ikd_fairseq.modules.transformer_config import TINY, FlatTransformerConfig, nested_config
+
+PRESETS = ["transformer_mmt_tiny", "ikd_transformer_tiny", "multimodal_transformer_tiny"]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_configuration_file_gets_the_presets_sizes_and_overrides_them(name):
+    cfg = OmegaConf.structured(FairseqConfig())
+    cfg.model = {"_name": name, "encoder_layers": 2}
+    add_defaults(cfg)  # what fairseq-hydra-train does
+    for option, value in TINY.items():
+        assert cfg.model[option] == (2 if option == "encoder_layers" else value)
+
+
+def test_flat_options_reach_the_nested_configuration():
+    config = nested_config(FlatTransformerConfig(encoder_embed_dim=8, decoder_embed_dim=6, dropout=0.3))
+    assert (config.encoder.embed_dim, config.decoder.embed_dim, config.dropout) == (8, 6, 0.3)
+    assert config.decoder.input_dim == config.decoder.output_dim == 6
