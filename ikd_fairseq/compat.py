@@ -5,6 +5,7 @@ Applied once, when the package is imported. None of them changes what a training
 
 import argparse
 import functools
+import logging
 import os
 import shutil
 import zipfile
@@ -114,9 +115,21 @@ def refuse_unsafe_checkpoints() -> None:
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe
 
 
+def undo_debug_logging() -> None:
+    """Puts the root logger's level back to what fairseq's commands mean it to be.
+
+    ``fairseq.models.wav2vec.wav2vec2_classification`` of 0.12.3 sets it to DEBUG when imported, which makes hydra,
+    Pillow and matplotlib print lines that nobody asked for.
+    """
+    root = logging.getLogger()
+    if root.level == logging.DEBUG:
+        root.setLevel(os.environ.get("LOGLEVEL", "INFO").upper())
+
+
 def apply() -> None:
     """Checks fairseq and applies every adjustment."""
     require_fairseq()
+    undo_debug_logging()
     register_safe_globals()
     copy_checkpoints_atomically()
     refuse_unsafe_checkpoints()

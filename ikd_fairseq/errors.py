@@ -6,14 +6,11 @@ sentence that names the file, line or option and says what to do. ``assert`` is 
 
 import contextlib
 import functools
-import logging
 import os
 import pickle
 import re
 import sys
 from typing import Callable, Iterator, Optional
-
-logger = logging.getLogger(__name__)
 
 
 class IkdError(ValueError):
@@ -53,7 +50,8 @@ def show_errors_without_traceback() -> None:
     """Makes an uncaught :class:`IkdError` end the process with its sentence alone, and status 1.
 
     fairseq's commands let exceptions run to the interpreter, which prints thirty lines of traceback above the
-    one that matters. Every other exception keeps its traceback.
+    one that matters. Every other exception keeps its traceback, and ``LOGLEVEL=DEBUG``, fairseq's own switch for
+    more detail, brings back that of an :class:`IkdError` too.
     """
     previous = sys.excepthook
     if getattr(previous, "shows_ikd_errors", False):
@@ -64,7 +62,9 @@ def show_errors_without_traceback() -> None:
         if sentence is None:
             previous(kind, error, traceback)
         else:
-            logger.debug("refused", exc_info=(kind, error, traceback))
+            # Not the logger's level: fairseq sets that to DEBUG by accident (wav2vec2_classification's import).
+            if os.environ.get("LOGLEVEL", "").upper() == "DEBUG":
+                previous(kind, error, traceback)
             print(f"ikd_fairseq: error: {sentence}", file=sys.stderr)
 
     hook.shows_ikd_errors = True

@@ -1,5 +1,6 @@
 """What the plugin changes in fairseq, and how it answers a fairseq that it cannot extend."""
 
+import os
 import subprocess
 import sys
 from argparse import Namespace
@@ -89,3 +90,14 @@ def test_copying_a_checkpoint_is_all_or_nothing(tmp_path, monkeypatch):
     assert last.read_bytes() == b"old, and whole"
     PathManager.copy(str(new), str(last), overwrite=True)
     assert last.read_bytes() == b"new"
+
+
+def test_debug_lines_that_an_import_of_fairseq_switches_on_are_off_again():
+    for variables, level in (({}, "20"), ({"LOGLEVEL": "debug"}, "10")):
+        environment = {key: value for key, value in os.environ.items() if key != "LOGLEVEL"}
+        code = "import ikd_fairseq, logging; print(logging.getLogger().level)"
+        run = subprocess.run(
+            [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True,
+            env={**environment, **variables},
+        )
+        assert run.stdout.split() == [level]

@@ -30,6 +30,14 @@ def test_uncaught_error_of_the_user_is_its_sentence_alone(hook, capsys):
     assert not hook
 
 
+def test_loglevel_debug_brings_its_traceback_back(hook, monkeypatch, capsys):
+    error = IkdError("give --image-size 64")
+    monkeypatch.setenv("LOGLEVEL", "debug")
+    sys.excepthook(IkdError, error, None)
+    assert hook == [(IkdError, error, None)]
+    assert capsys.readouterr().err == "ikd_fairseq: error: give --image-size 64\n"
+
+
 def test_error_in_a_process_for_a_gpu_is_its_sentence_too(hook, capsys):
     text = (
         "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  File x\n"
