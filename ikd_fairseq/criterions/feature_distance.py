@@ -6,7 +6,6 @@ the map, so that one weight serves maps and images of all sizes.
 
 from typing import Callable, Dict
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 

@@ -7,7 +7,6 @@ channels run backwards, and a transposed convolution grows what the teacher's st
 import math
 from typing import Dict, List, NamedTuple, Type
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
