@@ -11,7 +11,7 @@ from ..constants import STUDENT
 from ..modules.feature_generator import UNPOOLS
 from ..modules.multimodal_config import MultimodalTransformerConfig
 from ..modules.multimodal_encoder import GeneratedRegionsEncoder
-from ..modules.transformer_config import TINY, FlatTransformerModel, register_preset
+from ..modules.transformer_config import NANO, TINY, FlatTransformerModel, register_preset
 from ..vision.backbones import get_backbone
 from ..vision.student_cnn import StudentCNN
 
@@ -109,3 +109,4 @@ class IKDTransformerModel(FlatTransformerModel):
 
 
 register_preset("ikd_transformer", "ikd_transformer_tiny", IKDTransformerConfig, TINY)
+register_preset("ikd_transformer", "ikd_transformer_nano", IKDTransformerConfig, NANO)

@@ -1,4 +1,4 @@
-"""The text-only baseline: fairseq's own Transformer, here with the sizes of Wu et al. 2021 as a preset.
+"""The text-only baseline: fairseq's own Transformer in the sizes of Wu et al. 2021, and in half of them.
 
 fairseq already owns the name ``transformer_tiny`` (with other sizes), hence ``transformer_mmt_tiny``.
 """
@@ -6,7 +6,13 @@ fairseq already owns the name ``transformer_tiny`` (with other sizes), hence ``t
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerEncoderBase
 
-from ..modules.transformer_config import TINY, FlatTransformerConfig, FlatTransformerModel, register_preset
+from ..modules.transformer_config import (
+    NANO,
+    TINY,
+    FlatTransformerConfig,
+    FlatTransformerModel,
+    register_preset,
+)
 
 
 class TextEncoder(TransformerEncoderBase):
@@ -28,3 +34,4 @@ class TextTransformerModel(FlatTransformerModel):
 
 
 register_preset("transformer_mmt", "transformer_mmt_tiny", FlatTransformerConfig, TINY)
+register_preset("transformer_mmt", "transformer_mmt_nano", FlatTransformerConfig, NANO)

@@ -1,4 +1,4 @@
-"""fairseq's Transformer configuration as one flat dataclass, and the sizes that the field calls "tiny".
+"""fairseq's Transformer configuration as one flat dataclass, and two sizes: the field's "tiny", and half of it.
 
 fairseq 0.12 keeps the Transformer's options in nested dataclasses that its classic command line cannot fill
 (``--encoder-embed-dim`` would have to become ``encoder.embed_dim``) and registers ``transformer`` without any, so
@@ -84,6 +84,23 @@ TINY: Dict[str, Any] = dict(
     dropout=0.3,
     share_all_embeddings=True,
 )
+
+
+# A small student for distillation, our own choice: half of tiny's width, feed-forward width, layers and heads, so
+# that a head is as wide as tiny's (32). Everything else is tiny's.
+NANO: Dict[str, Any] = {
+    **TINY,
+    **dict(
+        encoder_embed_dim=64,
+        encoder_ffn_embed_dim=128,
+        encoder_layers=2,
+        encoder_attention_heads=2,
+        decoder_embed_dim=64,
+        decoder_ffn_embed_dim=128,
+        decoder_layers=2,
+        decoder_attention_heads=2,
+    ),
+}
 
 
 def register_preset(model_name: str, arch_name: str, config_class: Type[FairseqDataclass], values: Dict[str, Any]):
