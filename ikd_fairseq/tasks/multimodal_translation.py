@@ -16,6 +16,7 @@ from ..data.feature_pack import FeaturePack
 from ..data.image_pack import ImagePack
 from ..data.image_pair_dataset import BySentence, ImagePairDataset, NoImages, concatenate
 from ..errors import check
+from ..logged_values import log_values, logged_values_of
 
 logger = logging.getLogger(__name__)
 
@@ -239,9 +240,20 @@ class MultimodalTranslationTask(TranslationTask):
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts images
         # over all workers must not count those of the repeated batch.
-        return super().train_step(
-            {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
-        )
+        with logged_values_of(model) as values:
+            loss, sample_size, logging_output = super().train_step(
+                {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
+            )
+        return loss, sample_size, {**logging_output, **values}
+
+    def valid_step(self, sample, model, criterion):
+        with logged_values_of(model) as values:
+            loss, sample_size, logging_output = super().valid_step(sample, model, criterion)
+        return loss, sample_size, {**logging_output, **values}
+
+    def reduce_metrics(self, logging_outputs, criterion):
+        super().reduce_metrics(logging_outputs, criterion)
+        log_values(logging_outputs)
 
     def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, **kwargs):
         """fairseq's iterator, without its loss of sentences outside training.

@@ -1,0 +1,49 @@
+"""Values that a model computes in its forward pass, in the training and validation log, whatever the criterion.
+
+A model puts them in its second output: ``extra[LOGGED] = {name: (sum, count)}``, two tensors or numbers; what is logged
+under *name* is the mean over all batches and workers. It must give the same names for every batch, with a count of 0
+where it has nothing to count: workers add their values up name by name.
+"""
+
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List
+
+from fairseq import utils
+from fairseq.logging import metrics
+from torch import nn
+
+from .constants import LOGGED
+
+_SUM, _COUNT = "logged_sum_", "logged_count_"
+
+
+@contextmanager
+def logged_values_of(model: nn.Module) -> Iterator[Dict[str, Any]]:
+    """Collects what *model* (or what a wrapper of it returns) gives to the log while the context lasts.
+
+    Yields:
+        Entries for a logging output, those of the last forward pass; empty for a model that logs nothing.
+    """
+    found: Dict[str, Any] = {}
+
+    def keep(module, inputs, output) -> None:
+        extra = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+        if isinstance(extra, dict):
+            for name, (total, count) in extra.get(LOGGED, {}).items():
+                found[_SUM + name], found[_COUNT + name] = total, count
+
+    hook = model.register_forward_hook(keep)
+    try:
+        yield found
+    finally:
+        hook.remove()
+
+
+def log_values(logging_outputs: List[Dict[str, Any]]) -> None:
+    """Logs the mean of each value that :func:`logged_values_of` put into the *logging_outputs* of one update."""
+    for key in dict.fromkeys(key for log in logging_outputs for key in log if key.startswith(_SUM)):
+        name = key[len(_SUM):]
+        count = utils.item(sum(log.get(_COUNT + name, 0) for log in logging_outputs))
+        if count > 0:
+            total = utils.item(sum(log.get(key, 0) for log in logging_outputs))
+            metrics.log_scalar(name, total / count, count, round=4)
