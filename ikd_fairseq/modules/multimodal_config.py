@@ -1,4 +1,4 @@
-"""Options that the image-free and the image-must model share."""
+"""Options that several models share: those of all that have a backbone, and those of the multimodal encoder."""
 
 from dataclasses import dataclass, field
 
@@ -9,8 +9,8 @@ from .transformer_config import FlatTransformerConfig
 
 
 @dataclass
-class MultimodalTransformerConfig(FlatTransformerConfig):
-    """fairseq's Transformer options and those of the multimodal encoder."""
+class BackboneConfig(FlatTransformerConfig):
+    """fairseq's Transformer options and the image CNN's."""
 
     backbone: ChoiceEnum(list(BACKBONES)) = field(
         default="resnet50",
@@ -20,6 +20,12 @@ class MultimodalTransformerConfig(FlatTransformerConfig):
         default=224,
         metadata={"help": "side of the images in pixels, as packed by ikd-pack-images --image-size"},
     )
+
+
+@dataclass
+class MultimodalTransformerConfig(BackboneConfig):
+    """fairseq's Transformer options and those of the multimodal encoder."""
+
     text_memory: ChoiceEnum(["layer", "embedding"]) = field(
         default="layer",
         metadata={"help": "keys and values of the encoder's attention: the text positions of each layer's input, or "

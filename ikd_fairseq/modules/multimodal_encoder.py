@@ -13,8 +13,8 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from ..vision.backbones import Backbone
-from ..vision.teacher_cnn import FrozenTeacher
 from .feature_generator import FeatureGenerator
+from .image_regions import ImageRegions
 from .multimodal_layer import MultimodalEncoderLayer
 
 
@@ -141,40 +141,9 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
         return m, padding_mask.new_zeros(m.shape[:2])
 
 
-class ImageRegionsEncoder(MultimodalEncoder):
-    """The encoder of the image-must upper bound: regions are a real image's last convolutional map.
-
-    A batch without ``images`` and ``features`` (not even empty ones) is encoded as text alone; in training, with one
-    region of zeros that nothing sees, so that every weight has a gradient.
-    """
+class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
+    """The encoder of the image-must upper bound: regions are a real image's last convolutional map."""
 
     def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
         super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.backbone = backbone
-        self.weights = cfg.backbone_weights
-        self.cnn: Optional[FrozenTeacher] = None
-
-    def load_cnn(self) -> None:
-        """Loads the frozen CNN, which features make unnecessary.
-
-        Raises:
-            IkdError: its weights cannot be had or used.
-        """
-        self.cnn = FrozenTeacher(self.backbone, self.weights)
-
-    def regions(self, text, padding_mask, images, features, image_positions):
-        if images is None and features is None:
-            if not self.training:
-                return None
-            return text.new_zeros(len(text), 1, self.backbone.channels), padding_mask.new_ones(len(text), 1)
-        if features is None:
-            if self.cnn is None:
-                self.load_cnn()
-            with torch.no_grad():
-                last = self.cnn(self.backbone.normalise(images).to(text.dtype))[-1]  # K x C x side x side
-            features = last.flatten(2).transpose(1, 2)
-        m = text.new_zeros(len(text), *features.shape[1:])  # B x P x C
-        m[image_positions] = features.to(text.dtype)
-        mask = padding_mask.new_ones(m.shape[:2])
-        mask[image_positions] = False
-        return m, mask
+        self.read_images_with(backbone, cfg.backbone_weights)

@@ -1,0 +1,116 @@
+"""The regions of real images: what every image-must encoder reads, sentence by sentence."""
+
+from typing import Dict, List, Optional, Tuple
+
+import torch
+from fairseq.models.transformer import TransformerEncoderBase
+from torch import Tensor
+
+from ..vision.backbones import Backbone
+from ..vision.teacher_cnn import FrozenTeacher
+
+
+class ImageRegions:
+    """Mixin of an encoder: makes the regions of a batch from its images, or takes features that stand for them.
+
+    Attributes:
+        backbone: the CNN whose last convolutional map the regions are.
+        weights: its weights, as ``--backbone-weights`` names them.
+        cnn: the frozen CNN, no part of the model's state; None until :meth:`load_cnn`.
+    """
+
+    def read_images_with(self, backbone: Backbone, weights: str) -> None:
+        """To be called by the constructor. Loads nothing."""
+        self.backbone = backbone
+        self.weights = weights
+        self.cnn: Optional[FrozenTeacher] = None
+
+    def load_cnn(self) -> None:
+        """Loads the frozen CNN, which features make unnecessary.
+
+        Raises:
+            IkdError: its weights cannot be had or used.
+        """
+        self.cnn = FrozenTeacher(self.backbone, self.weights)
+
+    def regions(
+        self,
+        text: Tensor,
+        padding_mask: Tensor,
+        images: Optional[Tensor],
+        features: Optional[Tensor],
+        image_positions: Optional[Tensor],
+    ) -> Optional[Tuple[Tensor, Tensor]]:
+        """The regions of every sentence: all P of its image, or none.
+
+        Args:
+            text: ``B x I x d``, for its sizes, type and device.
+            padding_mask: bool ``B x I``, likewise.
+            images: uint8 ``K x H x W x 3``. K may be 0.
+            features: ``K x P x C``, used instead of images.
+            image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
+
+        Returns:
+            Regions ``B x P x C``, zeros for a sentence without an image, and a bool mask ``B x P``, True where a
+            sentence has no region. For a batch without ``images`` and ``features`` (not even empty ones) None, or in
+            training one masked region, so that every weight has a gradient.
+        """
+        if images is None and features is None:
+            if not self.training:
+                return None
+            return text.new_zeros(len(text), 1, self.backbone.channels), padding_mask.new_ones(len(text), 1)
+        if features is None:
+            if self.cnn is None:
+                self.load_cnn()
+            with torch.no_grad():
+                last = self.cnn(self.backbone.normalise(images).to(text.dtype))[-1]  # K x C x side x side
+            features = last.flatten(2).transpose(1, 2)
+        m = text.new_zeros(len(text), *features.shape[1:])  # B x P x C
+        m[image_positions] = features.to(text.dtype)
+        mask = padding_mask.new_ones(m.shape[:2])
+        mask[image_positions] = False
+        return m, mask
+
+
+class TextWithImageEncoder(ImageRegions, TransformerEncoderBase):
+    """fairseq's text encoder, to whose output an image is added. How, is what the subclasses decide.
+
+    Args:
+        cfg: fairseq's Transformer configuration, with ``backbone_weights``.
+        dictionary: source dictionary.
+        embed_tokens: source embeddings.
+        backbone: the CNN whose regions are read.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
+        super().__init__(cfg, dictionary, embed_tokens)
+        self.read_images_with(backbone, cfg.backbone_weights)
+
+    def add_image(self, encoder_out: Dict[str, List[Tensor]], regions: Tensor, no_image: Tensor) -> None:
+        """Changes the text encoder's output in place. A sentence without an image must keep its own exactly.
+
+        Args:
+            encoder_out: fairseq's encoder output.
+            regions: ``P x B x C``, zeros for a sentence without an image.
+            no_image: bool ``B``, True for a sentence without an image.
+        """
+        raise NotImplementedError
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Optional[Tensor] = None,
+        return_all_hiddens: bool = False,
+        token_embeddings: Optional[Tensor] = None,
+        images: Optional[Tensor] = None,
+        features: Optional[Tensor] = None,
+        image_positions: Optional[Tensor] = None,
+    ) -> Dict[str, List[Tensor]]:
+        """As fairseq's encoder; ``images``, ``features``, ``image_positions``: see :meth:`regions`."""
+        encoder_out = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+        text = encoder_out["encoder_out"][0].transpose(0, 1)
+        found = self.regions(text, encoder_out["encoder_padding_mask"][0], images, features, image_positions)
+        if found is not None:
+            m, mask = found
+            self.add_image(encoder_out, m.transpose(0, 1), mask[:, 0])
+        return encoder_out
