@@ -1,0 +1,78 @@
+"""Gates and attention of the fusions against formulas written out, and what a sentence without an image keeps."""
+
+import pytest
+import torch
+
+from ikd_fairseq.constants import LOGGED
+from ikd_fairseq.modules.visual_fusion import FusionEncoder, FusionGate, GlobalImageFusion, SelectiveAttentionFusion
+from tests import toy
+
+WIDTH, CHANNELS = 6, 5
+
+
+@pytest.fixture
+def inputs():
+    """Text of 3 positions in 2 sentences, 4 regions; both sentences have an image."""
+    torch.manual_seed(3)
+    return torch.randn(3, 2, WIDTH), torch.randn(4, 2, CHANNELS), torch.tensor([False, False])
+
+
+def gate_by_hand(gate: FusionGate, text, image):
+    """``sigmoid(U text + V image + b)`` of two vectors."""
+    weight, bias = gate.projection.weight, gate.projection.bias
+    return 1 / (1 + torch.exp(-(weight[:, :WIDTH] @ text + weight[:, WIDTH:] @ image + bias)))
+
+
+def test_global_image_is_added_through_the_gate(inputs):
+    text, regions, no_image = inputs
+    fusion = GlobalImageFusion(WIDTH, CHANNELS)
+    fused, gate = fusion(text, regions, no_image)
+    for position in range(3):
+        for sentence in range(2):
+            vector = sum(regions[:, sentence]) / 4
+            z = fusion.projection.weight @ vector + fusion.projection.bias
+            expected = gate_by_hand(fusion.gate, text[position, sentence], z)
+            torch.testing.assert_close(gate[position, sentence], expected)
+            torch.testing.assert_close(fused[position, sentence], text[position, sentence] + expected * z)
+
+
+def test_text_attends_to_regions_with_one_head_and_the_gate_mixes(inputs):
+    text, regions, no_image = inputs
+    fusion = SelectiveAttentionFusion(WIDTH, CHANNELS)
+    attention = fusion.attention
+    torch.nn.init.normal_(attention.out_proj.bias)  # zero at first
+    fused, gate = fusion(text, regions, no_image)
+    for position in range(3):
+        for sentence in range(2):
+            own = text[position, sentence]
+            memory = fusion.projection(regions[:, sentence])  # P x d
+            query, keys, values = attention.q_proj(own), attention.k_proj(memory), attention.v_proj(memory)
+            weights = torch.softmax(keys @ query / WIDTH**0.5, dim=0)
+            picked = attention.out_proj(weights @ values)
+            expected = gate_by_hand(fusion.gate, own, picked)
+            torch.testing.assert_close(gate[position, sentence], expected)
+            torch.testing.assert_close(fused[position, sentence], (1 - expected) * own + expected * picked)
+
+
+@pytest.mark.parametrize("kind", [GlobalImageFusion, SelectiveAttentionFusion])
+def test_sentence_without_image_keeps_its_text_to_the_bit(inputs, kind):
+    text, regions, _ = inputs
+    fused, gate = kind(WIDTH, CHANNELS)(text, regions, torch.tensor([True, False]))
+    assert torch.equal(fused[:, 0], text[:, 0]) and not gate[:, 0].any()
+    assert not torch.isclose(fused[:, 1], text[:, 1]).any() and (gate[:, 1] > 0).all()
+
+
+@pytest.mark.parametrize("kind", [GlobalImageFusion, SelectiveAttentionFusion])
+def test_logged_gate_is_the_mean_over_words_of_sentences_with_an_image(kind):
+    model = toy.image_must_model()  # for what an encoder is made of
+    cfg, words, embedding = model.cfg, model.encoder.dictionary, model.encoder.embed_tokens
+    encoder = FusionEncoder(cfg, words, embedding, model.encoder.backbone, kind(16, toy.CHANNELS)).eval()
+    source, features = toy.tokens([1, 2, 3], [4], [6, 7]), torch.rand(2, 3, toy.CHANNELS)
+    fused = encoder(source, features=features, image_positions=torch.tensor([0, 1]))
+    text = encoder(source)["encoder_out"][0]
+    regions = torch.zeros(3, 3, toy.CHANNELS)
+    regions[:, :2] = features.transpose(0, 1)
+    _, gate = encoder.fusion(text, regions, torch.tensor([False, False, True]))
+    total, count = fused[LOGGED]["gate"]
+    assert count == (4 + 2) * 16  # words and ends of sentences, padding left out
+    torch.testing.assert_close(total, gate[:4, 0].sum() + gate[:2, 1].sum())
