@@ -1,8 +1,8 @@
-"""Values that a model computes in its forward pass, in the training and validation log, whatever the criterion.
+"""Values that a model computes in its forward pass, in the log of training and validation with any criterion.
 
-A model puts them in its second output: ``extra[LOGGED] = {name: (sum, count)}``, two tensors or numbers; what is logged
-under *name* is the mean over all batches and workers. It must give the same names for every batch, with a count of 0
-where it has nothing to count: workers add their values up name by name.
+A model puts them in its second output: ``extra[LOGGED] = {name: (sum, count)}``, two tensors or numbers; what
+is logged under *name* is the mean over all batches and workers. It must give the same names for every batch,
+with a count of 0 where it has nothing to count: workers add their values up name by name.
 """
 
 from contextlib import contextmanager
@@ -40,7 +40,7 @@ def logged_values_of(model: nn.Module) -> Iterator[Dict[str, Any]]:
 
 
 def log_values(logging_outputs: List[Dict[str, Any]]) -> None:
-    """Logs the mean of each value that :func:`logged_values_of` put into the *logging_outputs* of one update."""
+    """Logs the mean of each value that :func:`logged_values_of` put into *logging_outputs*, one update's."""
     for key in dict.fromkeys(key for log in logging_outputs for key in log if key.startswith(_SUM)):
         name = key[len(_SUM):]
         count = utils.item(sum(log.get(_COUNT + name, 0) for log in logging_outputs))

@@ -1,19 +1,19 @@
 """The doubly-attentive decoder in its Transformer form (Calixto et al. 2017).
 
-Calixto, Liu and Campbell: "Doubly-Attentive Decoder for Multi-modal Neural Machine Translation", ACL 2017. At every
-step their decoder attends to the source words and, by a second attention of its own, to the regions of the last
-convolutional map of a CNN. What the image gives is weighted by a gating scalar ``beta = sigmoid(W s + b)`` of the
-decoder's state s.
+Calixto, Liu and Campbell: "Doubly-Attentive Decoder for Multi-modal Neural Machine Translation", ACL 2017. At
+every step their decoder attends to the source words and, by a second attention of its own, to the regions of
+the last convolutional map of a CNN. What the image gives is weighted by a gating scalar,
+``beta = sigmoid(W s + b)`` of the decoder's state s.
 
 Deviations:
 
 - Their decoder is a recurrent network. Here, as in later Transformer forms, each decoder layer has a second
-  cross-attention of several heads, on the regions, as a sub-layer between the one on the text and the feed-forward
-  network, so that its query has seen the text; beta is computed from that query. Their two attentions have the same
-  query.
+  cross-attention of several heads, on the regions, as a sub-layer between the one on the text and the
+  feed-forward network, so that its query has seen the text; beta is computed from that query. Their two
+  attentions have the same query.
 - Regions are projected to the model's width before all layers, with dropout; no encoder runs over them.
-- The CNN is any of ``--backbone``, at the image size that was packed. The paper's are 14 x 14 regions of 1,024 channels
-  of a ResNet-50.
+- The CNN is any of ``--backbone``, at the image size that was packed. The paper's are 14 x 14 regions of
+  1,024 channels of a ResNet-50.
 - A sentence without an image passes the visual sub-layers by; the paper has an image for every sentence.
 """
 
@@ -35,8 +35,8 @@ class DoublyAttentiveModel(ImageMustModel):
         for option in ("no_cross_attention", "cross_self_attention"):
             check(
                 not getattr(cfg, option),
-                f"--{option.replace('_', '-')} leaves out an attention that doubly_attentive_transformer is made of: "
-                "drop that option",
+                f"--{option.replace('_', '-')} leaves out an attention that doubly_attentive_transformer is "
+                "made of: drop that option",
             )
         return super().build_model(cfg, task)
 

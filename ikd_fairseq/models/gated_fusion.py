@@ -1,21 +1,22 @@
 """Gated Fusion: a global image vector, gated into the encoder's output (Wu et al. 2021).
 
-Wu, Kong, Bi, Li and Wong: "Good for Misconceived Reasons: An Empirical Revisiting on the Need for Visual Context in
-Multimodal Machine Translation", ACL 2021, the model called Gated Fusion in their section on the methods:
+Wu, Kong, Bi, Li and Wong: "Good for Misconceived Reasons: An Empirical Revisiting on the Need for Visual
+Context in Multimodal Machine Translation", ACL 2021; their model Gated Fusion:
 
-- ``z = W_z pool(CNN(image))``: the CNN's last map, averaged over its regions and projected to the model's width
+- ``z = W_z pool(CNN(image))``: the CNN's last map, averaged over its regions and projected to the model's
+  width
 - ``gate = sigmoid(W z + U H_text)``, a value for every text position and dimension
 - ``H = H_text + gate * z``, which the decoder attends to
 
-The mean of the gate, by which the paper judges whether an image is looked at, is logged as ``gate`` in training and
-validation.
+The mean of the gate, by which the paper judges whether an image is looked at, is logged as ``gate`` in
+training and validation.
 
 Deviations:
 
-- The CNN is any of ``--backbone``, reading images as they were packed. The paper's are vectors that a ResNet-50 gave;
-  ``--image-features`` takes those.
-- The projections have biases, and where layer normalisation stands is an option of the Transformer (first in every
-  block in the preset).
+- The CNN is any of ``--backbone``, reading images as they were packed. The paper's are vectors that a
+  ResNet-50 gave; ``--image-features`` takes those.
+- The projections have biases, and where layer normalisation stands is an option of the Transformer (first in
+  every block in the preset).
 - A sentence without an image keeps its H_text; the paper has an image for every sentence.
 """
 

@@ -1,10 +1,10 @@
 """Selective attention: every word picks image regions, gated into the encoder's output (Li et al. 2022).
 
-Li, Lv, Zhou, Zhou, Xiao, Ma and Zhu: "On Vision Features in Multimodal Machine Translation", ACL 2022, the model called
-selective attention in their section on the method:
+Li, Lv, Zhou, Zhou, Xiao, Ma and Zhu: "On Vision Features in Multimodal Machine Translation", ACL 2022, the
+model called selective attention in their section on the method:
 
-- ``H_img = attention(Q, K, V)`` of a single head, Q from the text encoder's output H_text, K and V from the image's
-  patches, projected to the model's width
+- ``H_img = attention(Q, K, V)`` of a single head, Q from the text encoder's output H_text, K and V from the
+  image's patches, projected to the model's width
 - ``gate = sigmoid(U H_text + V H_img)``, a value for every text position and dimension
 - ``H = (1 - gate) * H_text + gate * H_img``, which the decoder attends to
 
@@ -12,10 +12,10 @@ The mean of the gate is logged as ``gate`` in training and validation.
 
 Deviations:
 
-- The regions of a CNN's last map stand for the patches of the paper's vision Transformers; ``--image-features`` takes
-  patches that one of those gave, if their width is that of ``--backbone``.
-- Attention weights are dropped out as the Transformer's are (``--attention-dropout``, 0 by default), and the image's
-  projection is not. fairseq's attention projects its output too.
+- The regions of a CNN's last map stand for the patches of the paper's vision Transformers;
+  ``--image-features`` takes patches that one of those gave, if their width is that of ``--backbone``.
+- Attention weights are dropped out as the Transformer's are (``--attention-dropout``, 0 by default), and the
+  image's projection is not. fairseq's attention projects its output too.
 - A sentence without an image keeps its H_text; the paper has an image for every sentence.
 """
 
@@ -34,8 +34,11 @@ class SelectiveAttentionModel(ImageMustModel):
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
         backbone = get_backbone(str(cfg.backbone))
-        fusion = SelectiveAttentionFusion(embed_tokens.embedding_dim, backbone.channels, cfg.attention_dropout)
+        width = embed_tokens.embedding_dim
+        fusion = SelectiveAttentionFusion(width, backbone.channels, cfg.attention_dropout)
         return FusionEncoder(cfg, src_dict, embed_tokens, backbone, fusion)
 
 
-register_preset("selective_attention_transformer", "selective_attention_transformer_tiny", ImageMustConfig, TINY)
+register_preset(
+    "selective_attention_transformer", "selective_attention_transformer_tiny", ImageMustConfig, TINY
+)

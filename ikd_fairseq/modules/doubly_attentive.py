@@ -1,4 +1,4 @@
-"""A decoder with two attentions, one on the source words and one on the image's regions (Calixto et al. 2017)."""
+"""A decoder with two attentions, on the source words and on the image's regions (Calixto et al. 2017)."""
 
 from typing import Callable, Dict, List, Optional, Tuple
 
@@ -41,9 +41,9 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
     """fairseq's decoder layer with a sub-layer more: behind the attention on the text, one on the regions.
 
     Self-attention, attention on the text, attention on the regions, feed-forward network: each with dropout,
-    residual and layer normalisation (before or after) as fairseq has them. What the regions give is multiplied by
-    the gating scalar of Calixto et al. 2017, ``beta = sigmoid(w x + b)`` of the sub-layer's query x. A sentence
-    without an image passes the sub-layer by.
+    residual and layer normalisation (before or after) as fairseq has them. What the regions give is
+    multiplied by the gating scalar of Calixto et al. 2017, ``beta = sigmoid(w x + b)`` of the sub-layer's
+    query x. A sentence without an image passes the sub-layer by.
     """
 
     def __init__(self, cfg):
@@ -76,9 +76,9 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
         Args:
             x: ``J x B x d``.
             encoder_out: I text positions, then P regions: ``(I+P) x B x d``. P may be 0.
-            encoder_padding_mask: bool ``B x (I+1)``: True for padding of the text, and in the last column for a
-                sentence without an image. (Plain tensors, one for both: fairseq's decoder hands its layers these two,
-                and its activation checkpointing follows gradients through tensors alone.)
+            encoder_padding_mask: bool ``B x (I+1)``: True for padding of the text, and in the last column for
+                a sentence without an image. (Plain tensors, one for both: fairseq's decoder hands its layers
+                these two, and its activation checkpointing follows gradients through tensors alone.)
             incremental_state: keys and values of the steps before, while decoding.
             self_attn_mask: ``J x J``, minus infinity for the positions to come.
             self_attn_padding_mask: bool ``B x J``, True for padding.
@@ -117,7 +117,8 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
             return result
 
         def on_regions(query: Tensor) -> Tensor:
-            # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by zero.
+            # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
+            # zero.
             result, _ = self.image_attn(
                 query=query,
                 key=regions,
@@ -146,7 +147,7 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
 
 
 class DoublyAttentiveDecoder(TransformerDecoderBase):
-    """fairseq's decoder, of :class:`DoublyAttentiveLayer`, on the output of a :class:`RegionMemoryEncoder`."""
+    """fairseq's decoder of :class:`DoublyAttentiveLayer`, for the output of :class:`RegionMemoryEncoder`."""
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         layer = DoublyAttentiveLayer(cfg)
@@ -154,7 +155,9 @@ class DoublyAttentiveDecoder(TransformerDecoderBase):
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
 
-    def extract_features(self, prev_output_tokens: Tensor, encoder_out: Dict[str, List[Tensor]], *args, **kwargs):
+    def extract_features(
+        self, prev_output_tokens: Tensor, encoder_out: Dict[str, List[Tensor]], *args, **kwargs
+    ):
         """As fairseq's: hands text and regions to the layers as the two tensors that they take."""
         (text,), (text_mask,) = encoder_out["encoder_out"], encoder_out["encoder_padding_mask"]
         no_image = encoder_out.get("no_image") or [text_mask.new_ones(len(text_mask))]

@@ -18,16 +18,17 @@ class ImageMustConfig(BackboneConfig):
 
     backbone_weights: str = field(
         default="imagenet",
-        metadata={"help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not needed "
-                          "with --image-features"},
+        metadata={"help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
+                          "needed with --image-features"},
     )
 
 
 class ImageMustModel(FlatTransformerModel):
     """A Transformer whose encoder is an :class:`~ikd_fairseq.modules.image_regions.ImageRegions`.
 
-    A sentence without an image is a text-only one, in training and at test; a batch without any image input is
-    translated by the text path alone. The task refuses a split without images unless ``--image-free`` asks for that.
+    A sentence without an image is a text-only one, in training and at test; a batch without any image input
+    is translated by the text path alone. The task refuses a split without images unless ``--image-free`` asks
+    for that.
     """
 
     requires_images = True
@@ -72,7 +73,8 @@ class ImageMustModel(FlatTransformerModel):
             image_positions: int64 ``K``, the sentence that each of them belongs to.
 
         Returns:
-            ``(logits B x J x V, extra)`` as fairseq's decoder; ``extra["logged"]`` holds what the encoder logs.
+            ``(logits B x J x V, extra)`` as fairseq's decoder; ``extra["logged"]`` holds what the encoder
+            logs.
         """
         encoder_out = self.encoder(
             src_tokens,

@@ -11,7 +11,7 @@ from ..vision.teacher_cnn import FrozenTeacher
 
 
 class ImageRegions:
-    """Mixin of an encoder: makes the regions of a batch from its images, or takes features that stand for them.
+    """Mixin of an encoder: regions of a batch, made from its images or given as features that stand for them.
 
     Attributes:
         backbone: the CNN whose last convolutional map the regions are.
@@ -51,9 +51,9 @@ class ImageRegions:
             image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
 
         Returns:
-            Regions ``B x P x C``, zeros for a sentence without an image, and a bool mask ``B x P``, True where a
-            sentence has no region. For a batch without ``images`` and ``features`` (not even empty ones) None, or in
-            training one masked region, so that every weight has a gradient.
+            Regions ``B x P x C``, zeros for a sentence without an image, and a bool mask ``B x P``, True
+            where a sentence has no region. For a batch without ``images`` and ``features`` (not even empty
+            ones) None, or in training one masked region, so that every weight has a gradient.
         """
         if images is None and features is None:
             if not self.training:

@@ -54,7 +54,8 @@ class GlobalImageFusion(nn.Module):
 class SelectiveAttentionFusion(nn.Module):
     """Each text position picks regions, and a gate mixes in what it picked (Li et al. 2022).
 
-    ``H = (1 - gate) * H_text + gate * H_img``, where H_img is a single head's attention of the text on the regions.
+    ``H = (1 - gate) * H_text + gate * H_img``, where H_img is a single head's attention of the text on the
+    regions.
 
     Args:
         embed_dim: d, width of the text.
@@ -70,8 +71,8 @@ class SelectiveAttentionFusion(nn.Module):
 
     def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> Tuple[Tensor, Tensor]:
         """As :meth:`GlobalImageFusion.forward`."""
-        # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by zero. What
-        # attention on zeros gives is shut out by the gate.
+        # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
+        # zero. What attention on zeros gives is shut out by the gate.
         memory = self.projection(regions)
         image, _ = self.attention(query=text, key=memory, value=memory, need_weights=False)
         gate = self.gate(text, image).masked_fill(no_image.view(1, -1, 1), 0)
@@ -79,9 +80,10 @@ class SelectiveAttentionFusion(nn.Module):
 
 
 class FusionEncoder(TextWithImageEncoder):
-    """fairseq's text encoder, whose output is fused with the image. The mean of the gate is logged as ``gate``.
+    """fairseq's text encoder, whose output is fused with the image.
 
-    The mean is over dimensions and the text positions, padding left out, of the sentences that have an image.
+    The mean of the gate is logged as ``gate``: over dimensions and the text positions, padding left out, of the
+    sentences that have an image.
 
     Args:
         cfg, dictionary, embed_tokens, backbone: see :class:`TextWithImageEncoder`.

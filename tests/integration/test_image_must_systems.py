@@ -1,6 +1,7 @@
 """Each image-must comparison system from fairseq-train to fairseq-generate.
 
-Training runs as a command; the translations run in this process, which saves loading PyTorch for each of them.
+Training runs as a command; the translations run in this process, which saves loading PyTorch for each of
+them.
 """
 
 import shutil
@@ -23,10 +24,12 @@ def system(request, toy_data, tmp_path_factory) -> SimpleNamespace:
     folder = tmp_path_factory.mktemp(request.param)
     log = run(
         "fairseq_cli.train", [str(toy_data)], TASK, f"--arch {request.param}_tiny {MODEL}", OPTIMIZER,
-        "--criterion label_smoothed_cross_entropy --label-smoothing 0.1 --backbone efficientnet_lite0 --image-size 64",
+        "--criterion label_smoothed_cross_entropy --label-smoothing 0.1",
+        "--backbone efficientnet_lite0 --image-size 64",
         f"--max-tokens 200 --max-epoch 8 --seed 3 --save-dir {folder} --no-epoch-checkpoints",
     )
-    return SimpleNamespace(name=request.param, log=log, checkpoint=folder / "checkpoint_last.pt", data=toy_data)
+    checkpoint = folder / "checkpoint_last.pt"
+    return SimpleNamespace(name=request.param, log=log, checkpoint=checkpoint, data=toy_data)
 
 
 @pytest.fixture
@@ -34,7 +37,8 @@ def generate(system, capsys):
     """Translates the test split of *data* with the trained system; returns the hypotheses by sentence."""
 
     def translate(data, *given):
-        line = arguments([str(data)], TASK, f"--path {system.checkpoint} --beam 3 --max-len-b 15 --cpu", *given)
+        decoding = f"--path {system.checkpoint} --beam 3 --max-len-b 15 --cpu"
+        line = arguments([str(data)], TASK, decoding, *given)
         capsys.readouterr()
         fairseq_generate.main(options.parse_args_and_arch(options.get_generation_parser(), line))
         return translations(capsys.readouterr().out)

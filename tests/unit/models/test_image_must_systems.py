@@ -15,6 +15,7 @@ from tests import toy
 
 SYSTEMS = ["gated_fusion", "doubly_attentive_transformer", "selective_attention_transformer"]
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
+NO_IMAGES = {"images": toy.images(0), "image_positions": torch.tensor([]).long()}
 every_system = pytest.mark.parametrize("name", SYSTEMS)
 
 
@@ -49,7 +50,7 @@ def test_image_changes_the_translation_of_its_own_sentence_alone(name):
     one = logits_of(model, sample_of(*SENTENCES, images=toy.images(1), image_positions=torch.tensor([1])))
     assert torch.equal(one[[0, 2]], text_path[[0, 2]])  # to the bit: no image is the text-only sentence
     assert not torch.allclose(one[1], text_path[1], atol=1e-2)
-    none = logits_of(model, sample_of(*SENTENCES, images=toy.images(0), image_positions=torch.tensor([]).long()))
+    none = logits_of(model, sample_of(*SENTENCES, **NO_IMAGES))
     assert torch.equal(none, text_path)
 
 
@@ -89,7 +90,8 @@ def test_regions_have_no_order(name):
     features = features_of(3)
     turned = features[:, [2, 0, 3, 1]]
     a, b = (
-        logits_of(model, sample_of(*SENTENCES, features=each, image_positions=positions)) for each in (features, turned)
+        logits_of(model, sample_of(*SENTENCES, features=each, image_positions=positions))
+        for each in (features, turned)
     )
     torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
 
@@ -150,7 +152,7 @@ def test_ten_sentences_that_only_their_images_tell_apart_are_learnt(name):
     model = build(name).train()
     sources = [[1]] * 10  # one word for all: only the image says which target is right
     targets = [[2 + number, 19 - number] for number in range(10)]
-    features = torch.eye(10).repeat_interleave(toy.CHANNELS // 10, dim=1)  # each image has channels of its own
+    features = torch.eye(10).repeat_interleave(toy.CHANNELS // 10, dim=1)  # channels of its own for each
     features = features.unsqueeze(1).repeat(1, toy.REGIONS, 1)
     sample = toy.batch(
         toy.tokens(*sources), toy.tokens(*targets), features=features, image_positions=torch.arange(10)
@@ -168,7 +170,7 @@ def test_ten_sentences_that_only_their_images_tell_apart_are_learnt(name):
 
 
 @every_system
-@pytest.mark.parametrize("net_input", [{}, {"images": toy.images(0), "image_positions": torch.tensor([]).long()}])
+@pytest.mark.parametrize("net_input", [{}, NO_IMAGES])
 def test_batch_without_image_gives_every_weight_a_gradient(name, net_input):
     model = build(name).train()
     model(**sample_of(*SENTENCES, **net_input)["net_input"])[0].sum().backward()
@@ -204,7 +206,8 @@ def test_activation_checkpointing_changes_no_gradient(name):
 @pytest.mark.parametrize("name", ["gated_fusion", "selective_attention_transformer"])
 def test_mean_gate_comes_with_the_models_output(name):
     model = build(name)
-    _, extra = model(**sample_of(*SENTENCES, features=features_of(1), image_positions=torch.tensor([1]))["net_input"])
+    sample = sample_of(*SENTENCES, features=features_of(1), image_positions=torch.tensor([1]))
+    _, extra = model(**sample["net_input"])
     total, count = extra[LOGGED]["gate"]
     assert 0 < total < count == 3 * 16
 

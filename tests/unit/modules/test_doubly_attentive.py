@@ -38,7 +38,7 @@ def with_images(text_mask, *no_image):
 
 
 def image_sub_layer(layer, x, regions):
-    """beta * attention of several heads, with residual and normalisation, for one sentence: ``J x d``, ``P x d``."""
+    """beta * attention of several heads, residual and normalisation, for one sentence: ``J x d``, ``P x d``."""
     query = layer.image_attn_layer_norm(x) if layer.normalize_before else x
     attention, size = layer.image_attn, WIDTH // HEADS
     q, k, v = attention.q_proj(query), attention.k_proj(regions), attention.v_proj(regions)
@@ -68,7 +68,8 @@ def test_sentence_without_image_passes_by_and_its_neighbour_does_not(inputs, nor
     x, text, regions, text_mask, future = inputs
     layer, plain = layer_of(normalize_before)
     expected, _, _ = plain(x, text, text_mask, self_attn_mask=future)
-    found, _, _ = layer(x, torch.cat([text, regions]), with_images(text_mask, True, False), self_attn_mask=future)
+    mask = with_images(text_mask, True, False)
+    found, _, _ = layer(x, torch.cat([text, regions]), mask, self_attn_mask=future)
     assert torch.equal(found[:, 0], expected[:, 0])
     assert not torch.allclose(found[:, 1], expected[:, 1], atol=1e-2)
 
@@ -77,11 +78,12 @@ def test_sentence_without_image_passes_by_and_its_neighbour_does_not(inputs, nor
 def test_attention_on_regions_follows_the_one_on_text(inputs, normalize_before):
     x, text, regions, text_mask, future = inputs
     layer, plain = layer_of(normalize_before)
-    before_regions = []  # what fairseq's feed-forward network starts from: the end of the attention on the text
+    before_regions = []  # what fairseq's feed-forward network starts from: what attention on text ends with
     first = plain.final_layer_norm if normalize_before else plain.fc1
     first.register_forward_pre_hook(lambda module, given: before_regions.append(given[0]))
     plain(x, text, text_mask, self_attn_mask=future)
-    found, _, _ = layer(x, torch.cat([text, regions]), with_images(text_mask, False, False), self_attn_mask=future)
+    mask = with_images(text_mask, False, False)
+    found, _, _ = layer(x, torch.cat([text, regions]), mask, self_attn_mask=future)
     for sentence in range(2):
         y = image_sub_layer(layer, before_regions[0][:, sentence], regions[:, sentence])
         if normalize_before:

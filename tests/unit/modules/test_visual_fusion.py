@@ -1,10 +1,12 @@
-"""Gates and attention of the fusions against formulas written out, and what a sentence without an image keeps."""
+"""Gates and attention of the fusions against formulas written out; sentences without an image keep theirs."""
 
 import pytest
 import torch
 
 from ikd_fairseq.constants import LOGGED
-from ikd_fairseq.modules.visual_fusion import FusionEncoder, FusionGate, GlobalImageFusion, SelectiveAttentionFusion
+from ikd_fairseq.modules.visual_fusion import (
+    FusionEncoder, FusionGate, GlobalImageFusion, SelectiveAttentionFusion,
+)
 from tests import toy
 
 WIDTH, CHANNELS = 6, 5
