@@ -10,6 +10,7 @@ IGNORED = "ignored"
 
 # Keys of a model's second output ("extra").
 STUDENT = "student"  # vision.student_cnn.StudentOutput of the sentences asked for
+AUXILIARY = "auxiliary"  # auxiliary.Entry by name, where a criterion asks for them
 LOGGED = "logged"  # name: (sum, count), means for the training and validation log, see logged_values
 
 # Files beside the binarised text: DATA/SPLIT + suffix.

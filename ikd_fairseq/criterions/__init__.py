@@ -1,3 +1,4 @@
 """Criterions. Importing this package registers them with fairseq."""
 
 from . import inversion_distillation  # noqa: F401
+from . import auxiliary_losses  # noqa: F401

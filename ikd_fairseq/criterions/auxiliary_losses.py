@@ -1,0 +1,176 @@
+"""Translation loss plus whatever further terms a model has."""
+
+from dataclasses import dataclass, field
+from typing import Dict, Tuple
+
+import torch
+from fairseq import utils
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+)
+from fairseq.logging import metrics
+from torch import Tensor
+
+from ..auxiliary import Entry, Prediction, Term
+from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_INPUTS, IMAGE_POSITIONS, IMAGES
+from ..errors import check
+from ..vision.teacher_cnn import FrozenTeacher
+
+_LOGGED, _COUNTED = "aux_", "aux_count_"  # + name of a term
+
+
+@dataclass
+class AuxiliaryLossesConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    """fairseq's label smoothing, and the auxiliary terms. Backbone and image size are the model's."""
+
+    auxiliary_weights: str = field(
+        default="",
+        metadata={"help": "weights of the model's auxiliary terms where its own are not wanted: NAME=WEIGHT, "
+                          "separated by commas, such as feature=1,consistency=0.5"},
+    )
+    backbone_weights: str = field(
+        default="imagenet",
+        metadata={"help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
+                          "needed with --image-features"},
+    )
+
+
+def parse_weights(text: str, defaults: Dict[str, float]) -> Dict[str, float]:
+    """*defaults* with what *text*, ``NAME=WEIGHT,...``, changes of them.
+
+    Raises:
+        IkdError: a name that *defaults* does not have, or a weight that is no number of 0 or more.
+    """
+    weights = dict(defaults)
+    for part in filter(None, text.split(",")):
+        name, _, value = part.partition("=")
+        name = name.strip()
+        check(
+            name in defaults,
+            f"--auxiliary-weights {text}: the model has no term {name!r}; choose from {', '.join(defaults)}",
+        )
+        try:
+            weights[name] = float(value)
+        except ValueError:
+            weights[name] = -1.0
+        check(
+            0 <= weights[name] < float("inf"),
+            f"--auxiliary-weights {text}: the weight of {name} is no number of 0 or more",
+        )
+    return weights
+
+
+@register_criterion("auxiliary_losses", dataclass=AuxiliaryLossesConfig)
+class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
+    """``CE + sum over terms of weight * term`` for any model that names its terms in ``auxiliary_weights``.
+
+    A term is a mean over the images of a batch, or over the target tokens of the sentences that have one.
+    fairseq sums the cross-entropy over tokens and divides the gradient by their number, so the mean is
+    multiplied by that number: a weight means the same at any batch size and for any share of sentences with
+    images. Over several workers, images and tokens are counted together, so that those of all their batches
+    weigh alike.
+
+    The frozen CNN that turns images into features is no part of this module nor of the model (see
+    :class:`FrozenTeacher`). Sentences without an image train on translation alone.
+
+    Raises:
+        IkdError: the model has no auxiliary terms, weights that cannot be read, or a CNN that cannot be had.
+    """
+
+    def __init__(
+        self,
+        task,
+        sentence_avg,
+        label_smoothing,
+        ignore_prefix_size=0,
+        report_accuracy=False,
+        auxiliary_weights="",
+        backbone_weights="imagenet",
+    ):
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        model = task.models[-1] if getattr(task, "models", None) else None
+        defaults = getattr(model, "auxiliary_weights", None)
+        check(
+            defaults is not None,
+            "--criterion auxiliary_losses trains models that have auxiliary terms, such as "
+            f"imagination_transformer, on --task multimodal_translation, not {type(model).__name__}; use "
+            "label_smoothed_cross_entropy instead",
+        )
+        self.weights = parse_weights(auxiliary_weights, defaults)
+        self.uses_images = any(self.weights.values())
+        self.backbone = model.backbone
+        sees_images = self.uses_images and not (task.cfg.image_features or task.cfg.image_free)
+        self.cnn = FrozenTeacher(self.backbone, backbone_weights) if sees_images else None
+
+    def forward(self, model, sample, reduce=True):
+        """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
+        features, positions = self._features(sample["net_input"])
+        text = {key: value for key, value in sample["net_input"].items() if key not in IMAGE_INPUTS}
+        net_output = model(**{**text, FEATURES: features, IMAGE_POSITIONS: positions}, auxiliary=True)
+        loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        logging_output = {
+            "nll_loss": nll_loss.data,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+        }
+        if self.report_accuracy:
+            n_correct, total = self.compute_accuracy(model, net_output, sample)
+            logging_output["n_correct"] = utils.item(n_correct.data)
+            logging_output["total"] = utils.item(total.data)
+        if reduce:
+            terms = {name: self._term(model, net_output[1][AUXILIARY][name], sample) for name in self.weights}
+            scales = self._scales(terms, sample, sample_size, loss)
+            for (name, term), scale in zip(terms.items(), scales):
+                loss = loss + self.weights[name] * scale * term.total
+                logging_output[_LOGGED + name] = term.total.data
+                logging_output[_COUNTED + name] = term.count
+        logging_output["loss"] = loss.data
+        return loss, sample_size, logging_output
+
+    def _features(self, net_input) -> Tuple[Tensor, Tensor]:
+        """The batch's real features, ``K x P x C``, and the sentences that they belong to, ``K``."""
+        if not self.uses_images or IMAGE_POSITIONS not in net_input:
+            nothing = net_input["src_tokens"].new_empty((0,))
+            return nothing.float().view(0, 1, self.backbone.channels), nothing
+        positions = net_input[IMAGE_POSITIONS]
+        if FEATURES in net_input:
+            return net_input[FEATURES].float(), positions
+        with torch.no_grad():
+            last = self.cnn(self.backbone.normalise(net_input[IMAGES]))[-1]  # K x C x side x side
+        return last.flatten(2).transpose(1, 2).float(), positions
+
+    def _term(self, model, entry: Entry, sample) -> Term:
+        """*entry* as a sum; padding of the target, which the model does not know, left out."""
+        if isinstance(entry, Term):
+            return entry
+        target = sample["target"][entry.positions]
+        tokens = target.ne(self.padding_idx)
+        if isinstance(entry, Prediction):
+            loss, _ = self.compute_loss(model, (entry.logits, {}), {"target": target})
+        else:
+            loss = entry.values.masked_fill(~tokens, 0).sum()
+        return Term(loss, tokens.sum())
+
+    def _scales(self, terms: Dict[str, Term], sample, sample_size, loss: Tensor) -> Tensor:
+        """What each term's sum is multiplied by: tokens over the term's count, both of all workers."""
+        numbers = [sample_size, *(term.count for term in terms.values())]
+        numbers = torch.stack([torch.as_tensor(n, dtype=torch.float64, device=loss.device) for n in numbers])
+        if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
+            numbers = numbers * (0 if sample.get(IGNORED) else 1)
+            torch.distributed.all_reduce(numbers)
+        return (numbers[0] / numbers[1:].clamp(min=1)).to(loss.dtype)
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Logs the translation loss as fairseq does, and each auxiliary term as its mean."""
+        super().reduce_metrics(logging_outputs)
+        names = [key[len(_COUNTED):] for key in logging_outputs[0] if key.startswith(_COUNTED)]
+        for name in names:
+            count = utils.item(sum(log.get(_COUNTED + name, 0) for log in logging_outputs))
+            if count > 0:
+                total = utils.item(sum(log.get(_LOGGED + name, 0) for log in logging_outputs))
+                metrics.log_scalar(_LOGGED + name, total / count, count, round=4)

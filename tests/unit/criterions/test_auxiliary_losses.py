@@ -1,0 +1,205 @@
+"""The criterion against terms written out by hand, for the models that have some."""
+
+import pytest
+import torch
+from fairseq.logging import metrics
+
+from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesCriterion, parse_weights
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.modules.imagination import margin_loss
+from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from tests import toy
+from tests.unit.models.image_free import hallucination_model, imagination_model
+
+SOURCES = toy.tokens([1, 2, 3], [4, 5], [6], [7, 8, 9, 10])
+TARGETS = toy.tokens([3, 2, 1, 1], [5, 4], [6, 6], [9, 8, 7])
+PAD = toy.dictionary().pad()
+MODELS = [imagination_model, hallucination_model]
+
+
+def criterion_of(model, label_smoothing=0.1, **options):
+    options = {"backbone_weights": "random", **options}
+    task = toy.toy_task(models=[model])
+    return AuxiliaryLossesCriterion(task, sentence_avg=False, label_smoothing=label_smoothing, **options)
+
+
+def sample_with(positions, sources=SOURCES, targets=TARGETS):
+    return toy.batch(
+        sources, targets, images=toy.images(len(positions)), image_positions=torch.tensor(positions).long()
+    )
+
+
+def features_of(model, images):
+    teacher = TeacherCNN(model.backbone, "random")
+    with torch.no_grad():
+        return teacher(model.backbone.normalise(images))[-1].flatten(2).transpose(1, 2)
+
+
+def text_of(sample):
+    return {key: value for key, value in sample["net_input"].items() if not key.startswith("image")}
+
+
+def translation_loss(criterion, model, sample):
+    return criterion.compute_loss(model, model(**text_of(sample)), sample)[0]
+
+
+def added(criterion, model, sample):
+    """What is added to the translation loss, by token."""
+    loss, sample_size, _ = criterion(model, sample)
+    return ((loss - translation_loss(criterion, model, sample)) / sample_size).item()
+
+
+def test_margin_term_is_the_mean_over_images():
+    model = imagination_model().eval()
+    criterion, sample = criterion_of(model, auxiliary_weights="margin=0.7").eval(), sample_with([0, 2, 3])
+    with torch.no_grad():
+        out = model.encoder(SOURCES)["encoder_out"][0].transpose(0, 1)
+        means = torch.stack([out[row][SOURCES[row].ne(PAD)].mean(0) for row in (0, 2, 3)])
+        real = features_of(model, sample["net_input"]["images"]).mean(1)
+        expected = margin_loss(torch.tanh(model.imagination.projection(means)), real, model.margin).mean()
+        assert expected > 0.01
+        assert added(criterion, model, sample) == pytest.approx(0.7 * expected.item(), rel=1e-4)
+
+
+def test_hallucination_terms_are_those_of_a_loop_over_sentences():
+    model = hallucination_model().eval()
+    criterion = criterion_of(model, auxiliary_weights="real=0.5,feature=2,consistency=3").eval()
+    sample = sample_with([1, 3])
+    with torch.no_grad():
+        features = features_of(model, sample["net_input"]["images"])
+        real_loss = divergence = distance = tokens = 0.0
+        for row, feature in zip((1, 3), features):
+            source, target = SOURCES[row:row + 1], TARGETS[row:row + 1]
+            source, target = source[source.ne(PAD)].view(1, -1), target[target.ne(PAD)].view(1, -1)
+            alone = toy.batch(source, target)
+            previous = alone["net_input"]["prev_output_tokens"]
+            predicted = model.encoder(source)
+            by_prediction = model.decoder(previous, encoder_out=predicted)[0]
+            by_image = model.decoder(previous, encoder_out=model.encoder(source, real=feature[None]))[0]
+            real_loss += criterion.compute_loss(model, (by_image, {}), alone)[0].item()
+            p, q = by_image.softmax(-1), by_prediction.softmax(-1)
+            divergence += (p * (p / q).log()).sum().item()
+            distance += ((predicted["regions"][0][0] - feature) ** 2).mean().sqrt().item()
+            tokens += target.numel()
+        expected = 0.5 * real_loss / tokens + 2 * distance / 2 + 3 * divergence / tokens
+        assert min(real_loss, distance, divergence) > 1e-3
+        assert added(criterion, model, sample) == pytest.approx(expected, rel=1e-3)
+    logged = criterion(model, sample)[2]
+    assert (logged["aux_count_feature"], int(logged["aux_count_consistency"])) == (2, tokens)
+    assert float(logged["aux_real"]) == pytest.approx(real_loss, rel=1e-3)
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_sentence_without_an_image_adds_nothing(make):
+    model = make().eval()
+    criterion = criterion_of(model).eval()
+    among_others = added(criterion, model, sample_with([0, 1]))
+    by_themselves = added(criterion, model, sample_with([0, 1], SOURCES[:2], TARGETS[:2]))
+    assert among_others > 0.01
+    assert among_others == pytest.approx(by_themselves, rel=1e-3)
+
+
+@pytest.mark.parametrize("make", MODELS)
+@pytest.mark.parametrize("carried", ["no key", "no image"])
+def test_batch_without_images_trains_on_translation_alone_and_touches_every_weight(make, carried):
+    model = make().train()
+    criterion = criterion_of(model).train()
+    sample = toy.batch(SOURCES, TARGETS) if carried == "no key" else sample_with([])
+    loss, _, _ = criterion(model, sample)
+    torch.testing.assert_close(loss, translation_loss(criterion, model, sample))
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        if name.startswith("imagination."):
+            assert not parameter.grad.any(), name
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_every_part_learns_and_the_cnn_is_no_part_of_model_or_criterion(make):
+    model = make().train()
+    criterion = criterion_of(model).train()
+    assert not list(criterion.parameters()) and not criterion.state_dict()
+    assert not any("cnn" in name for name in model.state_dict())
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    before = {name: value.detach().clone() for name, value in model.named_parameters()}
+    for _ in range(2):
+        optimizer.zero_grad()
+        criterion(model, sample_with([0, 1, 2, 3]))[0].backward()
+        optimizer.step()
+    assert not [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
+
+
+@pytest.mark.parametrize("make", MODELS)
+def test_features_of_the_cnn_stand_for_its_images(make):
+    model = make().eval()
+    criterion, sample = criterion_of(model).eval(), sample_with([0, 2, 3])
+    net_input = {**text_of(sample), "image_positions": sample["net_input"]["image_positions"]}
+    net_input["features"] = features_of(model, sample["net_input"]["images"])
+    with torch.no_grad():
+        from_features = criterion(model, {**sample, "net_input": net_input})[0]
+        torch.testing.assert_close(criterion(model, sample)[0], from_features, rtol=1e-4, atol=1e-4)
+
+
+def test_workers_count_images_and_tokens_together(monkeypatch):
+    model = hallucination_model().train()
+    criterion, sample = criterion_of(model).train(), sample_with([1, 3])
+    others = torch.tensor([80.0, 30.0, 6.0, 30.0], dtype=torch.float64)  # tokens; of real, feature, consistency
+
+    def all_reduce(numbers):
+        numbers += others
+
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    loss, sample_size, logged = criterion(model, sample)
+    expected = translation_loss(criterion, model, sample)
+    tokens = int(TARGETS[[1, 3]].ne(PAD).sum())
+    counts = {"real": 30 + tokens, "feature": 6 + 2, "consistency": 30 + tokens}
+    for name, count in counts.items():
+        expected = expected + criterion.weights[name] * (80 + sample_size) / count * logged[f"aux_{name}"]
+    torch.testing.assert_close(loss, expected)
+    # A repeated batch, whose loss is dropped: what the other workers have counts alone.
+    again = criterion(model, {**sample, "ignored": True})[0] - translation_loss(criterion, model, sample)
+    expected = sum(80 / n * criterion.weights[name] * logged[f"aux_{name}"]
+                   for name, n in (("real", 30), ("feature", 6), ("consistency", 30)))
+    torch.testing.assert_close(again, expected)
+
+
+def test_each_term_is_logged_as_its_mean():
+    outputs = [
+        {"loss": 1.0, "nll_loss": 1.0, "ntokens": 4, "sample_size": 4, "aux_margin": 3.0, "aux_count_margin": 2},
+        {"loss": 1.0, "nll_loss": 1.0, "ntokens": 4, "sample_size": 4, "aux_margin": 1.0, "aux_count_margin": 6},
+    ]
+    with metrics.aggregate(new_root=True) as log:
+        AuxiliaryLossesCriterion.reduce_metrics(outputs)
+    assert log.get_smoothed_values()["aux_margin"] == 0.5
+    for output in outputs:
+        output.update(aux_margin=0.0, aux_count_margin=0)
+    with metrics.aggregate(new_root=True) as log:
+        AuxiliaryLossesCriterion.reduce_metrics(outputs)
+    assert "aux_margin" not in log.get_smoothed_values()
+
+
+def test_without_weights_there_is_no_cnn_and_no_image_is_read():
+    model = imagination_model().train()
+    criterion = criterion_of(model, auxiliary_weights="margin=0", backbone_weights="/nowhere").train()
+    assert not criterion.uses_images and criterion.cnn is None
+    sample = sample_with([0, 1])
+    torch.testing.assert_close(criterion(model, sample)[0], translation_loss(criterion, model, sample))
+
+
+def test_weights_are_read_by_name_and_the_rest_keeps_its_own():
+    defaults = {"real": 1.0, "feature": 1.0, "consistency": 0.5}
+    assert parse_weights("", defaults) == defaults
+    assert parse_weights("feature=2, consistency=0", defaults) == {"real": 1.0, "feature": 2.0, "consistency": 0.0}
+    with pytest.raises(IkdError, match="the model has no term 'margin'; choose from real, feature, consistency"):
+        parse_weights("margin=1", defaults)
+    for text in ("real", "real=x", "real=-1", "real=nan", "real=inf"):
+        with pytest.raises(IkdError, match=f"--auxiliary-weights {text}: the weight of real is no number"):
+            parse_weights(text, defaults)
+
+
+def test_other_models_and_missing_cnn_weights_are_refused_in_a_sentence():
+    with pytest.raises(IkdError, match="trains models that have auxiliary terms.*not MultimodalTransformerModel"):
+        criterion_of(toy.image_must_model())
+    with pytest.raises(IkdError, match="/nowhere.pt"):
+        criterion_of(imagination_model(), backbone_weights="/nowhere.pt")

@@ -1,0 +1,191 @@
+"""Imagination, hallucination and retrieval: what a translation depends on, what learns, what is saved."""
+
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.sequence_generator import SequenceGenerator
+
+from ikd_fairseq.constants import AUXILIARY, LOGGED
+from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesCriterion
+from ikd_fairseq.errors import IkdError
+from tests import toy
+from tests.unit.models.image_free import hallucination_model, imagination_model, retrieval_model, write_index
+
+SYSTEMS = ("imagination", "hallucination", "topic", "dense")
+SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
+
+
+@pytest.fixture
+def build(tmp_path):
+    """Builds a system by name."""
+    for kind in ("topic", "dense"):
+        write_index(tmp_path, kind)
+
+    def model(system):
+        if system == "imagination":
+            return imagination_model()
+        return hallucination_model() if system == "hallucination" else retrieval_model(tmp_path, system)
+
+    return model
+
+
+def shaken(model):
+    """Moves weights away from their initial values."""
+    torch.manual_seed(5)
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    return model.eval()
+
+
+def translate(model, source, beam=4):
+    search = SequenceGenerator([model], toy.dictionary(), beam_size=beam, max_len_b=12)
+    net_input = {"src_tokens": source, "src_lengths": source.ne(toy.dictionary().pad()).sum(1)}
+    return search.generate([model], {"net_input": net_input})
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_beam_search_gives_the_same_alone_and_in_any_batch(build, system):
+    model = shaken(build(system))
+    for left_pad in (True, False):
+        together = translate(model, toy.tokens(*SENTENCES, left_pad=left_pad))
+        for sentence, hypotheses in zip(SENTENCES, together):
+            (alone,) = translate(model, toy.tokens(sentence))
+            for a, b in zip(hypotheses, alone):
+                assert a["tokens"].tolist() == b["tokens"].tolist()
+                assert float(a["score"]) == pytest.approx(float(b["score"]), abs=1e-4)
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_encoder_looks_at_no_image_of_the_sentence(build, system):
+    model, source = shaken(build(system)), toy.tokens(*SENTENCES)
+    with torch.no_grad():
+        without = model.encoder(source)["encoder_out"][0]
+        handed = model.encoder(source, images=toy.images(1), image_positions=torch.tensor([1]))["encoder_out"][0]
+    assert torch.equal(without, handed)
+    assert not model.requires_images
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_ten_sentences_are_learnt_by_heart(build, system):
+    torch.manual_seed(3)
+    model = build(system).train()
+    sources, targets = (toy.tokens(*torch.randint(0, 20, (10, length)).tolist()) for length in (4, 3))
+    task, images = toy.toy_task(models=[model]), {}
+    if system in ("topic", "dense"):
+        criterion = LabelSmoothedCrossEntropyCriterion(task, False, 0.0)
+    else:
+        criterion = AuxiliaryLossesCriterion(task, False, 0.0, backbone_weights="random").train()
+        features = torch.randn(6, toy.REGIONS, toy.CHANNELS)
+        images = {"features": features, "image_positions": torch.tensor([0, 2, 3, 4, 7, 9])}
+    sample = toy.batch(sources, targets, **images)
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    for _ in range(150):
+        optimizer.zero_grad()
+        loss, size, _ = criterion(model, sample)
+        (loss / size).backward()
+        optimizer.step()
+    eos = toy.dictionary().eos()
+    for (hypothesis, *_), target in zip(translate(model.eval(), sources, beam=1), targets):
+        assert hypothesis["tokens"].tolist() == target[: target.tolist().index(eos) + 1].tolist()
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_checkpoint_gives_the_model_back(build, system):
+    model, other = shaken(build(system)), build(system).eval()
+    state = {name: value.clone() for name, value in model.state_dict().items()}
+    other.load_state_dict(state, strict=True)
+    net_input = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))["net_input"]
+    with torch.no_grad():
+        assert torch.equal(model(**net_input)[0], other(**net_input)[0])
+    assert not any("index" in name or "cnn" in name for name in state)
+
+
+@pytest.mark.parametrize("name", ["imagination_transformer", "hallucination_transformer", "retrieval_transformer"])
+def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(name):
+    assert name in ARCH_MODEL_REGISTRY
+    args = Namespace(encoder_layers=2)
+    ARCH_CONFIG_REGISTRY[f"{name}_tiny"](args)
+    assert (args.encoder_embed_dim, args.encoder_layers, args.decoder_layers, args.dropout) == (128, 2, 4, 0.3)
+
+
+# ---------------------------------------------------------------- hallucination
+
+
+def test_predicted_feature_differs_by_region_and_real_one_takes_its_place():
+    model = shaken(hallucination_model())
+    source, real = toy.tokens(*SENTENCES), torch.randn(3, toy.REGIONS, toy.CHANNELS)
+    with torch.no_grad():
+        predicted = model.encoder(source)["regions"][0]
+        assert predicted.shape == real.shape
+        assert predicted.std(dim=1).min() > 0
+        by_image = model.encoder(source, real=real)
+        assert torch.equal(by_image["regions"][0], real)
+        again = model.encoder(source, real=predicted)["encoder_out"][0]
+        torch.testing.assert_close(again, model.encoder(source)["encoder_out"][0])
+        assert not torch.allclose(by_image["encoder_out"][0], again)
+
+
+def test_consistency_is_zero_where_the_prediction_is_the_real_feature():
+    model = shaken(hallucination_model())
+    sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
+    with torch.no_grad():
+        predicted = model.encoder(sample["net_input"]["src_tokens"])["regions"][0]
+        for features, is_zero in ((predicted, True), (torch.randn_like(predicted), False)):
+            _, extra = model(
+                **sample["net_input"], features=features, image_positions=torch.arange(3), auxiliary=True
+            )
+            assert (float(extra[AUXILIARY]["consistency"].values.sum()) < 1e-4) == is_zero
+            assert (float(extra[AUXILIARY]["feature"].total) < 1e-4) == is_zero
+
+
+def test_features_of_another_shape_are_refused_in_a_sentence():
+    with pytest.raises(IkdError, match="have 1 regions of 320 channels, but .* predict 4 of 320"):
+        hallucination_model().encoder(toy.tokens([1]), real=torch.zeros(1, 1, toy.CHANNELS))
+    with pytest.raises(IkdError, match="--hallucination-layers 0"):
+        hallucination_model(hallucination_layers=0)
+
+
+# ---------------------------------------------------------------- retrieval
+
+
+@pytest.mark.parametrize("kind", ["topic", "dense"])
+def test_gate_is_logged_as_a_mean_over_tokens_that_have_images(build, kind):
+    model = shaken(build(kind))
+    gates = []
+    model.encoder.fusion.register_forward_hook(lambda module, inputs, output: gates.append(output[1]))
+    source = toy.tokens([1, 2, 3], [4, 5], [])  # nothing is found for a sentence without words
+    _, extra = model(**toy.batch(source, toy.tokens([1], [2], [3]))["net_input"])
+    total, count = extra[LOGGED]["gate"]
+    (gate,) = gates
+    assert int(count) == (4 + 3) * 16
+    assert float(total) == pytest.approx(float(gate[0, :4].sum() + gate[1, :3].sum()), rel=1e-5)
+    assert 0 < float(total / count) < 1
+
+
+def test_index_is_found_in_the_first_data_folder_or_by_option_and_not_written_into_the_options(tmp_path):
+    (tmp_path / "data").mkdir()
+    path = write_index(tmp_path, "topic")
+    with pytest.raises(IkdError, match=r"data/image-index.topic.pt does not exist"):
+        retrieval_model(tmp_path / "data", "topic")
+    assert retrieval_model(tmp_path / "data", "topic", image_index=path).encoder.index.kind == "topic"
+    assert retrieval_model(f"{tmp_path}:{tmp_path / 'data'}", "topic").encoder.index.kind == "topic"
+    model = retrieval_model(tmp_path, "topic")
+    assert model.cfg.image_index == path  # the model's own copy
+
+
+def test_unfit_indices_are_refused_in_a_sentence(tmp_path):
+    write_index(tmp_path, "topic", words=21)
+    with pytest.raises(IkdError, match="was built from another vocabulary than the model's source dictionary"):
+        retrieval_model(tmp_path, "topic")
+    path = write_index(tmp_path, "dense")
+    with pytest.raises(IkdError, match="--retriever dense, but the model has --retriever topic"):
+        retrieval_model(tmp_path, "topic", image_index=path)
+    state = retrieval_model(tmp_path, "dense").state_dict()
+    write_index(tmp_path, "dense", channels=8)
+    with pytest.raises(IkdError, match="the image index has vectors of 8 channels"):
+        retrieval_model(tmp_path, "dense").load_state_dict(state)
+    with pytest.raises(IkdError, match="--retrieved-images 0"):
+        retrieval_model(tmp_path, "dense", retrieved_images=0)

@@ -1,0 +1,48 @@
+"""The predicted image vector and its margin loss against sums written out by hand."""
+
+import pytest
+import torch
+
+from ikd_fairseq.modules.imagination import ImageVectorPredictor, margin_loss
+
+
+def cosine(a, b):
+    return float((a * b).sum() / (a.norm() * b.norm()))
+
+
+def test_margin_loss_is_the_papers_hinge_averaged_over_other_images():
+    torch.manual_seed(1)
+    predicted, real = torch.randn(4, 3), torch.randn(4, 3)
+    expected = []
+    for i in range(4):
+        hinges = [
+            max(0.0, 0.4 - cosine(predicted[i], real[i]) + cosine(predicted[i], real[j])) for j in range(4) if j != i
+        ]
+        expected.append(sum(hinges) / 3)
+    assert margin_loss(predicted, real, 0.4).tolist() == pytest.approx(expected, abs=1e-6)
+    assert 0 < min(expected) or 0 in expected
+
+
+def test_same_image_under_two_sentences_is_no_contrast_to_itself():
+    real = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
+    predicted = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+    # Right of itself: 0. The second is wrong: margin - 0 + 1 against the one other image. The third: 0.
+    assert margin_loss(predicted, real, 0.1).tolist() == pytest.approx([0.0, 1.1, 0.0])
+    assert margin_loss(predicted[:2], real[:2], 0.1).tolist() == [0.0, 0.0]
+
+
+def test_no_image_gives_no_loss_and_yet_a_gradient_of_zero():
+    head = ImageVectorPredictor(4, 3)
+    predicted = head(torch.randn(0, 5, 4), torch.zeros(0, 5, dtype=torch.bool))
+    loss = margin_loss(predicted, torch.empty(0, 3), 0.1)
+    assert loss.shape == (0,)
+    loss.sum().backward()
+    assert all(not parameter.grad.any() for parameter in head.parameters())
+
+
+def test_prediction_is_of_the_mean_state_without_padding():
+    torch.manual_seed(1)
+    head, states = ImageVectorPredictor(4, 3), torch.randn(1, 5, 4)
+    mask = torch.tensor([[True, False, False, False, True]])
+    expected = torch.tanh(head.projection.weight @ states[0, 1:4].mean(0) + head.projection.bias)
+    torch.testing.assert_close(head(states, mask)[0], expected)
