@@ -17,6 +17,7 @@ def read_version() -> str:
 COMMANDS = {
     "ikd-pack-images": "pack_images",
     "ikd-extract-features": "extract_features",
+    "ikd-cache-teacher": "cache_teacher",
     "ikd-build-image-index": "build_image_index",
     "ikd-average-checkpoints": "average_checkpoints",
     "ikd-export": "export",

@@ -2,3 +2,4 @@
 
 from . import inversion_distillation  # noqa: F401
 from . import auxiliary_losses  # noqa: F401
+from . import word_distillation  # noqa: F401

@@ -1,20 +1,26 @@
 """The task ``multimodal_translation``: fairseq's ``translation`` with an image beside some of the sentences."""
 
+import copy
 import itertools
 import logging
 import os
 from dataclasses import dataclass, field
-from typing import List, Optional, Tuple
+from typing import List, Optional, Sequence, Tuple
 
-from fairseq import utils
+import torch
+from fairseq import checkpoint_utils, utils
 from fairseq.data import data_utils, indexed_dataset
+from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from ..constants import FEATURES, FEATURES_SUFFIX, IGNORED, IMAGES, IMAGES_SUFFIX
 from ..data.feature_pack import FeaturePack
 from ..data.image_pack import ImagePack
-from ..data.image_pair_dataset import BySentence, ImagePairDataset, NoImages, concatenate
+from ..data.image_pair_dataset import BySentence, ImagePairDataset, NoImages, concatenate, without_images
+from ..data.taught_pair_dataset import TaughtPairDataset
+from ..data.teacher_cache import TeacherCache
+from ..data.teacher_checkpoint import check_teacher
 from ..errors import check
 from ..logged_values import log_values, logged_values_of
 
@@ -46,8 +52,9 @@ class MultimodalTranslationConfig(TranslationConfig):
 class MultimodalTranslationTask(TranslationTask):
     """Loads sentence pairs with their images, and batches them.
 
-    Images are read only where something looks at them: an architecture with ``requires_images``, or a criterion
-    with ``uses_images``. So an image-free model decodes without touching a pack.
+    Images are read only where something looks at them: an architecture with ``requires_images``, trained or
+    as a teacher, or a criterion with ``uses_images``. So an image-free model decodes without touching a pack.
+    A criterion with a ``teacher_cache`` finds the cached answers in its batches.
     """
 
     cfg: MultimodalTranslationConfig
@@ -55,6 +62,7 @@ class MultimodalTranslationTask(TranslationTask):
     def __init__(self, cfg: MultimodalTranslationConfig, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         self.models = []  # several where an ensemble translates
+        self.teachers = []  # of a criterion that distils what other translation models know
         self.criterion = None
 
     @classmethod
@@ -99,17 +107,43 @@ class MultimodalTranslationTask(TranslationTask):
             )
         return self.criterion
 
+    def load_teachers(self, paths: Sequence[str]) -> List[BaseFairseqModel]:
+        """Loads checkpoints that teach the model in training; splits are read with the images that they need.
+
+        A task of their own builds them: this one's list of models and ``--eval-bleu`` are the student's.
+        torch's random numbers on the CPU are where they were.
+
+        Raises:
+            IkdError: a checkpoint cannot be used, or is of other languages or dictionaries.
+        """
+        for path in paths:
+            check_teacher(path, self.src_dict, self.tgt_dict, self.cfg.source_lang, self.cfg.target_lang)
+        cfg = copy.copy(self.cfg)
+        cfg.eval_bleu = False
+        task = type(self)(cfg, self.src_dict, self.tgt_dict)
+        # What only training needs, or files that went into the weights long ago.
+        overrides = {"no_student": True, "encoder_embed_path": None, "decoder_embed_path": None}
+        with torch.random.fork_rng(devices=[]):
+            self.teachers, _ = checkpoint_utils.load_model_ensemble(list(paths), overrides, task)
+        return self.teachers
+
     @property
     def reads_images(self) -> bool:
         """Whether splits are loaded with their images. True as long as no model says that it needs none."""
         if self.cfg.image_free:
             return False
-        return not self.models or self._image_must is not None or getattr(self.criterion, "uses_images", False)
+        nobody_knows = not (self.models or self.teachers)
+        return nobody_knows or self._image_must is not None or getattr(self.criterion, "uses_images", False)
 
     @property
     def _image_must(self):
         """A model that cannot do without images, if there is one."""
-        return next((model for model in self.models if getattr(model, "requires_images", False)), None)
+        return next((model for model in self._looking if getattr(model, "requires_images", False)), None)
+
+    @property
+    def _looking(self) -> List[BaseFairseqModel]:
+        """The models that images or features must fit: all but teachers that need none."""
+        return self.models + [model for model in self.teachers if getattr(model, "requires_images", False)]
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Loads a split of text and, where something looks at them, its images or features.
@@ -128,8 +162,13 @@ class MultimodalTranslationTask(TranslationTask):
             "or name another split",
         )
         super().load_dataset(split, epoch, combine, **kwargs)
-        if not self.reads_images and not self.cfg.require_images:
-            return
+        if self.reads_images or self.cfg.require_images:
+            self._add_images(split, folder, parts)
+        answers = self._load_answers(split, folder, parts)
+        if answers is not None:
+            self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
+
+    def _add_images(self, split: str, folder: str, parts: List[Tuple[str, int]]) -> None:
         packs = self._load_packs(folder, parts)
         if packs is None and split == self.cfg.train_subset and getattr(self.criterion, "uses_images", False):
             logger.warning("%s %s has no images, so nothing is distilled: run ikd-pack-images", folder, split)
@@ -200,7 +239,7 @@ class MultimodalTranslationTask(TranslationTask):
                 return None
             pack = FeaturePack.open(prefix, name)
             pack.check_text(*os.path.split(prefix))
-            for model in self.models:
+            for model in self._looking:
                 wanted = getattr(model, "feature_channels", None)
                 check(
                     wanted in (None, pack.channels),
@@ -211,7 +250,7 @@ class MultimodalTranslationTask(TranslationTask):
             return None
         pack = ImagePack.open(prefix)
         pack.check_text(*os.path.split(prefix))
-        for model in self.models:
+        for model in self._looking:
             wanted = getattr(model, "image_size", None)
             check(
                 wanted in (None, pack.image_size),
@@ -220,13 +259,41 @@ class MultimodalTranslationTask(TranslationTask):
             )
         return pack
 
+    def _load_answers(self, split: str, folder: str, parts: List[Tuple[str, int]]):
+        """What the criterion's teachers answer to the *parts* of a split; ``None`` if there is no cache."""
+        name = getattr(self.criterion, "teacher_cache", None)
+        if not name:
+            return None
+        caches = []
+        for part, _ in parts:
+            prefix = os.path.join(folder, part)
+            if not TeacherCache.exists(prefix, name):
+                check(
+                    split != self.cfg.train_subset,
+                    f"teacher cache {TeacherCache.paths(prefix, name)[-1]} is missing: run ikd-cache-teacher "
+                    f"{folder} --split {part} --name {name}, or train without --teacher-cache",
+                )
+                logger.info("%s %s: no teacher cache %s", folder, part, name)
+                return None
+            cache = TeacherCache.open(prefix, name)
+            cache.check_text(folder, part)
+            cache.check_vocabulary(len(self.tgt_dict))
+            if self.criterion.teacher_paths:
+                cache.check_teachers(self.criterion.teacher_paths)
+            logger.info("%s %s: teacher cache %s, top %d words", folder, part, name, cache.top_k)
+            caches.append(cache)
+        return concatenate(caches, self.cfg.upsample_primary)
+
     @property
     def _must_have_images(self) -> bool:
         return self.cfg.require_images or self._image_must is not None
 
     @property
     def _who_must_have_images(self) -> str:
-        return "--require-images" if self.cfg.require_images else f"the image-must {type(self._image_must).__name__}"
+        if self.cfg.require_images:
+            return "--require-images"
+        role = "teacher " if self._image_must in self.teachers else ""
+        return f"the image-must {role}{type(self._image_must).__name__}"
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""
@@ -236,6 +303,12 @@ class MultimodalTranslationTask(TranslationTask):
             "split with a pack, or translate by the text path alone with --image-free",
         )
         return super().build_dataset_for_inference(src_tokens, src_lengths, constraints)
+
+    def inference_step(self, generator, models, sample, *args, **kwargs):
+        # Images may be there for a teacher alone, and fairseq's own encoders take none.
+        if not any(getattr(model, "requires_images", False) for model in models):
+            sample = {**sample, "net_input": without_images(sample["net_input"])}
+        return super().inference_step(generator, models, sample, *args, **kwargs)
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts images

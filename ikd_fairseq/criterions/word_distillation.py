@@ -1,0 +1,232 @@
+"""Translation loss plus word-level knowledge distillation (Kim & Rush 2016, section 3.1)."""
+
+import logging
+import math
+from dataclasses import dataclass, field
+from typing import Any, Dict, NamedTuple, Optional, Tuple
+
+import torch
+from fairseq import utils
+from fairseq.criterions import register_criterion
+from fairseq.criterions.label_smoothed_cross_entropy import (
+    LabelSmoothedCrossEntropyCriterion,
+    LabelSmoothedCrossEntropyCriterionConfig,
+    label_smoothed_nll_loss,
+)
+from fairseq.logging import metrics
+from torch import Tensor
+
+from ..constants import TEACHER_IDS, TEACHER_PROBS
+from ..errors import check
+from .teacher_ensemble import TeacherEnsemble, inputs_of
+
+logger = logging.getLogger(__name__)
+
+# Stands for a probability of zero in float16, where a logarithm is taken of it.
+_TINY = 1e-12
+
+
+class Answers(NamedTuple):
+    """The teachers' distribution at N positions.
+
+    Attributes:
+        log_probs: float32, ``N x V``, or ``N x k`` where only the k likeliest words are known.
+        ids: int64 ``N x k``, those words, likeliest first; None for all V.
+    """
+
+    log_probs: Tensor
+    ids: Optional[Tensor] = None
+
+    @property
+    def likeliest(self) -> Tensor:
+        """The teachers' first choice: int64 ``N``."""
+        return self.log_probs.argmax(dim=-1) if self.ids is None else self.ids[:, 0]
+
+
+def word_distillation(lprobs: Tensor, answers: Answers, temperature: float = 1.0) -> Tuple[Tensor, Tensor]:
+    """Cross-entropy of the student against its teachers, and what of it the student could avoid.
+
+    Args:
+        lprobs: the student's log-probabilities, ``N x V``.
+        answers: the teachers' at the same positions. Known for k words alone, they are scaled to a sum of 1.
+        temperature: both distributions are taken at it.
+
+    Returns:
+        - cross-entropy ``-sum_w q(w) log p(w)``, float ``N``, in nats;
+        - Kullback-Leibler divergence of the student from its teachers, ``N``, without gradient: the
+          cross-entropy less the teachers' entropy. Zero if the two agree.
+    """
+    log_q, ids = answers
+    if temperature != 1:
+        lprobs = torch.log_softmax(lprobs / temperature, dim=-1)
+    if ids is not None:
+        lprobs = lprobs.gather(-1, ids)
+    if ids is not None or temperature != 1:
+        log_q = torch.log_softmax(log_q / temperature, dim=-1)
+    q = log_q.exp()
+    # Sums of products without the N x V products themselves, in memory or kept for the way back.
+    cross_entropy = -torch.einsum("nv,nv->n", q, lprobs)
+    return cross_entropy, cross_entropy.detach() + torch.einsum("nv,nv->n", q, log_q)
+
+
+@dataclass
+class WordDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
+    """fairseq's label smoothing, and who teaches how much."""
+
+    teacher_path: Optional[str] = field(
+        default=None,
+        metadata={"help": "checkpoints of the teachers, separated by ':'; their probabilities are "
+                          "averaged. Not needed where --teacher-cache holds their answers"},
+    )
+    distillation_alpha: float = field(
+        default=0.5,
+        metadata={"help": "weight of the cross-entropy against the teachers, 0 to 1; that of the "
+                          "label-smoothed loss is 1 - alpha. With 0 no teacher is needed nor loaded"},
+    )
+    distillation_temperature: float = field(
+        default=1.0,
+        metadata={"help": "temperature of both the student's and the teachers' (averaged) distribution in "
+                          "their cross-entropy, which is multiplied by its square, so that the gradient "
+                          "keeps its size; with --teacher-cache, the cached words' probabilities are "
+                          "re-tempered"},
+    )
+    teacher_cache: Optional[str] = field(
+        default=None,
+        metadata={"help": "take the teachers' answers from SPLIT.teacher.NAME (written by "
+                          "ikd-cache-teacher), by NAME. A validation split without such a cache is shown "
+                          "to the teachers of --teacher-path; without these either, its loss is the "
+                          "label-smoothed one alone"},
+    )
+
+
+@register_criterion("word_distillation", dataclass=WordDistillationConfig)
+class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+    """``(1 - alpha) * label-smoothed NLL + alpha * temperature^2 * cross-entropy against the teachers``.
+
+    Both are sums over the target's tokens, padding excluded, which fairseq divides by the number of tokens.
+    The teachers read the reference as the student does, in eval mode and without label smoothing. Of several
+    teachers the probabilities are averaged, then taken at the temperature, so that a cache of averages serves
+    any temperature.
+
+    Differences from the paper: the translation loss may be smoothed, and there is a temperature, multiplied
+    by its square as in Hinton et al. 2015. At the defaults (no smoothing, temperature 1) the loss is the
+    paper's.
+
+    Logged beside fairseq's values: ``word_kd``, the Kullback-Leibler divergence of the student from its
+    teachers in bits a token at the temperature (not the cross-entropy, whose lowest value is the teachers'
+    entropy; their gradients are the same), and ``teacher_match``, the share of tokens at which both like the
+    same word best.
+
+    With alpha 0 this is label-smoothed cross-entropy to the last bit.
+
+    The teachers are no part of this module (see :class:`TeacherEnsemble`): fairseq would hand their
+    parameters to the optimizer, to DDP and to the checkpoint.
+
+    Raises:
+        IkdError: an option is out of its range, there is neither teacher nor cache, or a teacher does not
+            fit.
+    """
+
+    def __init__(
+        self,
+        task,
+        sentence_avg,
+        label_smoothing,
+        ignore_prefix_size=0,
+        report_accuracy=False,
+        teacher_path=None,
+        distillation_alpha=0.5,
+        distillation_temperature=1.0,
+        teacher_cache=None,
+    ):
+        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+        check(
+            0 <= distillation_alpha <= 1,
+            f"--distillation-alpha {distillation_alpha}: give a number from 0 (no teacher) to 1 (the "
+            "teachers alone)",
+        )
+        check(
+            0 < distillation_temperature < math.inf,
+            f"--distillation-temperature {distillation_temperature}: give a number above 0",
+        )
+        self.alpha = distillation_alpha
+        self.temperature = distillation_temperature
+        self.teachers: Optional[TeacherEnsemble] = None
+        # What the task asks for when it loads a split.
+        self.teacher_paths = utils.split_paths(teacher_path) if teacher_path and self.alpha else []
+        self.teacher_cache: Optional[str] = teacher_cache if self.alpha else None
+        if not self.alpha:
+            logger.info("--distillation-alpha 0: no teacher is used")
+            return
+        check(
+            bool(self.teacher_paths or self.teacher_cache),
+            "--criterion word_distillation learns from a teacher: name its checkpoint with --teacher-path, "
+            "or a cache of its answers with --teacher-cache",
+        )
+        check(
+            hasattr(task, "load_teachers"),
+            "--criterion word_distillation loads its teachers through --task multimodal_translation (which "
+            "reads text without images too): add that option",
+        )
+        if self.teacher_paths:
+            self.teachers = TeacherEnsemble(task.load_teachers(self.teacher_paths))
+
+    def forward(self, model, sample, reduce=True):
+        """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
+        net_input = sample["net_input"]
+        sample = {**sample, "net_input": inputs_of(model, net_input)}
+        answers = self._answers(model, net_input, sample)
+        if answers is None:
+            return super().forward(model, sample, reduce)
+        net_output = model(**sample["net_input"])
+        lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
+        translation_loss, nll_loss = label_smoothed_nll_loss(
+            lprobs, target, self.eps, ignore_index=self.padding_idx, reduce=reduce
+        )
+        padding = target.eq(self.padding_idx)
+        cross_entropy, divergence = (
+            values.masked_fill(padding, 0) for values in word_distillation(lprobs, answers, self.temperature)
+        )
+        kd_loss = cross_entropy.sum() if reduce else cross_entropy.view_as(translation_loss)
+        loss = (1 - self.alpha) * translation_loss + self.alpha * self.temperature**2 * kd_loss
+        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
+        matches = lprobs.argmax(dim=-1).eq(answers.likeliest).masked_fill(padding, False)
+        logging_output: Dict[str, Any] = {
+            "loss": loss.data,
+            "nll_loss": nll_loss.data,
+            "ntokens": sample["ntokens"],
+            "nsentences": sample["target"].size(0),
+            "sample_size": sample_size,
+            "word_kd": divergence.sum(),
+            "teacher_matches": matches.sum(),
+            "kd_tokens": (~padding).sum(),
+        }
+        if self.report_accuracy:
+            n_correct, total = self.compute_accuracy(model, net_output, sample)
+            logging_output["n_correct"] = utils.item(n_correct.data)
+            logging_output["total"] = utils.item(total.data)
+        return loss, sample_size, logging_output
+
+    def _answers(self, model, net_input: Dict[str, Any], sample: Dict[str, Any]) -> Optional[Answers]:
+        """From the batch if it carries some, else from the teachers; None if there are none or alpha is 0."""
+        if TEACHER_IDS in sample:
+            log_probs = sample[TEACHER_PROBS].float().clamp(min=_TINY).log()
+            return Answers(self._flatten(log_probs), self._flatten(sample[TEACHER_IDS]))
+        if self.teachers is not None:
+            return Answers(self._flatten(self.teachers(net_input, next(model.parameters()))))
+        return None
+
+    def _flatten(self, values: Tensor) -> Tensor:
+        """``B x J x M`` as ``N x M``, with the positions of ``get_lprobs_and_target``."""
+        return values[:, self.ignore_prefix_size :].flatten(0, 1)
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Logs the translation loss as fairseq does, and how far the student is from its teachers."""
+        super().reduce_metrics(logging_outputs)
+        tokens = utils.item(sum(log.get("kd_tokens", 0) for log in logging_outputs))
+        if tokens > 0:
+            divergence = utils.item(sum(log.get("word_kd", 0) for log in logging_outputs))
+            matches = utils.item(sum(log.get("teacher_matches", 0) for log in logging_outputs))
+            metrics.log_scalar("word_kd", divergence / tokens / math.log(2), tokens, round=4)
+            metrics.log_scalar("teacher_match", matches / tokens, tokens, round=4)
