@@ -82,8 +82,7 @@ class SelectiveAttentionFusion(nn.Module):
 class FusionEncoder(TextWithImageEncoder):
     """fairseq's text encoder, whose output is fused with the image.
 
-    The mean of the gate is logged as ``gate``: over dimensions and the text positions, padding left out, of the
-    sentences that have an image.
+    What is logged as ``gate`` is its mean over dimensions and the words of sentences that have an image.
 
     Args:
         cfg, dictionary, embed_tokens, backbone: see :class:`TextWithImageEncoder`.

@@ -20,13 +20,13 @@ SYSTEMS = ["gated_fusion", "doubly_attentive_transformer", "selective_attention_
 
 @pytest.fixture(scope="module", params=SYSTEMS)
 def system(request, toy_data, tmp_path_factory) -> SimpleNamespace:
-    """A system after eight epochs, with what training printed."""
+    """A system after four epochs, with what training printed."""
     folder = tmp_path_factory.mktemp(request.param)
     log = run(
         "fairseq_cli.train", [str(toy_data)], TASK, f"--arch {request.param}_tiny {MODEL}", OPTIMIZER,
         "--criterion label_smoothed_cross_entropy --label-smoothing 0.1",
         "--backbone efficientnet_lite0 --image-size 64",
-        f"--max-tokens 200 --max-epoch 8 --seed 3 --save-dir {folder} --no-epoch-checkpoints",
+        f"--max-tokens 200 --max-epoch 4 --seed 3 --save-dir {folder} --no-epoch-checkpoints",
     )
     checkpoint = folder / "checkpoint_last.pt"
     return SimpleNamespace(name=request.param, log=log, checkpoint=checkpoint, data=toy_data)
@@ -37,7 +37,7 @@ def generate(system, capsys):
     """Translates the test split of *data* with the trained system; returns the hypotheses by sentence."""
 
     def translate(data, *given):
-        decoding = f"--path {system.checkpoint} --beam 3 --max-len-b 15 --cpu"
+        decoding = f"--path {system.checkpoint} --beam 3 --max-len-b 15 --num-workers 0 --cpu"
         line = arguments([str(data)], TASK, decoding, *given)
         capsys.readouterr()
         fairseq_generate.main(options.parse_args_and_arch(options.get_generation_parser(), line))

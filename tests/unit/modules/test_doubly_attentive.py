@@ -38,7 +38,7 @@ def with_images(text_mask, *no_image):
 
 
 def image_sub_layer(layer, x, regions):
-    """beta * attention of several heads, residual and normalisation, for one sentence: ``J x d``, ``P x d``."""
+    """beta * attention of several heads, residual, normalisation; one sentence: ``J x d`` and ``P x d``."""
     query = layer.image_attn_layer_norm(x) if layer.normalize_before else x
     attention, size = layer.image_attn, WIDTH // HEADS
     q, k, v = attention.q_proj(query), attention.k_proj(regions), attention.v_proj(regions)
