@@ -22,6 +22,7 @@ COMMANDS = {
     "ikd-average-checkpoints": "average_checkpoints",
     "ikd-export": "export",
     "ikd-score": "score",
+    "ikd-distil-data": "distil_data",
     "ikd-fairseq-dir": "user_dir",
 }
 
