@@ -4,15 +4,18 @@ Imports nothing of the plugin but its errors. torchvision and timm are imported 
 translating without images needs neither.
 """
 
-from .backbones import BACKBONES, Backbone, Tap, get_backbone
+from .backbones import BACKBONES, Backbone, Block, Tap, get_backbone
 from .batch_norm import SyncedBatchNorm
+from .granularity import GRANULARITIES
 from .student_cnn import StudentCNN, StudentOutput
 from .teacher_cnn import FrozenTeacher, TeacherCNN
 
 __all__ = [
     "BACKBONES",
     "Backbone",
+    "Block",
     "FrozenTeacher",
+    "GRANULARITIES",
     "StudentCNN",
     "StudentOutput",
     "SyncedBatchNorm",

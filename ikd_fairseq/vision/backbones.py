@@ -3,9 +3,9 @@
 To add a backbone, add an entry to :data:`BACKBONES`; nothing else needs an edit.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Dict, Tuple
+from typing import Callable, Dict, Mapping, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -19,40 +19,38 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Tap:
-    """A map of the teacher that the student has a counterpart of.
+    """The map at the end of a stage of the teacher, which the student has a counterpart of.
 
     Attributes:
         path: name of the module whose output the map is, as in ``nn.Module.get_submodule``.
         channels: channels of the map.
         stride: image pixels a position of the map, along each side.
-        margin: image pixels that unpadded convolutions or pooling lose: the map of an image with a side of S
-            pixels has a side of ``ceil((S - margin) / stride)``.
     """
 
     path: str
     channels: int
     stride: int
-    margin: int = 0
 
 
 @dataclass(frozen=True)
-class Stage:
-    """A stage of the student: residual blocks from one tap's map up to the next shallower one.
+class Block:
+    """Blocks of one kind in the student, one after the other: the mirror of as many in the teacher.
 
     Attributes:
-        blocks: number of blocks; the last one changes channels and size.
-        width: channels inside a block.
-        block: name of the kind of block, a key of ``student_cnn.BLOCKS``.
+        kind: a key of ``student_cnn.BLOCKS``.
+        outputs: channels of the last block's map. The others keep channels and size.
+        width: channels inside a block, where its kind has an inside.
         kernel: side of a block's spatial convolution.
-        unpool: grow by 2x2 unpooling after the blocks, as opposed to a pooling of the teacher, and not by a
-            transposed convolution in the last block.
+        count: number of blocks.
+        grow: factor by which the last block multiplies the map's side: the stride of the block that it mirrors.
     """
 
-    blocks: int
-    width: int
-    block: str = "bottleneck"
+    kind: str
+    outputs: int
+    width: int = 0
     kernel: int = 3
-    unpool: bool = False
+    count: int = 1
+    grow: int = 1
 
 
 @dataclass(frozen=True)
@@ -66,8 +64,10 @@ class Backbone:
         mean, std: per channel, of the input's normalisation (of values from 0 to 1).
         taps: the teacher's maps, shallow to deep. The last one is the CNN's last convolutional map.
         head: modules behind the last map, which are never computed and whose weights are not needed.
-        stages: the student between these maps, deep to shallow: one fewer than taps.
-        image_kernel: side of the student's last transposed convolution, which makes the image.
+        stages: the student, deep to shallow: the mirror of the teacher from each tap up to the next shallower one,
+            and at last up to the image.
+        margins: by stride, the image pixels that unpadded convolutions and pooling lose, if any: the map of that
+            stride has a side of ``ceil((S - margin) / stride)`` for an image with a side of S pixels.
     """
 
     name: str
@@ -77,8 +77,8 @@ class Backbone:
     std: Tuple[float, float, float]
     taps: Tuple[Tap, ...]
     head: Tuple[str, ...]
-    stages: Tuple[Stage, ...]
-    image_kernel: int
+    stages: Tuple[Tuple[Block, ...], ...]
+    margins: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def channels(self) -> int:
@@ -87,8 +87,7 @@ class Backbone:
 
     def side(self, stride: int, image_size: int) -> int:
         """Positions a side of the map of this *stride* for an image whose side is *image_size* pixels."""
-        margin = next((tap.margin for tap in self.taps if tap.stride == stride), 0)
-        return -(-(image_size - margin) // stride)
+        return -(-(image_size - self.margins.get(stride, 0)) // stride)
 
     def grid(self, image_size: int) -> int:
         """Positions a side of the last convolutional map: 7 at 224 pixels. P is its square."""
@@ -101,9 +100,10 @@ class Backbone:
             IkdError: it does not.
         """
         stride = self.taps[-1].stride
+        smallest = max(stride, self.margins.get(stride, 0) + 1)
         check(
-            image_size >= stride,
-            f"--image-size {image_size} is too small for {self.name}: give {stride} or more",
+            image_size >= smallest,
+            f"--image-size {image_size} is too small for {self.name}: give {smallest} or more",
         )
 
     def normalise(self, images: Tensor) -> Tensor:
@@ -116,10 +116,10 @@ class Backbone:
         return images.float().div(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
-def _resnet50() -> nn.Module:
-    from torchvision.models import resnet50
+def _torchvision(name: str) -> nn.Module:
+    from torchvision import models
 
-    return resnet50(weights=None)
+    return getattr(models, name)(weights=None)
 
 
 def _efficientnet_lite0() -> nn.Module:
@@ -128,6 +128,9 @@ def _efficientnet_lite0() -> nn.Module:
     return timm.create_model("tf_efficientnet_lite0", pretrained=False)
 
 
+# Side lost at each stride: halving rounds down.
+_HALVED_DOWNWARDS = {2: 1, 4: 3, 8: 7, 16: 15, 32: 31}
+
 BACKBONES: Dict[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
@@ -135,7 +138,7 @@ BACKBONES: Dict[str, Backbone] = {
         # trained by a later recipe.
         Backbone(
             name="resnet50",
-            build=_resnet50,
+            build=partial(_torchvision, "resnet50"),
             imagenet=partial(torchvision_weights, "ResNet50_Weights.IMAGENET1K_V1"),
             mean=IMAGENET_MEAN,
             std=IMAGENET_STD,
@@ -148,14 +151,79 @@ BACKBONES: Dict[str, Backbone] = {
             ),
             head=("avgpool", "fc"),
             stages=(
-                Stage(blocks=3, width=512),
-                Stage(blocks=6, width=256),
-                Stage(blocks=4, width=128),
-                Stage(blocks=3, width=64, unpool=True),
+                (Block("bottleneck", 1024, width=512, count=3, grow=2),),
+                (Block("bottleneck", 512, width=256, count=6, grow=2),),
+                (Block("bottleneck", 256, width=128, count=4, grow=2),),
+                (Block("bottleneck", 64, width=64, count=3), Block("unpool", 64, grow=2)),
+                (Block("image", 3, kernel=8, grow=2),),
             ),
-            image_kernel=8,
         ),
-        # The widths are the teacher's own; fewer blocks, so that the student costs less than the teacher.
+        Backbone(
+            name="resnet18",
+            build=partial(_torchvision, "resnet18"),
+            imagenet=partial(torchvision_weights, "ResNet18_Weights.IMAGENET1K_V1"),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            taps=(
+                Tap("relu", 64, 2),
+                Tap("layer1", 64, 4),
+                Tap("layer2", 128, 8),
+                Tap("layer3", 256, 16),
+                Tap("layer4", 512, 32),
+            ),
+            head=("avgpool", "fc"),
+            stages=(
+                (Block("basic", 256, width=512, count=2, grow=2),),
+                (Block("basic", 128, width=256, count=2, grow=2),),
+                (Block("basic", 64, width=128, count=2, grow=2),),
+                (Block("basic", 64, width=64, count=2), Block("unpool", 64, grow=2)),
+                (Block("image", 3, kernel=8, grow=2),),
+            ),
+        ),
+        # The teacher has no batch norm; the student does, for nothing so deep learns from scratch without.
+        Backbone(
+            name="vgg19",
+            build=partial(_torchvision, "vgg19"),
+            imagenet=partial(torchvision_weights, "VGG19_Weights.IMAGENET1K_V1"),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            taps=(  # after each pooling
+                Tap("features.4", 64, 2),
+                Tap("features.9", 128, 4),
+                Tap("features.18", 256, 8),
+                Tap("features.27", 512, 16),
+                Tap("features.36", 512, 32),
+            ),
+            head=("avgpool", "classifier"),
+            stages=(
+                (Block("unpool", 512, grow=2), Block("conv", 512, count=4)),
+                (Block("unpool", 512, grow=2), Block("conv", 256, count=4)),
+                (Block("unpool", 256, grow=2), Block("conv", 128, count=4)),
+                (Block("unpool", 128, grow=2), Block("conv", 64, count=2)),
+                (Block("unpool", 64, grow=2), Block("conv", 64), Block("image", 3, kernel=3)),
+            ),
+            margins=_HALVED_DOWNWARDS,
+        ),
+        Backbone(
+            name="alexnet",
+            build=partial(_torchvision, "alexnet"),
+            imagenet=partial(torchvision_weights, "AlexNet_Weights.IMAGENET1K_V1"),
+            mean=IMAGENET_MEAN,
+            std=IMAGENET_STD,
+            taps=(  # after each pooling: 27, 13 and 6 positions a side at 224 pixels
+                Tap("features.2", 64, 8),
+                Tap("features.5", 192, 16),
+                Tap("features.12", 256, 32),
+            ),
+            head=("avgpool", "classifier"),
+            stages=(
+                (Block("unpool", 256, grow=2), Block("conv", 256), Block("conv", 384), Block("conv", 192)),
+                (Block("unpool", 192, grow=2), Block("conv", 64, kernel=5)),
+                (Block("unpool", 64, grow=2), Block("image", 3, kernel=11, grow=4)),
+            ),
+            # An 11x11 convolution padded by 2 makes 55 of 224; 3x3 poolings with stride 2 are not padded.
+            margins={4: 6, 8: 14, 16: 30, 32: 62},
+        ),
         Backbone(
             name="efficientnet_lite0",
             build=_efficientnet_lite0,
@@ -171,12 +239,27 @@ BACKBONES: Dict[str, Backbone] = {
             ),
             head=("conv_head", "bn2", "global_pool", "classifier"),
             stages=(
-                Stage(blocks=2, width=672, block="inverted_bottleneck"),
-                Stage(blocks=2, width=240, block="inverted_bottleneck"),
-                Stage(blocks=2, width=144, block="inverted_bottleneck"),
-                Stage(blocks=2, width=96, block="inverted_bottleneck"),
+                (
+                    Block("inverted_bottleneck", 192, width=1152),
+                    Block("inverted_bottleneck", 192, width=1152, kernel=5, count=3),
+                    Block("inverted_bottleneck", 112, width=672, kernel=5, grow=2),
+                ),
+                (
+                    Block("inverted_bottleneck", 112, width=672, kernel=5, count=2),
+                    Block("inverted_bottleneck", 80, width=480, kernel=5),
+                    Block("inverted_bottleneck", 80, width=480, count=2),
+                    Block("inverted_bottleneck", 40, width=240, grow=2),
+                ),
+                (
+                    Block("inverted_bottleneck", 40, width=240, kernel=5),
+                    Block("inverted_bottleneck", 24, width=144, kernel=5, grow=2),
+                ),
+                (
+                    Block("inverted_bottleneck", 24, width=144),
+                    Block("inverted_bottleneck", 16, width=96, grow=2),
+                ),
+                (Block("separable", 32), Block("image", 3, kernel=4, grow=2)),
             ),
-            image_kernel=4,
         ),
     )
 }

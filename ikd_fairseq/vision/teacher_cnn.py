@@ -9,9 +9,11 @@ from torch import Tensor, nn
 
 from ..errors import check
 from .backbones import Backbone
+from .granularity import GRANULARITIES, maps_read_by
 from .weights import IMAGENET, load_weights
 
-GRANULARITIES = ("model", "block")
+# Every layer of a CNN that has a mirror in the student.
+_LAYERS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 class TeacherCNN(nn.Module):
@@ -22,7 +24,8 @@ class TeacherCNN(nn.Module):
     Args:
         backbone: which CNN.
         weights: ``imagenet``, ``random`` or a file, see :func:`~ikd_fairseq.vision.weights.load_weights`.
-        granularity: ``model`` gives the last convolutional map only, ``block`` the map of every tap.
+        granularity: ``model`` gives the last convolutional map only, ``block`` the map of every tap, ``layer`` that
+            of every layer, see :mod:`~ikd_fairseq.vision.granularity`.
 
     Raises:
         IkdError: unknown granularity, or weights that cannot be had or used.
@@ -35,6 +38,7 @@ class TeacherCNN(nn.Module):
             f"--granularity {granularity}: unknown; choose from {', '.join(GRANULARITIES)}",
         )
         self.backbone = backbone
+        self.granularity = granularity
         self.taps = backbone.taps if granularity == "block" else backbone.taps[-1:]
         self.cnn = load_weights(backbone, weights)
         for name in backbone.head:
@@ -54,9 +58,10 @@ class TeacherCNN(nn.Module):
             images: ``K x 3 x H x W``, normalised by ``backbone.normalise``. K may be 0.
 
         Returns:
-            One ``K x C_l x side_l x side_l`` a tap, shallow to deep.
+            One ``K x C_l x side_l x side_l`` a map, shallow to deep.
         """
         maps: List[Tensor] = []
+        images = images.contiguous(memory_format=torch.channels_last)
 
         def keep(module, inputs, output) -> None:
             maps.append(output.clone())  # a later activation may overwrite the original in place
@@ -64,8 +69,12 @@ class TeacherCNN(nn.Module):
         with ExitStack() as hooks:
             for tap in self.taps:
                 hooks.callback(self.cnn.get_submodule(tap.path).register_forward_hook(keep).remove)
-            self.cnn(images.contiguous(memory_format=torch.channels_last))
-        return maps
+            if self.granularity != "layer":
+                self.cnn(images)
+                return maps
+            with maps_read_by(_LAYERS, self.cnn) as read:
+                self.cnn(images)
+            return read[1:] + maps  # what the first layer reads is the images
 
 
 class FrozenTeacher:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.vision.backbones import BACKBONES, Backbone, Stage, Tap, get_backbone
+from ikd_fairseq.vision.backbones import BACKBONES, Backbone, Block, Tap, get_backbone
 from ikd_fairseq.vision.student_cnn import StudentCNN
 from ikd_fairseq.vision.teacher_cnn import TeacherCNN
 
@@ -16,26 +16,42 @@ def test_an_unknown_name_is_refused_with_the_choices():
         get_backbone("resnet51")
 
 
-@pytest.mark.parametrize("name, channels", [("resnet50", 2048), ("efficientnet_lite0", 320)])
-def test_channels_and_grid(name, channels):
+@pytest.mark.parametrize(
+    "name, channels, grids",
+    [
+        ("resnet50", 2048, [7, 4, 4, 3, 2]),
+        ("resnet18", 512, [7, 4, 4, 3, 2]),
+        ("vgg19", 512, [7, 3, 3, 2, 2]),
+        ("alexnet", 256, [6, 2, 2, 1, 1]),
+        ("efficientnet_lite0", 320, [7, 4, 4, 3, 2]),
+    ],
+)
+def test_channels_and_grid(name, channels, grids):
     backbone = get_backbone(name)
     assert backbone.channels == channels
-    assert [backbone.grid(size) for size in (224, 112, 100, 33, 32)] == [7, 4, 4, 2, 1]
+    assert [backbone.grid(size) for size in (224, 112, 100, 65, 64)] == grids
 
 
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-def test_an_image_smaller_than_the_last_stride_is_refused(backbone):
-    backbone.check_image_size(32)
-    sentence = f"^--image-size 31 is too small for {backbone.name}: give 32 or more$"
+def test_an_image_without_a_position_in_the_last_map_is_refused(backbone):
+    smallest = {"alexnet": 63}.get(backbone.name, 32)
+    backbone.check_image_size(smallest)
+    assert backbone.grid(smallest) == 1
+    sentence = f"^--image-size {smallest - 1} is too small for {backbone.name}: give {smallest} or more$"
     with pytest.raises(IkdError, match=sentence):
-        backbone.check_image_size(31)
+        backbone.check_image_size(smallest - 1)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-def test_an_entry_has_a_stage_between_any_two_taps_and_strides_that_divide(backbone):
-    assert len(backbone.stages) == len(backbone.taps) - 1
-    for shallow, deep in zip(backbone.taps, backbone.taps[1:]):
-        assert deep.stride > shallow.stride and deep.stride % shallow.stride == 0
+def test_the_stages_of_an_entry_lead_from_tap_to_tap_and_to_the_image(backbone):
+    assert len(backbone.stages) == len(backbone.taps)
+    ends = [(tap.channels, tap.stride) for tap in backbone.taps[-2::-1]] + [(3, 1)]
+    stride = backbone.taps[-1].stride
+    for stage, (channels, end) in zip(backbone.stages, ends):
+        for block in stage:
+            assert block.count > 0 and stride % block.grow == 0
+            stride //= block.grow
+        assert (stage[-1].outputs, stride) == (channels, end)
 
 
 def test_normalise_scales_each_channel_and_moves_it_first():
@@ -75,17 +91,22 @@ def test_a_new_backbone_is_one_entry_even_with_other_arithmetic():
         cnn.add_module("head", nn.LazyLinear(10))
         return cnn
 
-    # ceil((S - margin) / stride): 55 = (224 - 6) / 4 upwards, 27 = (224 - 14) / 8, 13 and 6 alike.
     backbone = Backbone(
         name="toy",
         build=build,
         imagenet=lambda cnn: {},
         mean=(0.5, 0.5, 0.5),
         std=(0.5, 0.5, 0.5),
-        taps=(Tap("conv", 6, 4, 6), Tap("pool1", 6, 8, 14), Tap("pool2", 6, 16, 30), Tap("pool3", 8, 32, 62)),
+        taps=(Tap("conv", 6, 4), Tap("pool1", 6, 8), Tap("pool2", 6, 16), Tap("pool3", 8, 32)),
         head=("head",),
-        stages=(Stage(1, 4), Stage(1, 4, unpool=True), Stage(2, 4, "inverted_bottleneck", kernel=5)),
-        image_kernel=11,
+        stages=(
+            (Block("unpool", 8, grow=2), Block("conv", 6)),
+            (Block("bottleneck", 6, width=4, count=2, grow=2),),
+            (Block("inverted_bottleneck", 6, width=4, kernel=5, grow=2),),
+            (Block("image", 3, kernel=11, grow=4),),
+        ),
+        # ceil((S - margin) / stride): 55 = (224 - 6) / 4 upwards, 27 = (224 - 14) / 8, 13 and 6 alike.
+        margins={4: 6, 8: 14, 16: 30, 32: 62},
     )
     for size in (224, 130, 101):
         images = torch.randn(2, 3, size, size)

@@ -1,16 +1,30 @@
 """The student: Table 7's shapes, a mirror of the teacher at any size, and every part of it learns."""
 
+from functools import lru_cache
+
 import pytest
 import torch
 from torch import nn
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import BACKBONES, get_backbone
-from ikd_fairseq.vision.student_cnn import StudentCNN, _Unpool
+from ikd_fairseq.vision.student_cnn import StudentCNN, _Growth, _TransposedConv, _Unpool
 from ikd_fairseq.vision.teacher_cnn import TeacherCNN
 
 LITE = get_backbone("efficientnet_lite0")
 RESNET = get_backbone("resnet50")
+
+
+@pytest.fixture(scope="module")
+def meta_teachers():
+    """Gives the teacher of a backbone and granularity without memory for its values, built once."""
+
+    @lru_cache(maxsize=None)
+    def build(backbone_name, granularity):
+        with torch.device("meta"):
+            return TeacherCNN(get_backbone(backbone_name), "random", granularity)
+
+    return lambda backbone, granularity: build(backbone.name, granularity)
 
 
 def make_regions(backbone, size, count=2):
@@ -35,6 +49,8 @@ def test_resnet50_has_the_shapes_and_blocks_of_table_7():
         return [(m.kernel_size[0], m.stride[0], m.in_channels, m.out_channels) for m in found]
 
     assert [sum(hasattr(m, "body") for m in stage) for stage in student.stages] == [3, 6, 4, 3]
+    assert not any(isinstance(m, _Unpool) for stage in student.stages[:3] for m in stage.modules())
+    assert isinstance(student.stages[3][3][0], _Unpool)
     # S-conv4_x, the teacher's conv4_x backwards: five blocks at 1024, then the one that doubles the side.
     *same, grow = map(convolutions, student.stages[1])
     assert same == [[(1, 1, 1024, 256), (3, 1, 256, 256), (1, 1, 256, 1024)]] * 5
@@ -42,16 +58,68 @@ def test_resnet50_has_the_shapes_and_blocks_of_table_7():
     # S-conv2_x does not stride in a block, but has the projection that conv2_x has.
     *body, shortcut = convolutions(student.stages[3][2])
     assert body == [(1, 1, 256, 64), (3, 1, 64, 64), (1, 1, 64, 64)] and shortcut == (1, 1, 256, 64)
-    assert convolutions(student.to_image) == [(8, 2, 64, 3)] and student.to_image.padding == (3, 3)
+    assert convolutions(student.to_image) == [(8, 2, 64, 3)] and student.to_image[0].padding == (3, 3)
 
 
-@pytest.mark.parametrize("size", [32, 100, 112])
+# Channels and sides of the student's stages at 224 pixels, as they come, and of its image.
+STAGES = {
+    "resnet50": [(2048, 7), (1024, 14), (512, 28), (256, 56), (64, 112), (3, 224)],
+    "resnet18": [(512, 7), (256, 14), (128, 28), (64, 56), (64, 112), (3, 224)],
+    "vgg19": [(512, 7), (512, 14), (256, 28), (128, 56), (64, 112), (3, 224)],
+    "alexnet": [(256, 6), (192, 13), (64, 27), (3, 224)],
+    "efficientnet_lite0": [(320, 7), (112, 14), (40, 28), (24, 56), (16, 112), (3, 224)],
+}
+
+
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-def test_every_map_has_the_shape_of_its_teachers(backbone, size):
-    maps = TeacherCNN(backbone, "random", "block")(torch.randn(2, 3, size, size))
-    output = StudentCNN(backbone, size)(make_regions(backbone, size))
-    assert [m.shape for m in output.maps] == [m.shape for m in maps]
-    assert output.image.shape == (2, 3, size, size)
+def test_stage_by_stage_at_224_pixels(backbone):
+    with torch.device("meta"):
+        output = StudentCNN(backbone, 224)(make_regions(backbone, 224, count=1))
+    shapes = [tuple(m.shape[1:]) for m in (*output.maps[::-1], output.image)]
+    assert shapes == [(channels, side, side) for channels, side in STAGES[backbone.name]]
+
+
+# An odd size, the smallest of all backbones, and that of the paper.
+@pytest.mark.parametrize("size", [63, 224])
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_every_map_has_the_shape_of_its_teachers_at_any_size(backbone, size, meta_teachers):
+    with torch.device("meta"):
+        student = StudentCNN(backbone, size)
+        for granularity in ("model", "block", "layer"):
+            maps = meta_teachers(backbone, granularity)(torch.empty(2, 3, size, size))
+            student.granularity = granularity
+            output = student(make_regions(backbone, size))
+            assert [m.shape for m in output.maps] == [m.shape for m in maps]
+            assert output.image.shape == (2, 3, size, size)
+
+
+@pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
+def test_each_convolution_mirrors_one_of_the_teachers(backbone, meta_teachers):
+    def convolutions(network, input):
+        """(depthwise, stride, kernel, channels read and made, sides read and made) of each."""
+        found = []
+        hooks = [
+            module.register_forward_hook(lambda m, inputs, output: found.append((m, inputs[0], output)))
+            for module in network.modules()
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d))
+        ]
+        network(input)
+        for hook in hooks:
+            hook.remove()
+        return [
+            (m.groups > 1, m.stride[0], m.kernel_size[0], i.shape[1], o.shape[1], i.shape[2], o.shape[2])
+            for m, i, o in found
+        ]
+
+    with torch.device("meta"):
+        taught = convolutions(meta_teachers(backbone, "model"), torch.empty(1, 3, 128, 128))
+        mirrors = convolutions(StudentCNN(backbone, 128), make_regions(backbone, 128, count=1))
+    turned = [(*kind, made, read, side_made, side_read) for *kind, read, made, side_read, side_made in mirrors]
+    # The convolution that makes the image has an even side where it grows by 2 (8 in Table 7), against patterns.
+    first, taught = taught[0], taught[1:]
+    (image,) = [conv for conv in turned if conv[3] == 3]
+    assert image[:2] == first[:2] and image[3:] == first[3:] and 0 <= image[2] - first[2] <= 1
+    assert sorted(taught) == sorted(conv for conv in turned if conv != image)
 
 
 @pytest.mark.parametrize("size", range(33, 64, 3))
@@ -70,13 +138,24 @@ def test_the_deepest_map_is_the_regions_row_by_row():
 
 def test_unpooling_puts_each_value_top_left_among_zeros():
     maps = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
-    assert _Unpool(2, 4)(maps).view(4, 4).tolist() == [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
-    assert _Unpool(2, 3)(maps).view(3, 3).tolist() == [[1, 0, 2], [0, 0, 0], [3, 0, 4]]
+    assert _Unpool(_Growth(2, 2, 4))(maps).view(4, 4).tolist() == [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
+    assert _Unpool(_Growth(2, 2, 3))(maps).view(3, 3).tolist() == [[1, 0, 2], [0, 0, 0], [3, 0, 4]]
+    assert _Unpool(_Growth(2, 1, 3))(maps[..., :1, :1]).view(3, 3).tolist() == [[1, 0, 0], [0] * 3, [0] * 3]
+
+
+@pytest.mark.parametrize("size", range(224, 228))
+def test_transposed_convolution_undoes_the_size_of_an_unpadded_one_and_paints_up_to_every_edge(size):
+    # AlexNet's first: 11x11, stride 4, padding 2.
+    before = (size + 4 - 11) // 4 + 1
+    conv = _TransposedConv(1, 1, 11, _Growth(4, before, size))
+    nn.init.ones_(conv.weight)
+    output = conv(torch.ones(1, 1, before, before))
+    assert output.shape == (1, 1, size, size) and output.detach().min() > 0
 
 
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
 def test_every_parameter_and_the_regions_get_a_gradient(backbone):
-    student, regions = StudentCNN(backbone, 64), make_regions(backbone, 64).requires_grad_()
+    student, regions = StudentCNN(backbone, 64), make_regions(backbone, 64, count=3).requires_grad_()
     everything(student(regions)).backward()
     assert regions.grad.abs().max() > 0
     for name, parameter in student.named_parameters():
@@ -92,7 +171,8 @@ def test_no_regions_give_empty_maps_and_zero_gradients(backbone):
     student = StudentCNN(backbone, 64)
     before = {name: tensor.clone() for name, tensor in student.state_dict().items()}
     output = student(make_regions(backbone, 64)[:0])
-    shapes = [(0, tap.channels, 64 // tap.stride, 64 // tap.stride) for tap in backbone.taps]
+    sides = [backbone.side(tap.stride, 64) for tap in backbone.taps]
+    shapes = [(0, tap.channels, side, side) for tap, side in zip(backbone.taps, sides)]
     assert [tuple(m.shape) for m in output.maps] == shapes
     assert output.image.shape == (0, 3, 64, 64)
     (output.image.sum() + sum(m.sum() for m in output.maps)).backward()

@@ -37,13 +37,49 @@ def test_resnet50_maps_have_the_shapes_of_table_7_and_the_values_of_torchvision(
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
 
 
+def test_granularity_layer_gives_what_each_layer_of_resnet50_hands_on():
+    # By hand: the first convolution, the pooling, and of each block the middle two maps and the sum.
+    blocks = [f"layer{stage}.{block}" for stage, count in enumerate((3, 4, 6, 3), 1) for block in range(count)]
+    paths = ["relu", "maxpool"] + [f"{block}.{part}" for block in blocks for part in ("relu", "relu_1", "relu_2")]
+    teacher, images = TeacherCNN(RESNET, "random", "layer"), make_images(1)
+    with torch.no_grad():
+        maps = teacher(images)
+        expected = create_feature_extractor(teacher.cnn, paths)(images)
+    assert len(maps) == 50
+    for ours, theirs in zip(maps, expected.values()):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
+def test_granularity_layer_gives_every_activation_and_pooling_of_alexnet():
+    teacher, images = TeacherCNN(get_backbone("alexnet"), "random", "layer"), make_images(1)
+    expected, current = [], images
+    with torch.no_grad():
+        for module in teacher.cnn.features:
+            current = module(current.clone())
+            if not isinstance(module, nn.Conv2d):
+                expected.append(current.clone())
+        maps = teacher(images)
+    assert len(maps) == len(expected) == 5 + 3
+    for ours, theirs in zip(maps, expected):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
+def test_granularity_layer_includes_depthwise_convolutions(teacher):
+    maps = TeacherCNN(LITE, "random", "layer")(make_images())
+    convolutions = [m for m in teacher.modules() if isinstance(m, nn.Conv2d)]
+    assert len(maps) == len(convolutions) == 48
+    # Of the first blocks: stem, depthwise, 1x1; then 1x1, depthwise with stride 2, 1x1.
+    assert [(m.size(1), m.size(2)) for m in maps[:6]] == [(32, 32), (32, 32), (16, 32), (96, 32), (96, 16), (24, 16)]
+    assert torch.equal(maps[-1], teacher(make_images())[-1])
+
+
 def test_granularity_model_gives_the_last_map_alone(teacher):
     (only,) = TeacherCNN(LITE, "random", "model")(make_images())
     assert torch.equal(only, teacher(make_images())[-1])
 
 
 def test_an_unknown_granularity_is_refused():
-    with pytest.raises(IkdError, match="--granularity pixel.*model, block"):
+    with pytest.raises(IkdError, match="--granularity pixel.*model, block, layer"):
         TeacherCNN(LITE, "random", "pixel")
 
 
