@@ -21,6 +21,7 @@ COMMANDS = {
     "ikd-build-image-index": "build_image_index",
     "ikd-average-checkpoints": "average_checkpoints",
     "ikd-export": "export",
+    "ikd-prune": "prune",
     "ikd-score": "score",
     "ikd-distil-data": "distil_data",
     "ikd-fairseq-dir": "user_dir",

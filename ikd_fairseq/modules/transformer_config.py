@@ -15,6 +15,8 @@ from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from .pruning import attach_masks, unpack_weights
+
 
 def _flat_fields() -> List[Tuple[str, Any, Any]]:
     """(name, type, field) of every option of :class:`TransformerConfig`, nested ones as ``encoder_embed_dim``.
@@ -67,6 +69,12 @@ class FlatTransformerModel(TransformerModelBase):
     def build_model(cls, cfg, task):
         return super().build_model(nested_config(cfg), task)
 
+    def upgrade_state_dict(self, state_dict) -> None:
+        """Takes in the masks of a pruned checkpoint, packed or not. Training and decoding load it so."""
+        unpack_weights(state_dict)
+        super().upgrade_state_dict(state_dict)
+        attach_masks(self, state_dict)
+
 
 # Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences. Layer
 # normalisation comes first in every block, as in the code released with IKD-MMT.
@@ -88,19 +96,17 @@ TINY: Dict[str, Any] = dict(
 
 # A small student for distillation, our own choice: half of tiny's width, feed-forward width, layers and heads, so
 # that a head is as wide as tiny's (32). Everything else is tiny's.
-NANO: Dict[str, Any] = {
-    **TINY,
-    **dict(
-        encoder_embed_dim=64,
-        encoder_ffn_embed_dim=128,
-        encoder_layers=2,
-        encoder_attention_heads=2,
-        decoder_embed_dim=64,
-        decoder_ffn_embed_dim=128,
-        decoder_layers=2,
-        decoder_attention_heads=2,
-    ),
-}
+NANO: Dict[str, Any] = dict(
+    TINY,
+    encoder_embed_dim=64,
+    encoder_ffn_embed_dim=128,
+    encoder_layers=2,
+    encoder_attention_heads=2,
+    decoder_embed_dim=64,
+    decoder_ffn_embed_dim=128,
+    decoder_layers=2,
+    decoder_attention_heads=2,
+)
 
 
 def register_preset(model_name: str, arch_name: str, config_class: Type[FairseqDataclass], values: Dict[str, Any]):

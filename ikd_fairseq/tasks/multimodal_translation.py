@@ -23,6 +23,7 @@ from ..data.teacher_cache import TeacherCache
 from ..data.teacher_checkpoint import check_teacher
 from ..errors import check
 from ..logged_values import log_values, logged_values_of
+from ..modules.pruning import check_masks
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class MultimodalTranslationTask(TranslationTask):
         self.models = []  # several where an ensemble translates
         self.teachers = []  # of a criterion that distils what other translation models know
         self.criterion = None
+        self._masks_checked = False
 
     @classmethod
     def setup_task(cls, cfg: MultimodalTranslationConfig, **kwargs):
@@ -309,6 +311,12 @@ class MultimodalTranslationTask(TranslationTask):
         if not any(getattr(model, "requires_images", False) for model in models):
             sample = {**sample, "net_input": without_images(sample["net_input"])}
         return super().inference_step(generator, models, sample, *args, **kwargs)
+
+    def begin_epoch(self, epoch, model):
+        super().begin_epoch(epoch, model)
+        if not self._masks_checked:  # once: from here on, nothing but training changes the weights
+            check_masks(model)
+            self._masks_checked = True
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts images

@@ -1,0 +1,149 @@
+"""ikd-prune: what it writes, counts and refuses."""
+
+import os
+from argparse import Namespace
+
+import pytest
+import torch
+from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+
+from ikd_fairseq.cli import prune
+from ikd_fairseq.cli.export import export_model
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.modules.pruning import MASK_SUFFIX, prunable_groups
+from tests import toy
+
+WEIGHTS = {"embedding": 24 * 16, "attention": 4 * 4 * 16 * 16, "feed-forward": 3 * 2 * 24 * 16,
+           "visual": 320 * 16 * 2 + 4 * 320}
+
+
+def checkpoint(path, model, **model_settings):
+    """The layout that fairseq's Trainer.state_dict writes, of a run of 7 updates."""
+    torch.save({
+        "args": None,
+        "cfg": {"model": {"_name": "ikd_transformer_tiny", **model_settings},
+                "task": Namespace(data="bin", _name="multimodal_translation")},
+        "model": model,
+        "criterion": None,
+        "optimizer_history": [{"criterion_name": "C", "optimizer_name": "FairseqAdam",
+                               "lr_scheduler_state": {}, "num_updates": 7}],
+        "task_state": {},
+        "extra_state": {"train_iterator": {"epoch": 3}, "val_loss": 3.5, "best": 3, "metrics": {},
+                        "ema": {"weight": torch.ones(1)}},
+        "last_optimizer_state": {"state": {0: {"exp_avg": torch.ones(1000)}}},
+    }, path)
+    return str(path)
+
+
+@pytest.fixture
+def dense(tmp_path):
+    return checkpoint(tmp_path / "dense.pt", toy.ikd_model(no_student=True).state_dict())
+
+
+def loaded(path):
+    return torch.load(path, weights_only=True)
+
+
+def test_pruned_checkpoint_loads_in_fairseq_without_what_belongs_to_other_weights(dense, tmp_path):
+    prune.prune_checkpoint(dense, tmp_path / "pruned.pt", 0.75)
+    state = load_checkpoint_to_cpu(str(tmp_path / "pruned.pt"))
+    assert "last_optimizer_state" not in state and state["optimizer_history"][-1]["num_updates"] == 7
+    pruned = {"file": dense, "sparsity": 0.75}
+    assert state["extra_state"] == {"train_iterator": {"epoch": 3}, "pruned": pruned}
+    model = toy.ikd_model(no_student=True)
+    model.load_state_dict(state["model"])
+    weights = [value for _, value in model.named_parameters() if value.dim() > 1]
+    total = sum(value.numel() for value in weights)
+    assert sum(int((value == 0).sum()) for value in weights) == round(0.75 * total)
+
+
+def test_report_counts_each_kind_and_every_parameter_once(dense, tmp_path):
+    summary = prune.prune_checkpoint(dense, tmp_path / "pruned.pt", 0.75)
+    assert {count.kind: count.parameters for count in summary.kinds} == WEIGHTS
+    total = sum(WEIGHTS.values())
+    assert (summary.prunable.parameters, summary.prunable.kept) == (total, total - round(0.75 * total))
+    model = loaded(tmp_path / "pruned.pt")["model"]
+    for count in summary.kinds:
+        if count.kind == "feed-forward":
+            masks = [model[name + MASK_SUFFIX] for name, *_ in prunable_groups(model) if ".fc" in name]
+            assert count.kept == sum(int(mask.sum()) for mask in masks)
+    everything = sum(value.numel() for value in toy.ikd_model(no_student=True).parameters())
+    assert summary.all.parameters == everything
+    assert summary.all.kept == everything - round(0.75 * total)
+    assert summary.all.sparsity == pytest.approx(round(0.75 * total) / everything)
+
+
+def test_student_network_is_left_alone_and_not_counted(tmp_path, caplog):
+    model = toy.ikd_model().state_dict()
+    summary = prune.prune_checkpoint(checkpoint(tmp_path / "whole.pt", model), tmp_path / "pruned.pt", 0.5)
+    pruned = loaded(tmp_path / "pruned.pt")["model"]
+    assert {count.kind: count.parameters for count in summary.kinds} == WEIGHTS
+    assert "ikd-export before" in caplog.text
+    for name in (name for name in model if name.startswith("student.")):
+        assert torch.equal(pruned[name], model[name]) and name + MASK_SUFFIX not in pruned
+
+
+def test_packed_file_is_as_small_as_reported_and_unpacks_bit_by_bit(dense, tmp_path):
+    pruned, packed, back = (tmp_path / name for name in ("pruned.pt", "packed.pt", "back.pt"))
+    summary = prune.prune_checkpoint(dense, pruned, 0.9)
+    assert prune.pack_checkpoint(pruned, packed) == summary
+    assert prune.unpack_checkpoint(packed, back) == summary
+    before, after = loaded(pruned), loaded(back)
+    assert set(before["model"]) == set(after["model"])
+    for name, value in before["model"].items():
+        assert after["model"][name].dtype == value.dtype and torch.equal(after["model"][name], value)
+    assert before["extra_state"] == after["extra_state"]
+    total, kept = sum(WEIGHTS.values()), summary.prunable.kept
+    tensors = {value.data_ptr(): value for value in loaded(packed)["model"].values()}
+    assert sum(value.nbytes for value in tensors.values()) == summary.packed_bytes
+    shapes = 26 * 2 * 8  # of so many matrices
+    assert summary.dense_bytes - 4 * total == summary.packed_bytes - 4 * kept - total / 8 - shapes
+    assert summary.packed_bytes < os.path.getsize(packed) < os.path.getsize(pruned)
+
+
+def test_exported_pruned_checkpoint_keeps_its_masks(dense, tmp_path):
+    prune.prune_checkpoint(dense, tmp_path / "pruned.pt", 0.5)
+    model = loaded(tmp_path / "pruned.pt")["model"]
+    exported = export_model(model, half=True)
+    assert set(exported) == set(model)
+    assert exported["encoder.layers.0.fc1.weight_mask"].dtype == torch.bool
+
+
+def test_command_prints_the_counts_and_the_sizes_of_the_files(dense, tmp_path, capsys):
+    assert prune.main([dense, str(tmp_path / "pruned.pt"), "--sparsity", "0.8"]) is None
+    printed = capsys.readouterr().out
+    assert "80.00%" in printed and "attention" in printed and "packed" in printed
+    assert f"{tmp_path / 'pruned.pt'}: {os.path.getsize(tmp_path / 'pruned.pt') / 1e6:.3f} MB" in printed
+    for source, output, options, share in (
+        ("pruned.pt", "packed.pt", ["--pack"], "80.00%"),
+        ("packed.pt", "back.pt", ["--unpack"], "80.00%"),
+        ("packed.pt", "further.pt", ["--sparsity", "0.9"], "90.00%"),
+    ):
+        assert prune.main([str(tmp_path / source), str(tmp_path / output), *options]) is None
+        assert share in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("share", ["0", "1", "-0.2", "80", "nan"])
+def test_a_share_that_is_none_is_refused(dense, tmp_path, capsys, share):
+    assert prune.main([dense, str(tmp_path / "pruned.pt"), f"--sparsity={share}"]) == 1
+    assert "give a share above 0 and below 1" in capsys.readouterr().err
+    assert os.listdir(tmp_path) == ["dense.pt"]
+
+
+def test_what_cannot_be_pruned_or_packed_is_refused_and_writes_nothing(dense, tmp_path):
+    pruned, output = tmp_path / "pruned.pt", tmp_path / "output.pt"
+    prune.prune_checkpoint(dense, pruned, 0.6)
+    foreign = checkpoint(tmp_path / "foreign.pt", {"weight": torch.ones(2, 2)}, _name="transformer")
+    empty = checkpoint(tmp_path / "empty.pt", {})
+    for action, message in (
+        (lambda: prune.prune_checkpoint(pruned, output, 0.5), "are pruned already: ask for more"),
+        (lambda: prune.prune_checkpoint(foreign, output, 0.5), "architecture transformer,.*transformer_mmt"),
+        (lambda: prune.prune_checkpoint(empty, output, 0.5), "empty.pt .*'model' holds no parameters"),
+        (lambda: prune.prune_checkpoint(pruned, pruned, 0.8), "is one of the input checkpoints"),
+        (lambda: prune.pack_checkpoint(dense, output), "has no pruning mask"),
+        (lambda: prune.unpack_checkpoint(dense, output), "has no pruning mask"),
+        (lambda: prune.prune_checkpoint(tmp_path / "absent.pt", output, 0.5), "there is no such file"),
+    ):
+        with pytest.raises(IkdError, match=message):
+            action()
+        assert not output.exists()
