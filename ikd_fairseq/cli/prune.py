@@ -206,8 +206,8 @@ def build_parser() -> argparse.ArgumentParser:
                       help="prune to this share of the weights, above 0 and below 1; a pruned checkpoint can "
                       "be pruned further")
     what.add_argument("--pack", action="store_true",
-                      help="write a pruned CHECKPOINT small: one bit a weight, and the weights that are kept, "
-                      "it loads wherever CHECKPOINT does")
+                      help="write a pruned CHECKPOINT small, with one bit a weight and the weights that are "
+                      "kept; it loads wherever CHECKPOINT does")
     what.add_argument("--unpack", action="store_true", help="write a packed CHECKPOINT as it was before")
     return parser
 
