@@ -42,7 +42,7 @@ class Block:
         width: channels inside a block, where its kind has an inside.
         kernel: side of a block's spatial convolution.
         count: number of blocks.
-        grow: factor by which the last block multiplies the map's side: the stride of the block that it mirrors.
+        grow: factor by which the last block multiplies the map's side: the stride of the one that it mirrors.
     """
 
     kind: str
@@ -64,10 +64,10 @@ class Backbone:
         mean, std: per channel, of the input's normalisation (of values from 0 to 1).
         taps: the teacher's maps, shallow to deep. The last one is the CNN's last convolutional map.
         head: modules behind the last map, which are never computed and whose weights are not needed.
-        stages: the student, deep to shallow: the mirror of the teacher from each tap up to the next shallower one,
-            and at last up to the image.
-        margins: by stride, the image pixels that unpadded convolutions and pooling lose, if any: the map of that
-            stride has a side of ``ceil((S - margin) / stride)`` for an image with a side of S pixels.
+        stages: the student, deep to shallow: the mirror of the teacher from each tap up to the next shallower
+            one, and at last up to the image.
+        margins: by stride, the image pixels that unpadded convolutions and pooling lose, if any: the map of
+            that stride has a side of ``ceil((S - margin) / stride)`` for an image with a side of S pixels.
     """
 
     name: str
@@ -128,7 +128,7 @@ def _efficientnet_lite0() -> nn.Module:
     return timm.create_model("tf_efficientnet_lite0", pretrained=False)
 
 
-# Side lost at each stride: halving rounds down.
+# Margins of a CNN whose maps are halved again and again, rounding down.
 _HALVED_DOWNWARDS = {2: 1, 4: 3, 8: 7, 16: 15, 32: 31}
 
 BACKBONES: Dict[str, Backbone] = {

@@ -39,8 +39,8 @@ class StudentCNN(nn.Module):
         image_size: side of the image in pixels.
 
     Attributes:
-        granularity: which maps it hands out beside the image, see :mod:`~ikd_fairseq.vision.granularity`. May be
-            changed at any time; no other map is kept.
+        granularity: which maps it hands out beside the image, see :mod:`~ikd_fairseq.vision.granularity`. May
+            be changed at any time; no other map is kept.
 
     Raises:
         IkdError: the image is too small, see :meth:`Backbone.check_image_size`.
@@ -56,8 +56,9 @@ class StudentCNN(nn.Module):
             blocks: List[nn.Module] = []
             for block in stage:
                 make, before = BLOCKS[block.kind], backbone.side(stride, image_size)
+                same = _Growth(1, before, before)
                 for _ in range(block.count - 1):
-                    blocks.append(make(channels, block.width, channels, block.kernel, _Growth(1, before, before)))
+                    blocks.append(make(channels, block.width, channels, block.kernel, same))
                 stride //= block.grow
                 growth = _Growth(block.grow, before, backbone.side(stride, image_size))
                 blocks.append(make(channels, block.width, block.outputs, block.kernel, growth))
@@ -88,7 +89,7 @@ class StudentCNN(nn.Module):
 
 
 class _Growth(NamedTuple):
-    """By which factor a map grows, and its side before and after, which rounding sets apart from the factor."""
+    """By which factor a map grows, and its side before and after, whose ratio rounding may change."""
 
     factor: int
     before: int
@@ -96,7 +97,7 @@ class _Growth(NamedTuple):
 
 
 class _TransposedConv(nn.ConvTranspose2d):
-    """A transposed convolution of stride *growth.factor*, padded so that its output has a side of *growth.after*.
+    """A transposed convolution of stride *growth.factor*, padded to give a side of *growth.after*.
 
     Where its kernel cannot reach so far, the rest, at the bottom and right, is zeros.
     """

@@ -24,8 +24,8 @@ class TeacherCNN(nn.Module):
     Args:
         backbone: which CNN.
         weights: ``imagenet``, ``random`` or a file, see :func:`~ikd_fairseq.vision.weights.load_weights`.
-        granularity: ``model`` gives the last convolutional map only, ``block`` the map of every tap, ``layer`` that
-            of every layer, see :mod:`~ikd_fairseq.vision.granularity`.
+        granularity: ``model`` gives the last convolutional map only, ``block`` the map of every tap,
+            ``layer`` that of every layer, see :mod:`~ikd_fairseq.vision.granularity`.
 
     Raises:
         IkdError: unknown granularity, or weights that cannot be had or used.

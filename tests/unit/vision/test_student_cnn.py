@@ -1,5 +1,6 @@
 """The student: Table 7's shapes, a mirror of the teacher at any size, and every part of it learns."""
 
+from contextlib import ExitStack
 from functools import lru_cache
 
 import pytest
@@ -15,16 +16,24 @@ LITE = get_backbone("efficientnet_lite0")
 RESNET = get_backbone("resnet50")
 
 
-@pytest.fixture(scope="module")
-def meta_teachers():
-    """Gives the teacher of a backbone and granularity without memory for its values, built once."""
+@lru_cache(maxsize=None)
+def layers_of(name, size):
+    """Shapes of the maps of every layer of a teacher, and those at its taps."""
+    taps = []
+    teacher = meta_teacher(name)
+    with ExitStack() as hooks:
+        for tap in get_backbone(name).taps:
+            module = teacher.cnn.get_submodule(tap.path)
+            hook = module.register_forward_hook(lambda module, inputs, output: taps.append(output.shape))
+            hooks.callback(hook.remove)
+        return [m.shape for m in teacher(torch.empty(2, 3, size, size, device="meta"))], taps
 
-    @lru_cache(maxsize=None)
-    def build(backbone_name, granularity):
-        with torch.device("meta"):
-            return TeacherCNN(get_backbone(backbone_name), "random", granularity)
 
-    return lambda backbone, granularity: build(backbone.name, granularity)
+@lru_cache(maxsize=None)
+def meta_teacher(name):
+    """A teacher without memory for its values."""
+    with torch.device("meta"):
+        return TeacherCNN(get_backbone(name), "random", "layer")
 
 
 def make_regions(backbone, size, count=2):
@@ -79,22 +88,23 @@ def test_stage_by_stage_at_224_pixels(backbone):
     assert shapes == [(channels, side, side) for channels, side in STAGES[backbone.name]]
 
 
-# An odd size, the smallest of all backbones, and that of the paper.
+# An odd size (the smallest of all backbones), and that of the paper.
 @pytest.mark.parametrize("size", [63, 224])
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-def test_every_map_has_the_shape_of_its_teachers_at_any_size(backbone, size, meta_teachers):
+def test_every_map_has_the_shape_of_its_teachers_at_any_size(backbone, size):
+    layers, taps = layers_of(backbone.name, size)
     with torch.device("meta"):
         student = StudentCNN(backbone, size)
-        for granularity in ("model", "block", "layer"):
-            maps = meta_teachers(backbone, granularity)(torch.empty(2, 3, size, size))
-            student.granularity = granularity
-            output = student(make_regions(backbone, size))
-            assert [m.shape for m in output.maps] == [m.shape for m in maps]
-            assert output.image.shape == (2, 3, size, size)
+        regions = make_regions(backbone, size)
+    for granularity, expected in (("model", taps[-1:]), ("block", taps), ("layer", layers)):
+        student.granularity = granularity
+        output = student(regions)
+        assert [m.shape for m in output.maps] == expected
+        assert output.image.shape == (2, 3, size, size)
 
 
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-def test_each_convolution_mirrors_one_of_the_teachers(backbone, meta_teachers):
+def test_each_convolution_mirrors_one_of_the_teachers(backbone):
     def convolutions(network, input):
         """(depthwise, stride, kernel, channels read and made, sides read and made) of each."""
         found = []
@@ -107,15 +117,16 @@ def test_each_convolution_mirrors_one_of_the_teachers(backbone, meta_teachers):
         for hook in hooks:
             hook.remove()
         return [
-            (m.groups > 1, m.stride[0], m.kernel_size[0], i.shape[1], o.shape[1], i.shape[2], o.shape[2])
-            for m, i, o in found
+            (m.groups > 1, m.stride[0], m.kernel_size[0], a.size(1), b.size(1), a.size(2), b.size(2))
+            for m, a, b in found
         ]
 
     with torch.device("meta"):
-        taught = convolutions(meta_teachers(backbone, "model"), torch.empty(1, 3, 128, 128))
-        mirrors = convolutions(StudentCNN(backbone, 128), make_regions(backbone, 128, count=1))
-    turned = [(*kind, made, read, side_made, side_read) for *kind, read, made, side_read, side_made in mirrors]
-    # The convolution that makes the image has an even side where it grows by 2 (8 in Table 7), against patterns.
+        student, regions = StudentCNN(backbone, 128), make_regions(backbone, 128, count=1)
+    taught = convolutions(meta_teacher(backbone.name), torch.empty(1, 3, 128, 128, device="meta"))
+    mirrors = convolutions(student, regions)
+    turned = [(*kind, made, read, larger, smaller) for *kind, read, made, smaller, larger in mirrors]
+    # The kernel that makes the image has an even side where it grows by 2 (8 in Table 7), against patterns.
     first, taught = taught[0], taught[1:]
     (image,) = [conv for conv in turned if conv[3] == 3]
     assert image[:2] == first[:2] and image[3:] == first[3:] and 0 <= image[2] - first[2] <= 1
@@ -138,7 +149,8 @@ def test_the_deepest_map_is_the_regions_row_by_row():
 
 def test_unpooling_puts_each_value_top_left_among_zeros():
     maps = torch.tensor([[1.0, 2.0], [3.0, 4.0]]).view(1, 1, 2, 2)
-    assert _Unpool(_Growth(2, 2, 4))(maps).view(4, 4).tolist() == [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
+    exact = _Unpool(_Growth(2, 2, 4))(maps)
+    assert exact.view(4, 4).tolist() == [[1, 0, 2, 0], [0, 0, 0, 0], [3, 0, 4, 0], [0, 0, 0, 0]]
     assert _Unpool(_Growth(2, 2, 3))(maps).view(3, 3).tolist() == [[1, 0, 2], [0, 0, 0], [3, 0, 4]]
     assert _Unpool(_Growth(2, 1, 3))(maps[..., :1, :1]).view(3, 3).tolist() == [[1, 0, 0], [0] * 3, [0] * 3]
 

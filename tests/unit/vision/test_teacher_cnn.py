@@ -39,8 +39,10 @@ def test_resnet50_maps_have_the_shapes_of_table_7_and_the_values_of_torchvision(
 
 def test_granularity_layer_gives_what_each_layer_of_resnet50_hands_on():
     # By hand: the first convolution, the pooling, and of each block the middle two maps and the sum.
-    blocks = [f"layer{stage}.{block}" for stage, count in enumerate((3, 4, 6, 3), 1) for block in range(count)]
-    paths = ["relu", "maxpool"] + [f"{block}.{part}" for block in blocks for part in ("relu", "relu_1", "relu_2")]
+    paths = ["relu", "maxpool"]
+    for stage, blocks in enumerate((3, 4, 6, 3), start=1):
+        for block in range(blocks):
+            paths += [f"layer{stage}.{block}.{part}" for part in ("relu", "relu_1", "relu_2")]
     teacher, images = TeacherCNN(RESNET, "random", "layer"), make_images(1)
     with torch.no_grad():
         maps = teacher(images)
@@ -69,7 +71,8 @@ def test_granularity_layer_includes_depthwise_convolutions(teacher):
     convolutions = [m for m in teacher.modules() if isinstance(m, nn.Conv2d)]
     assert len(maps) == len(convolutions) == 48
     # Of the first blocks: stem, depthwise, 1x1; then 1x1, depthwise with stride 2, 1x1.
-    assert [(m.size(1), m.size(2)) for m in maps[:6]] == [(32, 32), (32, 32), (16, 32), (96, 32), (96, 16), (24, 16)]
+    first = [(32, 32), (32, 32), (16, 32), (96, 32), (96, 16), (24, 16)]
+    assert [(m.size(1), m.size(2)) for m in maps[:6]] == first
     assert torch.equal(maps[-1], teacher(make_images())[-1])
 
 
