@@ -1,7 +1,7 @@
 """Translation loss plus inversion knowledge distillation (Peng et al. 2022, sections 3.2.3 and 3.3)."""
 
 from dataclasses import dataclass, field
-from typing import Dict, Tuple
+from typing import Dict, List, Optional, Tuple
 
 import torch
 from fairseq import utils
@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
 from ..errors import check
+from ..vision.granularity import GRANULARITIES
 from ..vision.student_cnn import StudentOutput
-from ..vision.teacher_cnn import GRANULARITIES, FrozenTeacher
+from ..vision.teacher_cnn import FrozenTeacher
 from .feature_distance import DISTANCES, distance
 
 TERMS = ("irm", "iam", "image")
@@ -32,8 +33,8 @@ class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     )
     granularity: ChoiceEnum(list(GRANULARITIES)) = field(
         default="model",
-        metadata={"help": "maps that are compared: the last convolutional one, or that of every stage (the image "
-                          "is compared in any case)"},
+        metadata={"help": "maps that are compared: the last convolutional one, that of every stage (block) or that "
+                          "of every convolution and pooling (layer); the image is compared in any case"},
     )
     distance: ChoiceEnum(list(DISTANCES)) = field(
         default="l2", metadata={"help": "distance of two maps or images"}
@@ -63,7 +64,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     With T the teacher, S the student, Ir a real and Is its inverse image, D a distance:
 
-    - ``IrM``: sum over the compared maps of D(T_l(Ir), S_l+1)
+    - ``IrM``: sum over the compared maps of D(T_l(Ir), S_l+1), where S_l+1 is the student's map of the same shape
     - ``IaM``: sum over the compared maps of D(T_l(Ir), T_l(Is))
     - ``image``: D(Ir, Is)
 
@@ -71,6 +72,9 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     their number, so the mean is multiplied by that number: a weight means the same at any batch size and for any
     share of sentences with images. Over several workers, tokens and images are counted together, so that all images
     of their batches weigh alike. (With ``--update-freq``, the batches that follow each other are weighted by tokens.)
+
+    What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM counts.
+    Where no term does, the student never runs and is frozen, so that neither optimizer nor DDP knows it.
 
     The teacher is no part of this module (see :class:`FrozenTeacher`): fairseq would hand its parameters to the
     optimizer, to DDP and to the checkpoint.
@@ -115,9 +119,12 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         check(kd_images_per_batch >= 0, f"--kd-images-per-batch {kd_images_per_batch}: give 0 (all) or more")
         self.image_size = model.image_size
         self.backbone = model.backbone
-        self.teacher = (
-            FrozenTeacher(model.backbone, teacher_weights, str(granularity)) if self.uses_images else None
-        )
+        self.teacher: Optional[FrozenTeacher] = None
+        if self.weights["irm"] or self.weights["iam"]:
+            self.teacher = FrozenTeacher(model.backbone, teacher_weights, str(granularity))
+        model.student.granularity = str(granularity) if self.weights["irm"] else "model"
+        if not self.uses_images:
+            model.student.requires_grad_(False)
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
@@ -136,7 +143,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             n_correct, total = self.compute_accuracy(model, net_output, sample)
             logging_output["n_correct"] = utils.item(n_correct.data)
             logging_output["total"] = utils.item(total.data)
-        if reduce:
+        if reduce and self.uses_images:
             terms = self.distillation_terms(images, net_output[1][STUDENT])
             loss = loss + self._scale(net_input, sample, sample_size, loss) * self._mean(terms, positions)
             logging_output["kd_images"] = len(positions)
@@ -159,27 +166,35 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         # Zero, and yet a function of the whole student: its parameters get zero gradients instead of none, and on
         # every worker the backward pass meets the same reductions over workers.
         nothing = 0 * student.image.float().flatten(1).sum(dim=1)
-        if not wanted or not len(images):
-            return {term: nothing for term in wanted or TERMS[-1:]}
+        if not len(images):
+            return {term: nothing for term in wanted}
         real = self.backbone.normalise(images)  # stays float32: what the student paints is held against it
         terms = {}
-        with torch.no_grad():
-            seen = self.teacher(real.to(student.image.dtype)) if "irm" in wanted or "iam" in wanted else []
+        seen: List[Tensor] = []
+        if self.teacher is not None:
+            with torch.no_grad():
+                seen = self.teacher(real.to(student.image.dtype))
         if "irm" in wanted:
-            terms["irm"] = nothing + self._sum_over_maps(seen, student.maps[-len(seen):])
+            terms["irm"] = nothing + self._sum_over_maps(seen, student.maps)
         if "iam" in wanted:
             terms["iam"] = self._sum_over_maps(seen, self.teacher(student.image))
         if "image" in wanted:
             terms["image"] = distance(self.distance, real, student.image)
         return terms
 
-    def _sum_over_maps(self, maps, others) -> Tensor:
+    def _sum_over_maps(self, maps: List[Tensor], others: List[Tensor]) -> Tensor:
+        assert len(maps) == len(others), f"{self.backbone.name}: {len(maps)} maps against {len(others)}"
         return sum(distance(self.distance, a, b) for a, b in zip(maps, others))
 
-    def _choose_images(self, net_input) -> Tuple[Tensor, Tensor]:
-        """The images to distil, uint8 ``K' x H x W x 3``, and the sentences that they belong to, ``K'``."""
+    def _choose_images(self, net_input) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+        """The images to distil, uint8 ``K' x H x W x 3``, and the sentences that they belong to, ``K'``.
+
+        None, and None, where nothing is distilled.
+        """
+        if not self.uses_images:
+            return None, None
         tokens = net_input["src_tokens"]
-        if IMAGES not in net_input or not self.uses_images:
+        if IMAGES not in net_input:
             return tokens.new_empty((0, 1, 1, 3), dtype=torch.uint8), tokens.new_empty((0,))
         images, positions = net_input[IMAGES], net_input[IMAGE_POSITIONS]
         if 0 < self.images_per_batch < len(positions):

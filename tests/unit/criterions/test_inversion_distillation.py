@@ -51,7 +51,9 @@ def test_terms_are_the_papers_sums(granularity):
         real = sample["net_input"]["images"].permute(0, 3, 1, 2).float() / 255
         real = (real - 0.5) / 0.5
         tokens = {k: v for k, v in sample["net_input"].items() if not k.startswith("image")}
+        model.student.granularity = "block"
         student = model(**tokens, student_positions=torch.tensor([0, 2, 3]))[1][STUDENT]
+        model.student.granularity = granularity
         seen, reseen = teacher(real), teacher(student.image)
         levels = range(5) if granularity == "block" else [4]
         irm = sum(rms(seen[level], student.maps[level]) for level in levels).mean()
@@ -102,8 +104,9 @@ def test_batch_without_images_trains_on_translation_alone_and_touches_every_weig
             assert not parameter.grad.any(), name
 
 
-def test_gradient_reaches_generator_and_student_through_the_teacher_and_leaves_it_alone():
-    model = toy.ikd_model().train()
+@pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18", "alexnet"])
+def test_gradient_reaches_generator_and_student_through_the_teacher_and_leaves_it_alone(backbone):
+    model = toy.ikd_model(backbone=backbone).train()
     criterion = criterion_of(model, irm_weight=0.0, image_weight=0.0).train()  # IaM alone: all through the teacher
     teacher = criterion.teacher._teacher
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
@@ -126,7 +129,7 @@ def test_every_part_of_the_student_learns():
     model = toy.ikd_model().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
-    criterion = criterion_of(model, granularity="block").train()
+    criterion = criterion_of(model, granularity="layer").train()
     for _ in range(2):
         optimizer.zero_grad()
         criterion(model, sample_with([0, 1, 2, 3]))[0].backward()
@@ -151,13 +154,44 @@ def test_subsample_is_random_in_training_and_fixed_in_validation():
     assert drawn == {0, 1, 2, 3}
 
 
-def test_without_weights_there_is_no_teacher_and_no_image_is_read():
+def test_without_weights_there_is_no_teacher_no_image_is_read_and_the_student_rests():
     model = toy.ikd_model().train()
+    ran = []
+    model.student.register_forward_hook(lambda *call: ran.append(call))
     criterion = criterion_of(model, kd_weight=0.0, teacher_weights="/nowhere")
     assert not criterion.uses_images and criterion.teacher is None
     sample = sample_with([0, 1])
-    loss, _, _ = criterion(model, sample)
+    loss, _, logged = criterion(model, sample)
     torch.testing.assert_close(loss, translation_loss(criterion, model, sample))
+    assert not ran and "kd_images" not in logged
+    # Neither optimizer nor DDP meets a parameter without a gradient.
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.requires_grad == (not name.startswith("student.")), name
+        assert (parameter.grad is not None) == parameter.requires_grad, name
+
+
+@pytest.mark.parametrize(
+    "options, teacher_runs, maps",
+    [
+        ({}, 2, 48),
+        ({"iam_weight": 0.0}, 1, 48),
+        ({"irm_weight": 0.0}, 2, 1),
+        ({"irm_weight": 0.0, "iam_weight": 0.0, "teacher_weights": "/nowhere"}, 0, 1),
+    ],
+    ids=["both", "without IaM", "without IrM", "image alone"],
+)
+def test_what_a_zero_weight_makes_unnecessary_is_not_computed(options, teacher_runs, maps):
+    model = toy.ikd_model().train()
+    criterion = criterion_of(model, granularity="layer", **options)
+    ran, kept = [], []
+    model.student.register_forward_hook(lambda module, inputs, output: kept.append(len(output.maps)))
+    if teacher_runs:
+        criterion.teacher._teacher.register_forward_hook(lambda *call: ran.append(call))
+    criterion(model, sample_with([0, 1]))[0].backward()
+    assert len(ran) == teacher_runs and (criterion.teacher is None) == (teacher_runs == 0)
+    assert kept == [maps]
+    assert all(parameter.grad is not None for parameter in model.parameters())
 
 
 def test_other_models_are_refused_in_a_sentence():
