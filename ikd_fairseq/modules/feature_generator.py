@@ -65,17 +65,20 @@ class FeatureGenerator(nn.Module):
     """Masked mean of the text, linear to the CNN's channels, unpooled to its grid, batch norm, ReLU.
 
     Peng et al. 2022, equation 6 and the last row of Table 7. The values have the range of a CNN's last map, whose
-    place they take.
+    place they take. Hence no ReLU for a CNN whose last map is linear (half of EfficientNet-Lite0's values are
+    negative, and a ReLU could not come near them); the paper's CNNs end in one.
 
     Args:
         embed_dim: d, width of the text vectors.
         channels: C, channels of the backbone's last convolutional map.
         regions: P, its positions.
         unpool: ``conv``, ``depthwise`` or ``repeat``.
+        signed: leave the ReLU out.
     """
 
-    def __init__(self, embed_dim: int, channels: int, regions: int, unpool: str):
+    def __init__(self, embed_dim: int, channels: int, regions: int, unpool: str, signed: bool = False):
         super().__init__()
+        self.activation = nn.Identity() if signed else nn.ReLU()
         self.projection = nn.Linear(embed_dim, channels)
         self.unpool = UNPOOLS[unpool](channels, regions)
         self.batch_norm = SyncedBatchNorm(channels)
@@ -87,8 +90,8 @@ class FeatureGenerator(nn.Module):
             padding_mask: bool ``B x I``, True for padding.
 
         Returns:
-            ``B x P x C``, not negative.
+            ``B x P x C``, not negative unless *signed*.
         """
         regions = self.unpool(self.projection(masked_mean(text, padding_mask)))
         regions = self.batch_norm(regions.transpose(1, 2)).transpose(1, 2)  # statistics by channel: B x C x P
-        return torch.relu(regions)
+        return self.activation(regions)

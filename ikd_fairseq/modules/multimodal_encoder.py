@@ -133,7 +133,11 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
     def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
         super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
         self.generator = FeatureGenerator(
-            embed_tokens.embedding_dim, backbone.channels, backbone.grid(cfg.image_size) ** 2, str(cfg.unpool)
+            embed_tokens.embedding_dim,
+            backbone.channels,
+            backbone.grid(cfg.image_size) ** 2,
+            str(cfg.unpool),
+            backbone.signed,
         )
 
     def regions(self, text, padding_mask, images, features, image_positions):

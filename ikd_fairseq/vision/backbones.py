@@ -66,6 +66,7 @@ class Backbone:
         head: modules behind the last map, which are never computed and whose weights are not needed.
         stages: the student, deep to shallow: the mirror of the teacher from each tap up to the next shallower
             one, and at last up to the image.
+        signed: the last map is linear, with values of both signs; most CNNs have a ReLU behind it.
         margins: by stride, the image pixels that unpadded convolutions and pooling lose, if any: the map of
             that stride has a side of ``ceil((S - margin) / stride)`` for an image with a side of S pixels.
     """
@@ -78,6 +79,7 @@ class Backbone:
     taps: Tuple[Tap, ...]
     head: Tuple[str, ...]
     stages: Tuple[Tuple[Block, ...], ...]
+    signed: bool = False
     margins: Mapping[int, int] = field(default_factory=dict)
 
     @property
@@ -260,6 +262,7 @@ BACKBONES: Dict[str, Backbone] = {
                 ),
                 (Block("separable", 32), Block("image", 3, kernel=4, grow=2)),
             ),
+            signed=True,
         ),
     )
 }

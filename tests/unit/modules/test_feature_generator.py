@@ -27,6 +27,16 @@ def test_every_unpool_gives_regions_of_the_backbone(unpool):
     assert (m >= 0).all() and (m > 0).any()
 
 
+def test_a_signed_generator_leaves_out_the_relu_alone():
+    torch.manual_seed(1)
+    plain, signed = FeatureGenerator(8, 6, 9, "conv"), FeatureGenerator(8, 6, 9, "conv", signed=True)
+    signed.load_state_dict(plain.state_dict())
+    text, mask = torch.randn(5, 3, 8), torch.zeros(5, 3, dtype=torch.bool)
+    m = signed(text, mask)
+    assert (m < 0).any()
+    assert torch.equal(m.clamp(min=0), plain(text, mask))
+
+
 def test_conv_unpool_is_a_transposed_convolution():
     unpool = ConvUnpool(channels=3, regions=4)
     convolution = torch.nn.ConvTranspose2d(3, 3, kernel_size=2, bias=False)

@@ -54,6 +54,15 @@ def test_the_stages_of_an_entry_lead_from_tap_to_tap_and_to_the_image(backbone):
         assert (stage[-1].outputs, stride) == (channels, end)
 
 
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_lite0"])
+def test_signed_says_whether_the_last_map_has_negative_values(name):
+    torch.manual_seed(1)
+    backbone = get_backbone(name)
+    with torch.no_grad():
+        last = TeacherCNN(backbone, "random")(torch.randn(2, 3, 64, 64))[-1]
+    assert bool((last < 0).any()) == backbone.signed
+
+
 def test_normalise_scales_each_channel_and_moves_it_first():
     backbone = get_backbone("resnet50")
     images = torch.randint(256, (2, 4, 5, 3), dtype=torch.uint8)
