@@ -33,8 +33,8 @@ class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     )
     granularity: ChoiceEnum(list(GRANULARITIES)) = field(
         default="model",
-        metadata={"help": "maps that are compared: the last convolutional one, that of every stage (block) or that "
-                          "of every convolution and pooling (layer); the image is compared in any case"},
+        metadata={"help": "maps that are compared: the last convolutional one (model), that of every stage "
+                          "(block), or that of every convolution and pooling (layer); the image in any case"},
     )
     distance: ChoiceEnum(list(DISTANCES)) = field(
         default="l2", metadata={"help": "distance of two maps or images"}
@@ -64,7 +64,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
 
     With T the teacher, S the student, Ir a real and Is its inverse image, D a distance:
 
-    - ``IrM``: sum over the compared maps of D(T_l(Ir), S_l+1), where S_l+1 is the student's map of the same shape
+    - ``IrM``: sum over the compared maps of D(T_l(Ir), S_l+1), the student's map of the same shape
     - ``IaM``: sum over the compared maps of D(T_l(Ir), T_l(Is))
     - ``image``: D(Ir, Is)
 
@@ -73,8 +73,8 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     share of sentences with images. Over several workers, tokens and images are counted together, so that all images
     of their batches weigh alike. (With ``--update-freq``, the batches that follow each other are weighted by tokens.)
 
-    What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM counts.
-    Where no term does, the student never runs and is frozen, so that neither optimizer nor DDP knows it.
+    What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM
+    counts. Where no term does, the student never runs and is frozen: neither optimizer nor DDP knows it.
 
     The teacher is no part of this module (see :class:`FrozenTeacher`): fairseq would hand its parameters to the
     optimizer, to DDP and to the checkpoint.

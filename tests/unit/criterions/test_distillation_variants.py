@@ -1,4 +1,4 @@
-"""Every distance, granularity and choice of losses of Table 2 against sums over maps that are collected by hand."""
+"""Every distance, granularity and choice of losses of Table 2 against sums over maps collected by hand."""
 
 from functools import lru_cache
 
@@ -14,9 +14,8 @@ from ikd_fairseq.vision.teacher_cnn import FrozenTeacher, TeacherCNN
 from tests import toy
 
 # ResNet-18 by hand: for each layer, the node of the traced teacher whose value it hands on, shallow to deep.
-LAYERS = ["relu", "maxpool"] + [
-    f"layer{stage}.{block}.{part}" for stage in (1, 2, 3, 4) for block in (0, 1) for part in ("relu", "relu_1")
-]
+BLOCKS = [f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1)]
+LAYERS = ["relu", "maxpool"] + [f"{block}.{part}" for block in BLOCKS for part in ("relu", "relu_1")]
 NODES = {
     "model": ["layer4.1.relu_1"],
     "block": ["relu", "layer1.1.relu_1", "layer2.1.relu_1", "layer3.1.relu_1", "layer4.1.relu_1"],
@@ -53,7 +52,7 @@ def by_image(name, a, b):
 
 
 def student_maps(student, regions):
-    """What the student makes, from the image's side to the regions: layers by hand, then those between stages."""
+    """The student's maps by granularity, from the image's side to the regions, and its image."""
     current = regions.transpose(1, 2).unflatten(2, (2, 2))
     layers, stages = [current], [current]
     for stage in student.stages:
@@ -89,7 +88,8 @@ def setting():
         assert [m.shape for m in taught] == [m.shape for m in made[granularity]]
         for name in DISTANCES:
             irm, iam = (
-                sum(by_image(name, a, b) for a, b in zip(taught, others)) for others in (made[granularity], again)
+                sum(by_image(name, a, b) for a, b in zip(taught, others))
+                for others in (made[granularity], again)
             )
             terms[name, granularity] = irm, iam, by_image(name, real, inverse)
     return model, sample, terms
