@@ -8,15 +8,15 @@ from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tu
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from fairseq.data import Dictionary, data_utils
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..constants import NO_IMAGE
 from ..data.feature_pack import FeaturePack, to_half
 from ..data.image_pack import ImagePack, check_disk_space
 from ..data.text_index import sentence_counts
 from ..errors import check, command
+from ..modules.dual_encoder import DualEncoder, contrastive_loss
 from ..modules.image_index import FILE_NAME, KINDS, DenseIndex, ImageIndex, TopicIndex
 from ..vision.backbones import BACKBONES, get_backbone
 from ..vision.teacher_cnn import TeacherCNN
@@ -86,46 +86,6 @@ def build_topic_index(
     return index
 
 
-class DualEncoder(nn.Module):
-    """Words and images in one space: a sentence is the sum of its words, an image a linear map of its vector.
-
-    Args:
-        words: V, size of the vocabulary.
-        channels: C, width of an image's vector.
-        width: e.
-    """
-
-    def __init__(self, words: int, channels: int, width: int):
-        super().__init__()
-        self.words = nn.EmbeddingBag(words, width, mode="sum")
-        self.images = nn.Linear(channels, width)
-
-    def embed_images(self, vectors: Tensor) -> Tensor:
-        """``K x C`` to ``K x e``, of length 1."""
-        return F.normalize(self.images(vectors), dim=1)
-
-    def similarities(self, sentences: Sequence[Sequence[int]], vectors: Tensor) -> Tensor:
-        """Cosine of each sentence with each image: ``K x K``."""
-        flat = torch.tensor([word for sentence in sentences for word in sentence])
-        lengths = torch.tensor([0] + [len(sentence) for sentence in sentences])
-        embedded = F.normalize(self.words(flat, lengths.cumsum(0)[:-1]), dim=1)
-        return embedded @ self.embed_images(vectors).T
-
-
-def contrastive_loss(similarities: Tensor, images: Tensor, temperature: float) -> Tensor:
-    """Cross-entropy of picking each caption's image among the batch's, and each image's caption: a scalar.
-
-    Args:
-        similarities: caption x image, ``K x K``.
-        images: int64 ``K``: captions of one image are no contrast to each other.
-        temperature: what similarities are divided by.
-    """
-    same = (images.unsqueeze(1) == images.unsqueeze(0)).fill_diagonal_(False)
-    logits = (similarities / temperature).masked_fill(same, float("-inf"))
-    own = torch.arange(len(logits))
-    return (F.cross_entropy(logits, own) + F.cross_entropy(logits.T, own)) / 2
-
-
 def build_dense_index(
     captions: Captions,
     vectors: Tensor,
@@ -166,7 +126,7 @@ def build_dense_index(
                 loss.backward()
                 optimizer.step()
                 losses.append(loss.item())
-            bar.set_postfix(loss=f"{np.mean(losses):.3f}")
+            bar.set_postfix(loss=f"{np.mean(losses):.3f}", refresh=False)
     with torch.no_grad():
         embedded = encoder.embed_images(pixels)
         words = encoder.words.weight.detach().clone()
@@ -271,6 +231,7 @@ def build_image_index(
     Raises:
         IkdError: text, dictionary or pack is missing or does not fit, or the weights cannot be used.
     """
+    sentence_counts(data_dir, split)  # names a missing folder or split before anything else that is missing
     output = os.path.join(data_dir, FILE_NAME.format(kind=retriever)) if output is None else output
     folder = os.path.dirname(output) or "."
     check(os.path.isdir(folder), f"--output {output}: there is no folder {folder}")
@@ -278,7 +239,6 @@ def build_image_index(
         device != "cuda" or torch.cuda.is_available(),
         "--device cuda: this machine has no usable GPU, use cpu",
     )
-    sentence_counts(data_dir, split)  # names a missing folder or split before a missing pack
     prefix = os.path.join(data_dir, split)
     pack: Any
     if image_features is None:
