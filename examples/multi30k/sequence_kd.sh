@@ -161,7 +161,8 @@ if ((${#teachers[@]} == 1)); then
 fi
 for run in "${runs[@]}"; do translate "$run"; done
 
-# Speed is that of fairseq's own clock around the search, on a fifth of the sentences.
+# Speed is that of fairseq's own clock around the search, on a fifth of the batches (by what fairseq 0.12 goes by:
+# it ignores --num-shards).
 for run in "$out"/teacher $(printf "$out/%s-base " $students); do
   for width in 1 "$beam"; do
     for batch in 1 64; do
@@ -170,7 +171,7 @@ for run in "$out"/teacher $(printf "$out/%s-base " $students); do
       step "timing $run, beam $width, batches of $batch"
       OMP_NUM_THREADS=${SPEED_THREADS:-1} fairseq-generate "$data" --user-dir "$(ikd-fairseq-dir)" \
         --task multimodal_translation --image-free --gen-subset "$split" --path "$run/average.pt" --cpu \
-        --beam "$width" --batch-size "$batch" --num-shards 5 --shard-id 0 >"$log.partial" 2>/dev/null
+        --beam "$width" --batch-size "$batch" --distributed-world-size 5 --distributed-rank 0 >"$log.partial" 2>/dev/null
       mv "$log.partial" "$log"
     done
   done
