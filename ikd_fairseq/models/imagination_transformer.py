@@ -14,8 +14,8 @@ Deviations:
 - v is the mean over the regions of this plugin's CNN, not InceptionV3's pooled vector.
 - The contrastive images v' are the batch's other images; the same image under another sentence is not one of
   them. J_vis is the mean over them, not the sum, so that its weight does not depend on the batch size.
-- Each update learns both tasks, with ``J_translation + weight * J_vis``; the paper draws a task for each
-  batch.
+- The loss is ``J_translation + weight * J_vis`` of the same batch, so that the translation loss is that of
+  every other system; sentences without an image have the first part alone.
 """
 
 from dataclasses import dataclass, field

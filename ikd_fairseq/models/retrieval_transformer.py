@@ -15,13 +15,22 @@ space of text and images. With z the mean of the m images' vectors:
 No sentence needs an image, in training or at test: only the index that ``ikd-build-image-index`` makes of
 training captions and their images.
 
-Deviations, of both: the vectors are those of this plugin's CNN, averaged over its last map; the gate has a
-value for every channel and a bias. As in UVR-NMT, a training sentence is not kept from finding its own image,
-which then is among the first; a test sentence cannot, so that the two are not quite alike. Of ``topic``:
-words are the dictionary's units (pieces, where BPE splits a word); common words are left out by their
-frequency in place of a list of stop words; of images with equally many votes the earlier ones are taken. Of
-``dense``: the retriever is a small dual encoder trained on the captions of the index, where RMMT's text
-encoder is BERT.
+Deviations of both:
+
+- The vectors are those of this plugin's CNN, averaged over its last map.
+- The projections have biases, and the gate has a value for every text position and channel.
+
+As in UVR-NMT, a training sentence is not kept from finding its own image, which then is among the first; a
+test sentence has none in the index, so that training and test are not quite alike.
+
+Deviations of ``topic``:
+
+- Words are the dictionary's units: pieces, where BPE splits a word.
+- Common words are left out by their frequency, not by a list of stop words.
+- Of images with equally many votes the earlier ones are taken.
+
+Deviation of ``dense``: the retriever is a small dual encoder trained on the captions of the index itself,
+where RMMT's text encoder is BERT.
 """
 
 import copy
@@ -70,7 +79,7 @@ def image_index_path(cfg, task) -> str:
         return cfg.image_index
     data = getattr(task.cfg, "data", None)
     check(bool(data), "retrieval_transformer needs an image index: give --image-index FILE")
-    return os.path.join(utils.split_paths(data)[0], FILE_NAME.format(kind=cfg.retriever))
+    return os.path.join(utils.split_paths(data)[0], FILE_NAME.format(kind=str(cfg.retriever)))
 
 
 @register_model("retrieval_transformer", dataclass=RetrievalTransformerConfig)

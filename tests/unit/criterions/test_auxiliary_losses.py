@@ -143,7 +143,7 @@ def test_features_of_the_cnn_stand_for_its_images(make):
 def test_workers_count_images_and_tokens_together(monkeypatch):
     model = hallucination_model().train()
     criterion, sample = criterion_of(model).train(), sample_with([1, 3])
-    others = torch.tensor([80.0, 30.0, 6.0, 30.0], dtype=torch.float64)  # tokens; of real, feature, consistency
+    others = torch.tensor([80.0, 30.0, 6.0, 30.0], dtype=torch.float64)  # tokens, then counts of the terms
 
     def all_reduce(numbers):
         numbers += others
@@ -165,9 +165,10 @@ def test_workers_count_images_and_tokens_together(monkeypatch):
 
 
 def test_each_term_is_logged_as_its_mean():
+    translation = {"loss": 1.0, "nll_loss": 1.0, "ntokens": 4, "sample_size": 4}
     outputs = [
-        {"loss": 1.0, "nll_loss": 1.0, "ntokens": 4, "sample_size": 4, "aux_margin": 3.0, "aux_count_margin": 2},
-        {"loss": 1.0, "nll_loss": 1.0, "ntokens": 4, "sample_size": 4, "aux_margin": 1.0, "aux_count_margin": 6},
+        {**translation, "aux_margin": 3.0, "aux_count_margin": 2},
+        {**translation, "aux_margin": 1.0, "aux_count_margin": 6},
     ]
     with metrics.aggregate(new_root=True) as log:
         AuxiliaryLossesCriterion.reduce_metrics(outputs)
@@ -190,8 +191,9 @@ def test_without_weights_there_is_no_cnn_and_no_image_is_read():
 def test_weights_are_read_by_name_and_the_rest_keeps_its_own():
     defaults = {"real": 1.0, "feature": 1.0, "consistency": 0.5}
     assert parse_weights("", defaults) == defaults
-    assert parse_weights("feature=2, consistency=0", defaults) == {"real": 1.0, "feature": 2.0, "consistency": 0.0}
-    with pytest.raises(IkdError, match="the model has no term 'margin'; choose from real, feature, consistency"):
+    changed = {"real": 1.0, "feature": 2.0, "consistency": 0.0}
+    assert parse_weights("feature=2, consistency=0", defaults) == changed
+    with pytest.raises(IkdError, match="has no term 'margin'; choose from real, feature, consistency"):
         parse_weights("margin=1", defaults)
     for text in ("real", "real=x", "real=-1", "real=nan", "real=inf"):
         with pytest.raises(IkdError, match=f"--auxiliary-weights {text}: the weight of real is no number"):
@@ -199,7 +201,7 @@ def test_weights_are_read_by_name_and_the_rest_keeps_its_own():
 
 
 def test_other_models_and_missing_cnn_weights_are_refused_in_a_sentence():
-    with pytest.raises(IkdError, match="trains models that have auxiliary terms.*not MultimodalTransformerModel"):
+    with pytest.raises(IkdError, match="models that have auxiliary terms.*not MultimodalTransformerModel"):
         criterion_of(toy.image_must_model())
     with pytest.raises(IkdError, match="/nowhere.pt"):
         criterion_of(imagination_model(), backbone_weights="/nowhere.pt")

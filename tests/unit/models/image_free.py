@@ -6,7 +6,10 @@ from ikd_fairseq.models.hallucination_transformer import (
     HallucinationTransformerConfig,
     HallucinationTransformerModel,
 )
-from ikd_fairseq.models.imagination_transformer import ImaginationTransformerConfig, ImaginationTransformerModel
+from ikd_fairseq.models.imagination_transformer import (
+    ImaginationTransformerConfig,
+    ImaginationTransformerModel,
+)
 from ikd_fairseq.models.retrieval_transformer import RetrievalTransformerConfig, RetrievalTransformerModel
 from ikd_fairseq.modules.image_index import DenseIndex, TopicIndex
 from tests import toy

@@ -105,10 +105,10 @@ def test_saved_and_loaded_index_finds_the_same(make, kind, tmp_path):
 
 def test_files_that_do_not_fit_are_refused_in_a_sentence(tmp_path):
     path = str(tmp_path / "index.pt")
-    with pytest.raises(IkdError, match="index.pt does not exist: run ikd-build-image-index --retriever topic"):
+    with pytest.raises(IkdError, match="index.pt does not exist: run ikd-build-image-index --retr.* topic"):
         load_image_index(path, "topic", toy.dictionary())
     dense_index().save(path, toy.dictionary(), {})
-    with pytest.raises(IkdError, match="is an image index for --retriever dense, but the model has --retriever topic"):
+    with pytest.raises(IkdError, match="for --retriever dense, but the model has --retriever topic"):
         load_image_index(path, "topic", toy.dictionary())
     with pytest.raises(IkdError, match="index.pt was built from another vocabulary"):
         load_image_index(path, "dense", toy.dictionary(21))
