@@ -6,6 +6,7 @@ import os
 from typing import Any, Dict, Hashable, Optional, Sequence
 
 import torch
+from fairseq.models import ARCH_MODEL_REGISTRY
 
 from ..errors import check, command
 from .checkpoint_files import (
@@ -23,10 +24,10 @@ from .progress import set_up_logging
 logger = logging.getLogger(__name__)
 
 STUDENT_PREFIX = "student."
-IMAGE_FREE_PREFIX = "ikd_transformer"  # of every architecture that decodes without images
 
-DISTILLATION = "inversion_distillation"  # the criterion that needs the student ...
-TRANSLATION_LOSS = "label_smoothed_cross_entropy"  # ... and the part of it that does not, fairseq's own
+# Criterions that need the student, a CNN or teachers, and the part of them that does not, fairseq's own.
+TEACHING = ("inversion_distillation", "auxiliary_losses", "word_distillation")
+TRANSLATION_LOSS = "label_smoothed_cross_entropy"
 _OPTIONS_OF_BOTH = ("label_smoothing", "report_accuracy", "ignore_prefix_size", "sentence_avg")
 
 # What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
@@ -69,21 +70,21 @@ def _make_decode_only(state: State) -> None:
     for name in ("encoder_embed_path", "decoder_embed_path"):  # text files of initial embeddings
         if name in model:
             model[name] = None
-    architecture = str(model.get("_name") or model.get("arch") or "")
-    if architecture.startswith(IMAGE_FREE_PREFIX):
+    architecture = ARCH_MODEL_REGISTRY.get(model.get("_name") or model.get("arch"))
+    if getattr(architecture, "requires_images", None) is False:
         for name, value in (("image_free", True), ("require_images", False)):
             if name in task:
                 task[name] = value
 
 
-def _leave_out_distillation(state: State) -> None:
-    """Changes the criterion in *state*, which fairseq-validate builds, to one that needs no student."""
+def _leave_out_teaching(state: State) -> None:
+    """Changes the criterion in *state*, which fairseq-validate builds, to one that needs the model alone."""
     if state.get("args") is not None:
-        if getattr(state["args"], "criterion", None) == DISTILLATION:
+        if getattr(state["args"], "criterion", None) in TEACHING:
             state["args"].criterion = TRANSLATION_LOSS
         return
     criterion = config_section(state, "criterion")
-    if criterion.get("_name") == DISTILLATION:
+    if criterion.get("_name") in TEACHING:
         kept = {name: criterion[name] for name in _OPTIONS_OF_BOTH if name in criterion}
         state["cfg"]["criterion"] = {"_name": TRANSLATION_LOSS, **kept}
 
@@ -107,7 +108,7 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     extra_state["exported"] = {"file": str(checkpoint), "half": half}
     exported["extra_state"] = extra_state
     _make_decode_only(exported)
-    _leave_out_distillation(exported)
+    _leave_out_teaching(exported)
     write_checkpoint(exported, output)
 
 

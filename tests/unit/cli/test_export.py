@@ -84,6 +84,22 @@ def test_initial_embedding_files_are_not_asked_for_again(tmp_path):
     assert exported(tmp_path, state)["cfg"]["model"].encoder_embed_path is None
 
 
+@pytest.mark.parametrize(
+    "architecture, image_free",
+    [
+        ("imagination_transformer", True),
+        ("hallucination_transformer_tiny", True),
+        ("retrieval_transformer", True),
+        ("gated_fusion_tiny", False),
+        ("transformer", False),
+    ],
+)
+def test_the_task_of_an_export_is_image_free_if_the_architecture_is(tmp_path, architecture, image_free):
+    state = toy_state({"weight": torch.zeros(1)}, {"_name": architecture})
+    state["cfg"]["task"] = {"_name": "multimodal_translation", "image_free": False, "require_images": False}
+    assert exported(tmp_path, state)["cfg"]["task"]["image_free"] is image_free
+
+
 def test_settings_of_old_checkpoints_are_changed_too(tmp_path):
     state = toy_state({"weight": torch.zeros(1)})
     state["cfg"] = None
@@ -98,7 +114,13 @@ DISTILLATION = {
 }
 
 
-@pytest.mark.parametrize("section", [DISTILLATION, Namespace(**DISTILLATION)])
+WORD_DISTILLATION = {**DISTILLATION, "_name": "word_distillation"}
+AUXILIARY_LOSSES = {**DISTILLATION, "_name": "auxiliary_losses"}
+
+
+@pytest.mark.parametrize(
+    "section", [DISTILLATION, Namespace(**DISTILLATION), WORD_DISTILLATION, AUXILIARY_LOSSES]
+)
 def test_validation_of_an_export_takes_the_translation_loss_with_its_options(tmp_path, section):
     state = ikd_state()[1]
     state["cfg"]["criterion"] = section
