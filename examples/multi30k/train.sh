@@ -8,9 +8,15 @@ usage: train.sh DATA OUT SYSTEM [options of fairseq-train]
 
 DATA    folder that prepare.sh made
 OUT     folder for checkpoints, log and TensorBoard; training goes on from what is there
-SYSTEM  text        Transformer-Tiny, text only
-        ikd         IKD-MMT: learns from images, translates without
-        image-must  the same encoder with the real image, at test too
+SYSTEM  text                 Transformer-Tiny, text only
+        ikd                  IKD-MMT: learns from images, translates without
+        image-must           the same encoder with the real image, at test too
+        gated-fusion, doubly-attentive, selective-attention
+                             others that look at the image, at test too
+        imagination, hallucination
+                             others that learn from images and translate without
+        retrieval-topic, retrieval-dense
+                             images of other sentences, from an index that ikd-build-image-index made in DATA
 
 Environment: UPDATES (8000), SEED (1), BACKBONE (efficientnet_lite0; also resnet50).
 Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
@@ -23,16 +29,14 @@ data=$1 out=$2 system=$3
 shift 3
 [[ -f $data/code ]] || { echo "train.sh: error: $data is no folder that prepare.sh made" >&2; exit 1; }
 
-. "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/systems.sh"
+describe_system "$system" || { echo "train.sh: error: SYSTEM $system is none of: $SYSTEMS" >&2; exit 1; }
+
+. "$here/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
-case $system in
-  text) options=(--arch transformer_mmt_tiny --criterion label_smoothed_cross_entropy) ;;
-  ikd) options=(--arch ikd_transformer_tiny --criterion inversion_distillation --teacher-weights imagenet) ;;
-  image-must) options=(--arch multimodal_transformer_tiny --criterion label_smoothed_cross_entropy) ;;
-  *) echo "train.sh: error: SYSTEM is text, ikd or image-must, not $system" >&2; exit 1 ;;
-esac
-if [[ $system != text ]]; then
+if [[ $images == training || $images == test ]]; then
   manifest=$data/train.images.json
   [[ -f $manifest ]] || { echo "train.sh: error: $manifest is missing: prepare the images first" >&2; exit 1; }
   image_size=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["image_size"])' "$manifest")

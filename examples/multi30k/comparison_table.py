@@ -1,0 +1,357 @@
+"""The table of compare.sh, in Markdown and TSV, laid out as Table 1 of Peng et al. 2022.
+
+    python examples/multi30k/comparison_table.py RUNS en-de=data/en-de en-fr=data/en-fr
+
+There are two tables for a pair, and figures of one do not compare with those of the other: all systems on the
+sentences that have an image, and image-free systems on every sentence, with published figures beside them. An
+image-must system enters the second where every sentence of a test set has an image.
+"""
+
+import argparse
+import csv
+import json
+import logging
+import re
+import statistics
+import sys
+from pathlib import Path
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+
+from finished_run import COSTS, Run, Split, costs_of, find_runs, read_test_sets, read_translations
+from sacrebleu.metrics import BLEU
+from sacrebleu.significance import PairedTest
+
+from ikd_fairseq.cli.checkpoint_files import write_atomically
+from ikd_fairseq.cli.progress import progress, set_up_logging
+from ikd_fairseq.errors import check, command
+
+BASELINE = "text"
+TITLES = {  # system -> its name in the table, in the order of its block; others follow under their own names
+    "image-must": "Multimodal self-attention (Yao and Wan 2020)",
+    "gated-fusion": "Gated Fusion (Wu et al. 2021)",
+    "doubly-attentive": "Doubly-attentive decoder (Calixto et al. 2017)",
+    "selective-attention": "Selective attention (Li et al. 2022, ACL)",
+    BASELINE: "Transformer (Vaswani et al. 2017)",
+    "imagination": "Imagination (Elliott and Kádár 2017)",
+    "retrieval-topic": "UVR-NMT (Zhang et al. 2020)",
+    "retrieval-dense": "RMMT (Wu et al. 2021)",
+    "hallucination": "Hallucination (after Li et al. 2022, CVPR)",
+    "ikd": "IKD-MMT (Peng et al. 2022)",
+}
+BLOCKS = {"image-must": "Image-must systems", "image-free": "Image-free systems"}
+
+PUBLISHED = Path(__file__).with_name("published.tsv")
+# Published figures are of these whole test sets, and stand beside nothing else.
+PUBLISHED_SENTENCES = {"test": 1000, "test1": 1000, "test2": 461}
+
+TOKENISED_BLEU = BLEU(tokenize="none", lowercase=True, force=True)  # as ikd-score --preset tokenised
+RESAMPLES = 1000
+
+TSV_COLUMNS = "pair table block system measure test_set sentences mean deviation mark seeds source".split()
+
+
+class Figure(NamedTuple):
+    """Scores of one system on one test set, a seed each, and the mark of significance."""
+
+    values: Tuple[float, ...]
+    mark: str = ""
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.values)
+
+    @property
+    def deviation(self) -> str:
+        """Standard deviation of the sample; nothing for one seed."""
+        return f"{statistics.stdev(self.values):.2f}" if len(self.values) > 1 else ""
+
+    def __str__(self) -> str:
+        return f"{self.mean:.2f}" + (f" ± {self.deviation}" if self.deviation else "") + self.mark
+
+
+Column = Tuple[str, str]  # metric and test set
+
+
+class Row(NamedTuple):
+    """A system of one table.
+
+    Attributes:
+        block: a key of :data:`BLOCKS`.
+        costs: by column of :data:`~finished_run.COSTS`.
+        source: of published figures; nothing for our own.
+    """
+
+    block: str
+    title: str
+    figures: Dict[Column, Figure]
+    costs: Dict[str, float]
+    source: str = ""
+
+    @property
+    def seeds(self) -> str:
+        return "" if self.source else str(len(next(iter(self.figures.values())).values))
+
+    @property
+    def origin(self) -> str:
+        return f"published: {self.source}" if self.source else "this run"
+
+
+class Table(NamedTuple):
+    """Rows whose figures compare, and how many sentences of each test set they are of."""
+
+    title: str
+    sizes: Dict[str, int]
+    rows: List[Row]
+
+
+# ---- figures -----------------------------------------------------------------------------------------------
+
+
+def p_values(
+    baseline: Sequence[str], others: Dict[str, Sequence[str]], references: Sequence[str]
+) -> Dict[str, float]:
+    """p of each system's difference from the baseline in BLEU, by sacreBLEU's paired bootstrap."""
+    if not others:
+        return {}
+    systems = [("baseline", baseline), *others.items()]
+    test = PairedTest(
+        systems, {"BLEU": TOKENISED_BLEU}, [references], test_type="bs", n_samples=RESAMPLES
+    )
+    _, results = test()
+    return dict(zip(others, (result.p_value for result in results["BLEU"][1:])))
+
+
+def mark_of(differences: Sequence[float], probabilities: Sequence[float]) -> str:
+    """‡ or † if every seed differs from the baseline in the same direction with p below 0.01 or 0.05."""
+    # Differences of 0 are none: to equal translations sacreBLEU gives the smallest p that there is.
+    if not (min(differences) > 0 or max(differences) < 0):
+        return ""
+    worst = max(probabilities)
+    return "‡" if worst < 0.01 else "†" if worst < 0.05 else ""
+
+
+def bleu_figures(
+    texts: Dict[Tuple[str, int], List[str]], references: Sequence[str], sentences: Sequence[int]
+) -> Dict[str, Figure]:
+    """BLEU by system on some *sentences*, marked against the baseline, seed by seed.
+
+    A system has no mark where the baseline lacks one of its seeds.
+
+    Args:
+        texts: translations of every sentence, by system and seed.
+        references: of every sentence.
+        sentences: which of them count.
+    """
+    chosen = [references[i] for i in sentences]
+    lines = {key: [text[i] for i in sentences] for key, text in texts.items()}
+    bleu = {key: TOKENISED_BLEU.corpus_score(text, [chosen]).score for key, text in lines.items()}
+    probability: Dict[Tuple[str, int], float] = {}
+    for system, seed in lines:
+        if system == BASELINE:
+            others = {name: text for (name, s), text in lines.items() if s == seed and name != BASELINE}
+            for name, p in p_values(lines[BASELINE, seed], others, chosen).items():
+                probability[name, seed] = p
+    figures = {}
+    for system in dict.fromkeys(name for name, _ in lines):
+        keys = [key for key in lines if key[0] == system]
+        mark = ""
+        if all(key in probability for key in keys):
+            differences = [bleu[key] - bleu[BASELINE, key[1]] for key in keys]
+            mark = mark_of(differences, [probability[key] for key in keys])
+        figures[system] = Figure(tuple(bleu[key] for key in keys), mark)
+    return figures
+
+
+def meteor_figures(runs: Iterable[Run], test_set: str) -> Dict[str, Figure]:
+    """METEOR by system on a whole test set, where the score files of all its seeds have it."""
+    values: Dict[str, list] = {}
+    for run in runs:
+        scores = json.loads((run.folder / f"score-{test_set}.json").read_text(encoding="utf-8"))["scores"]
+        values.setdefault(run.system, []).append(scores.get("meteor", {}).get("score"))
+    return {system: Figure(tuple(found)) for system, found in values.items() if None not in found}
+
+
+def published_rows(pair: str, sizes: Dict[str, int]) -> List[Row]:
+    """Rows of published.tsv for the test sets that have as many sentences as Multi30K's."""
+    whole = [test_set for test_set, size in sizes.items() if PUBLISHED_SENTENCES.get(test_set) == size]
+    rows: Dict[Tuple[str, str, str], Row] = {}
+    with open(PUBLISHED, encoding="utf-8", newline="") as stream:
+        for line in csv.DictReader(stream, delimiter="\t"):
+            figures = {
+                (line["metric"], test_set): Figure((float(line[test_set]),))
+                for test_set in whole
+                if line[test_set]
+            }
+            if line["pair"] == pair and figures:
+                key = line["block"], line["system"], line["source"]
+                rows.setdefault(key, Row(key[0], key[1], {}, {}, key[2])).figures.update(figures)
+    return list(rows.values())
+
+
+# ---- tables ------------------------------------------------------------------------------------------------
+
+
+def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> List[Table]:
+    """The table of the sentences that have an image, if there are any, and that of every sentence."""
+    pictured: Dict[Column, Dict[str, Figure]] = {}
+    every: Dict[Column, Dict[str, Figure]] = {}
+    for test_set in progress(test_sets, unit=" test sets"):
+        name, references = test_set.name, test_set.references
+        texts = {
+            (run.system, run.seed): read_translations(run, test_set)
+            for run in runs
+            if test_set in run.translated(test_sets)
+        }
+        if test_set.pictured:
+            pictured["BLEU", name] = bleu_figures(texts, references, test_set.pictured)
+        whole = len(test_set.pictured) == len(references)
+        scored = [run for run in runs if whole or not run.needs_images]
+        texts = {(run.system, run.seed): texts[run.system, run.seed] for run in scored}
+        every["BLEU", name] = bleu_figures(texts, references, range(len(references)))
+        every["METEOR", name] = meteor_figures(scored, name)
+
+    by_system: Dict[str, List[Run]] = {}
+    for run in runs:
+        by_system.setdefault(run.system, []).append(run)
+    known = [system for system in TITLES if system in by_system]
+    others = sorted(by_system.keys() - TITLES.keys())
+    costs = {system: costs_of(by_system[system], test_sets) for system in known + others}
+
+    def rows(columns: Dict[Column, Dict[str, Figure]]) -> List[Row]:
+        found = []
+        for system in costs:
+            figures = {column: by_name[system] for column, by_name in columns.items() if system in by_name}
+            if figures:
+                block = "image-must" if by_system[system][0].needs_images else "image-free"
+                found.append(Row(block, TITLES.get(system, system), figures, costs[system]))
+        return found
+
+    tables = []
+    if pictured:
+        sizes = {test_set.name: len(test_set.pictured) for test_set in test_sets if test_set.pictured}
+        tables.append(Table("Sentences that have an image: all systems", sizes, rows(pictured)))
+    sizes = {test_set.name: len(test_set.references) for test_set in test_sets}
+    everything = rows(every) + published_rows(pair, sizes)
+    tables.append(Table("Every sentence: image-free systems", sizes, everything))
+    return tables
+
+
+def markdown(table: Table) -> List[str]:
+    """The table under its title, block by block, as lines of Markdown."""
+    metrics = list(dict.fromkeys(metric for row in table.rows for metric, _ in row.figures))
+    columns = [(metric, test_set) for metric in metrics for test_set in table.sizes]
+    sources = ["source"] if any(row.source for row in table.rows) else []
+    scores = [f"{metric} {test_set} ({table.sizes[test_set]:,})" for metric, test_set in columns]
+    header = ["system", *scores, "seeds", *COSTS, *sources]
+    lines = [header, ["---"] * len(header)]
+    for block, title in BLOCKS.items():
+        rows = [row for row in table.rows if row.block == block]
+        if rows:
+            lines.append([f"**{title}**"] + [""] * (len(header) - 1))
+        for row in rows:
+            costs = [write(row.costs[name]) if name in row.costs else "" for name, write in COSTS.items()]
+            figures = [str(row.figures.get(column, "")) for column in columns]
+            lines.append([row.title, *figures, row.seeds, *costs] + [row.origin for _ in sources])
+    return [f"### {table.title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
+
+
+def tsv(pair: str, table: Table) -> List[List[str]]:
+    """One line a number, as :data:`TSV_COLUMNS`."""
+    lines = []
+    for row in table.rows:
+        start = [pair, table.title, row.block, row.title]
+        for (metric, test_set), figure in row.figures.items():
+            numbers = [str(table.sizes[test_set]), f"{figure.mean:.2f}", figure.deviation, figure.mark]
+            lines.append([*start, metric, test_set, *numbers, row.seeds, row.origin])
+        for name, value in row.costs.items():
+            lines.append([*start, name, "", "", f"{value:.10g}", "", "", row.seeds, row.origin])
+    return lines
+
+
+def protocol(runs: Sequence[Run]) -> List[str]:
+    """Budget and data of the runs, and the options of single systems, as lines of Markdown."""
+    settings = runs[0].settings
+    options = f", `{settings['options']}`" if settings["options"] else ""
+    lines = [
+        f"At most {settings['updates']} updates, mean of the last {settings['epochs averaged']} epochs (of "
+        f"all if there were fewer), CNN {settings['CNN']}{options}. Data: {settings['data']}.",
+        "",
+    ]
+    for system, own in dict.fromkeys((run.system, run.settings["own options"]) for run in runs):
+        lines += [f"{TITLES.get(system, system)}: `{own}`.", ""] if own else []
+    return lines
+
+
+NOTES = """\
+BLEU ({signature}) is a mean ± standard deviation (of the sample) over seeds. †/‡: for
+every seed, differs from the Transformer of that seed with p < 0.05/0.01, better or worse (sacreBLEU's paired
+bootstrap, {resamples:,} resamples). The two tables of a pair are of different sentences: their figures do not
+compare.
+
+Published figures are quoted, not run here, and are of other images, teachers and budgets. Those called
+second-hand have not been checked against the publication.
+
+Parameters: tied ones count once; a frozen CNN (image-must systems) and an image index (retrieval) come on
+top. Training time is until the last averaged epoch was saved, validation included. Sentences a second are
+those of fairseq-generate's own clock on the system's first test set, with the CNN and without reading files.
+"""
+
+
+def write_tables(runs_folder: Path, data_of: Dict[str, Path]) -> str:
+    """Writes RUNS/table.md and RUNS/table.tsv.
+
+    Args:
+        runs_folder: RUNS.
+        data_of: the data folder of each pair.
+
+    Returns:
+        The Markdown.
+
+    Raises:
+        IkdError: runs or data are missing, or do not fit together.
+    """
+    lines: List[str] = []
+    numbers = [TSV_COLUMNS]
+    for pair, data in data_of.items():
+        test_sets = read_test_sets(data, pair)
+        runs = find_runs(runs_folder / pair, test_sets)
+        lines += [f"## {pair}", "", *protocol(runs)]
+        for table in build_tables(pair, runs, test_sets):
+            lines += markdown(table)
+            numbers += tsv(pair, table)
+    notes = NOTES.format(signature=TOKENISED_BLEU.get_signature(), resamples=RESAMPLES)
+    text = "\n".join(lines) + "\n" + notes
+    table = "".join("\t".join(line) + "\n" for line in numbers)
+    for name, content in (("table.md", text), ("table.tsv", table)):
+        with write_atomically(runs_folder / name, "w", encoding="utf-8") as stream:
+            stream.write(content)
+    return text
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", metavar="RUNS", type=Path, help="folder that compare.sh filled")
+    parser.add_argument("pairs", nargs="+", metavar="PAIR=DATA", help="a pair and the data of its runs")
+    return parser
+
+
+@command
+def main(argv=None) -> None:
+    args = build_parser().parse_args(argv)
+    set_up_logging()
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+    data_of = {}
+    for text in args.pairs:
+        pair, _, data = text.partition("=")
+        check(
+            re.fullmatch(r"[^-/]+-[^-/]+", pair) is not None and data != "",
+            f"{text}: give PAIR=DATA, such as en-de=data/en-de",
+        )
+        data_of[pair] = Path(data)
+    sys.stdout.write(write_tables(args.runs, data_of))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
