@@ -147,6 +147,9 @@ def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: flo
     check(0 < sparsity < 1, f"--sparsity {sparsity:g}: give a share above 0 and below 1, such as 0.8")
     state = _load(checkpoint, output)
     state["model"] = prune_weights(state["model"], sparsity)
+    for name, mask in state["model"].items():
+        if name.endswith(MASK_SUFFIX) and not mask.any():
+            logger.warning("nothing is left of %s: its weights were the smallest", name[: -len(MASK_SUFFIX)])
     state["extra_state"]["pruned"] = {"file": str(checkpoint), "sparsity": sparsity}
     write_checkpoint(state, output)
     return report(state["model"])

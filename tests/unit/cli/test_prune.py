@@ -83,6 +83,15 @@ def test_student_network_is_left_alone_and_not_counted(tmp_path, caplog):
         assert torch.equal(pruned[name], model[name]) and name + MASK_SUFFIX not in pruned
 
 
+def test_a_matrix_that_is_pruned_away_is_named(tmp_path, caplog):
+    model = toy.ikd_model(no_student=True).state_dict()
+    model["encoder.region_projection.weight"] *= 1e-6
+    prune.prune_checkpoint(checkpoint(tmp_path / "dense.pt", model), tmp_path / "pruned.pt", 0.5)
+    assert [record.getMessage() for record in caplog.records] == [
+        "nothing is left of encoder.region_projection.weight: its weights were the smallest"
+    ]
+
+
 def test_packed_file_is_as_small_as_reported_and_unpacks_bit_by_bit(dense, tmp_path):
     pruned, packed, back = (tmp_path / name for name in ("pruned.pt", "packed.pt", "back.pt"))
     summary = prune.prune_checkpoint(dense, pruned, 0.9)
