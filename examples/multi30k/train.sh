@@ -18,7 +18,8 @@ SYSTEM  text                 Transformer-Tiny, text only
         retrieval-topic, retrieval-dense
                              images of other sentences, from an index that ikd-build-image-index made in DATA
 
-Environment: UPDATES (8000), SEED (1), BACKBONE (efficientnet_lite0; also resnet50).
+Environment: UPDATES (8000), SEED (1), BACKBONE (efficientnet_lite0; also resnet50,
+vgg19, alexnet, resnet18).
 Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
 --kd-images-per-batch 16. The image size is that of DATA's packs.
 TEXT
