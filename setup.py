@@ -24,6 +24,7 @@ COMMANDS = {
     "ikd-prune": "prune",
     "ikd-score": "score",
     "ikd-distil-data": "distil_data",
+    "ikd-analyse": "analyse",
     "ikd-fairseq-dir": "user_dir",
 }
 
@@ -57,7 +58,7 @@ setup(
         "pillow>=9.1",
         "tqdm",
     ],
-    extras_require={"test": ["pytest"], "plots": ["matplotlib"]},
+    extras_require={"test": ["pytest"], "plots": ["matplotlib"], "analysis": ["matplotlib", "scikit-learn"]},
     entry_points={
         "console_scripts": [f"{name} = ikd_fairseq.cli.{module}:main" for name, module in COMMANDS.items()]
     },

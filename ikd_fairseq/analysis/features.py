@@ -1,0 +1,281 @@
+"""A trained IKD-MMT beside a data folder, and the features of sentences and images that analyses compare."""
+
+import os
+from dataclasses import dataclass
+from typing import Any, Dict, Iterator, List, Optional, Sequence
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from fairseq import checkpoint_utils, utils
+from fairseq.data import LanguagePairDataset
+from torch import Tensor
+
+from ..cli.checkpoint_files import State, config_section, load_checkpoint
+from ..cli.progress import progress
+from ..constants import NO_IMAGE
+from ..data.image_pack import ImagePack
+from ..errors import IkdError, check
+from ..models.ikd_transformer import IKDTransformerModel
+from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
+from ..vision.teacher_cnn import TeacherCNN
+from ..vision.weights import IMAGENET
+
+_ARCHITECTURE = "ikd_transformer"  # and its presets
+_STUDENT_PREFIX = "student."
+_IMAGES_AT_ONCE = 64
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint, loaded for analysis.
+
+    Attributes:
+        model: in eval mode, in float32, on *device*.
+        task: of the data folder; it reads no images.
+        data: the data folder.
+        teacher_weights: what the checkpoint was distilled from, ``imagenet`` where it does not say.
+        device: ``cpu`` or ``cuda``.
+    """
+
+    model: IKDTransformerModel
+    task: MultimodalTranslationTask
+    data: str
+    teacher_weights: str
+    device: str
+
+
+def load_trained(checkpoint: str, data: str, device: str = "cpu", student: bool = False) -> Trained:
+    """Loads *checkpoint* beside the data folder *data*.
+
+    Args:
+        checkpoint: of any ``ikd_transformer``.
+        data: one folder that fairseq-preprocess wrote, with the dictionaries of the training.
+        device: ``cpu`` or ``cuda``.
+        student: whether the student network is needed; it is not loaded otherwise.
+
+    Raises:
+        IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of another architecture or
+            other dictionaries, or lacks the student.
+    """
+    check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
+    check(
+        device != "cuda" or torch.cuda.is_available(),
+        "--device cuda: this machine has no usable GPU, use cpu",
+    )
+    state = load_checkpoint(checkpoint)
+    _check_architecture(state, checkpoint, student)
+    trained_on = config_section(state, "task")
+    cfg = MultimodalTranslationConfig(
+        data=data,
+        source_lang=trained_on.get("source_lang"),
+        target_lang=trained_on.get("target_lang"),
+        image_free=True,
+        # fairseq's data set options, which only its own command line fills in.
+        train_subset="train",
+        dataset_impl=None,
+        required_seq_len_multiple=1,
+    )
+    task = MultimodalTranslationTask.setup_task(cfg)
+    words = len(state["model"]["encoder.embed_tokens.weight"])
+    check(
+        words == len(task.source_dictionary),
+        f"{checkpoint} has a source dictionary of {words} words, and dict.{cfg.source_lang}.txt in {data} has "
+        f"{len(task.source_dictionary)}: give the data folder that it was trained on",
+    )
+    # Without the student, or files of embeddings that went into the weights long ago.
+    overrides = {"no_student": not student, "encoder_embed_path": None, "decoder_embed_path": None}
+    try:
+        (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
+    except RuntimeError as error:  # PyTorch's, with a line for every parameter
+        raise IkdError(
+            f"{checkpoint} does not fit the model that its settings describe: train it again with this version "
+            f"of ikd_fairseq ({' '.join(str(error).split())[:200]} ...)"
+        ) from error
+    weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
+    return Trained(model.float().eval().to(device), task, data, weights, device)
+
+
+def _check_architecture(state: State, checkpoint: str, student: bool) -> None:
+    settings = config_section(state, "model")
+    name = str(settings.get("_name") or settings.get("arch") or "unknown")
+    check(
+        name.startswith(_ARCHITECTURE),
+        f"{checkpoint} is of architecture {name}, and this analysis looks at what {_ARCHITECTURE} generates: give "
+        "a checkpoint of that",
+    )
+    has_student = any(key.startswith(_STUDENT_PREFIX) for key in state["model"])
+    check(
+        has_student or not student,
+        f"{checkpoint} has no student to paint with (ikd-export and --no-student leave it out): give the "
+        "checkpoint that was exported, or one that was trained by distillation",
+    )
+
+
+def load_sentences(trained: Trained, split: str) -> LanguagePairDataset:
+    """The sentence pairs of *split*, without images.
+
+    Raises:
+        IkdError: there is no such split.
+    """
+    trained.task.load_dataset(split)
+    return trained.task.dataset(split)
+
+
+def open_images(trained: Trained, split: str) -> ImagePack:
+    """The image pack of *split*, checked to fit text and model.
+
+    Raises:
+        IkdError: there is none, or one for other text or of another size.
+    """
+    prefix = os.path.join(trained.data, split)
+    check(
+        ImagePack.exists(prefix),
+        f"{split} in {trained.data} has no images, and this analysis needs some: run ikd-pack-images --data "
+        f"{trained.data} --split {split}, or give another --split",
+    )
+    pack = ImagePack.open(prefix)
+    pack.check_text(trained.data, split)
+    size = trained.model.image_size
+    check(
+        pack.image_size == size,
+        f"{prefix}.images.npy holds images of {pack.image_size} px, but the checkpoint was trained with "
+        f"--image-size {size}: pack them at that size",
+    )
+    return pack
+
+
+def sentences_with_image(pack: ImagePack) -> np.ndarray:
+    """The numbers of all sentences that have an image, ascending: int64 ``S``."""
+    return np.flatnonzero(pack.index != NO_IMAGE)
+
+
+def check_sentences(sentences: Sequence[int], split: str, count: int, pack: Optional[ImagePack] = None) -> None:
+    """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
+
+    Raises:
+        IkdError: one sentence cannot be used.
+    """
+    for sentence in sentences:
+        check(
+            0 <= sentence < count,
+            f"--sentences {sentence}: {split} has {count} sentences, numbered 0 to {count - 1}",
+        )
+        check(
+            pack is None or pack.index[sentence] != NO_IMAGE,
+            f"--sentences {sentence}: this sentence of {split} has no image; name one that has",
+        )
+
+
+def source_words(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> List[str]:
+    """The source units (words, or pieces of them) of a sentence, with the end of sentence."""
+    return [trained.task.source_dictionary[number] for number in dataset.src[sentence].tolist()]
+
+
+def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> str:
+    """A source sentence as one would read it: pieces of BPE joined."""
+    return trained.task.source_dictionary.string(dataset.src[sentence], bpe_symbol="@@ ")
+
+
+def batches(
+    dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int, max_positions: int
+) -> Iterator[Dict[str, Any]]:
+    """Batches of the given *sentences* as fairseq collates them, short ones first.
+
+    Args:
+        dataset: sentence pairs.
+        sentences: distinct numbers, in any order; ``batch["id"]`` tells which are in a batch.
+        max_tokens: of a batch, padding included.
+        max_positions: tokens that the model's encoder takes.
+
+    Raises:
+        IkdError: a sentence is too long.
+    """
+    indices = np.asarray(sentences, dtype=np.int64)
+    indices = indices[np.argsort(dataset.num_tokens_vec(indices), kind="stable")]
+    for sentence in indices[-1:].tolist():  # the longest
+        tokens = dataset.num_tokens(sentence)
+        check(tokens <= max_tokens, f"--max-tokens {max_tokens}: sentence {sentence} alone has {tokens}")
+        check(
+            tokens <= max_positions,
+            f"sentence {sentence} has {tokens} tokens, more than the {max_positions} positions of the model: "
+            "leave it out of the data",
+        )
+    for members in dataset.batch_by_size(indices, max_tokens=max_tokens):
+        yield dataset.collater([dataset[sentence] for sentence in members])
+
+
+def encode(
+    trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
+) -> Iterator[Dict[str, Any]]:
+    """Runs the encoder over *sentences*, with a progress bar and without gradients.
+
+    Yields:
+        For each of :func:`batches`: its ``id``, ``src_tokens``, and ``regions``, the generated feature
+        ``B x P x C`` on the model's device.
+
+    Raises:
+        IkdError: a sentence is too long.
+    """
+    encoder = trained.model.encoder
+    with torch.no_grad(), progress(None, total=len(sentences), desc="encode", unit=" sentences") as bar:
+        for batch in batches(dataset, sentences, max_tokens, encoder.max_positions()):
+            net_input = batch["net_input"]
+            if trained.device == "cuda":
+                net_input = utils.move_to_cuda(net_input)
+            out = encoder(net_input["src_tokens"], net_input["src_lengths"])
+            yield {
+                "id": batch["id"].tolist(),
+                "src_tokens": net_input["src_tokens"],
+                "regions": out["regions"][0],
+            }
+            bar.update(len(batch["id"]))
+
+
+def generated_features(
+    trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
+) -> Tensor:
+    """The generator's feature of each of S sentences, averaged over its regions: float32 ``S x C`` on the CPU.
+
+    Rows are in the order of *sentences*, which are distinct.
+    """
+    place = {int(sentence): number for number, sentence in enumerate(sentences)}
+    features = torch.empty(len(sentences), trained.model.backbone.channels)
+    for batch in encode(trained, dataset, sentences, max_tokens):
+        rows = torch.tensor([place[sentence] for sentence in batch["id"]])
+        features[rows] = batch["regions"].mean(dim=1).float().cpu()
+    return features
+
+
+def visual_features(
+    trained: Trained, pack: ImagePack, rows: Sequence[int], weights: Optional[str] = None
+) -> Tensor:
+    """The teacher's last map of each of R images, averaged over its positions: float32 ``R x C`` on the CPU.
+
+    Args:
+        trained: whose teacher.
+        pack: the images.
+        rows: of the pack.
+        weights: ``imagenet``, ``random`` or a file; the training's by default.
+
+    Raises:
+        IkdError: weights that cannot be had or used.
+    """
+    backbone = trained.model.backbone
+    teacher = TeacherCNN(backbone, weights or trained.teacher_weights).to(trained.device)
+    rows = np.asarray(rows)
+    features = torch.empty(len(rows), backbone.channels)
+    with torch.no_grad(), progress(None, total=len(rows), desc="look", unit=" images") as bar:
+        for start in range(0, len(rows), _IMAGES_AT_ONCE):
+            some = slice(start, start + _IMAGES_AT_ONCE)
+            images = torch.from_numpy(np.array(pack.images[rows[some]])).to(trained.device)
+            features[some] = teacher(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu()
+            bar.update(len(images))
+    return features
+
+
+def for_cosine(features: Tensor, centre: bool) -> Tensor:
+    """*features*, ``N x C``, less their mean if *centre*, each scaled to length 1 (zeros stay zeros)."""
+    if centre:
+        features = features - features.mean(dim=0)
+    return F.normalize(features, dim=1)

@@ -1,0 +1,161 @@
+"""Do generated features find the image of their sentence? Peng et al. 2022, section 5.1, Table 4.
+
+Every sentence with an image asks with its generated feature; the images of the split answer with the
+teacher's last map. Both are averaged over regions and compared by cosine similarity. R@K is the percentage
+of sentences whose own image is among the K most similar.
+
+The paper names neither the pooling nor any centring. Here the features are centred by default: all values
+behind a ReLU are positive, so that every image is similar to every other, and the means of what is generated
+and what is seen differ. The chance level, ``min(K, images) / images``, stands beside each figure.
+"""
+
+import argparse
+import os
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from fairseq.data import LanguagePairDataset
+from torch import Tensor
+
+from ..cli.progress import progress
+from ..data.image_pack import ImagePack
+from .arguments import add_centre_arguments, add_common_arguments, add_teacher_argument
+from .features import (
+    Trained,
+    for_cosine,
+    generated_features,
+    load_sentences,
+    load_trained,
+    open_images,
+    sentences_with_image,
+    visual_features,
+)
+from .output import Table, check_folder, new_figure, require, save_figure
+
+SUMMARY = "how often a generated feature finds the image of its sentence: R@K, with the chance level (Table 4)"
+
+CUTOFFS = (1, 5, 10, 15)
+
+_QUERIES_AT_ONCE = 1024  # similarities of a block to 30,000 images: 120 MB
+
+
+def competitors(queries: Tensor, gallery: Tensor, targets: Tensor) -> Tuple[Tensor, Tensor]:
+    """How many images are more similar to each query than its own, and how many as similar.
+
+    Exact: every similarity is computed, a block of queries at a time.
+
+    Args:
+        queries: ``Q x C``, each of length 1 or 0.
+        gallery: ``G x C``, likewise.
+        targets: int64 ``Q``, the gallery row that each query should find.
+
+    Returns:
+        Two int64 ``Q``: the rows of larger similarity; those of equal similarity, the query's own among them.
+    """
+    better, tied = [], []
+    blocks = zip(queries.split(_QUERIES_AT_ONCE), targets.split(_QUERIES_AT_ONCE))
+    total = -(-len(queries) // _QUERIES_AT_ONCE)
+    for some, wanted in progress(blocks, total=total, desc="compare", unit="block"):
+        similarities = some @ gallery.T
+        own = similarities.gather(1, wanted.unsqueeze(1))
+        better.append((similarities > own).sum(dim=1))
+        tied.append((similarities == own).sum(dim=1))
+    return torch.cat(better), torch.cat(tied)
+
+
+def recall(better: Tensor, tied: Tensor, cutoff: int) -> float:
+    """R@*cutoff* in percent, from the counts of :func:`competitors`.
+
+    Images that are equally similar count as ranked at random: with b better ones and t tied, the own image is
+    among the first K with probability ``(K - b) / t``, within 0 and 1. So a feature that is the same for all
+    sentences reaches the chance level, and not 0 or 100.
+    """
+    return 100 * ((cutoff - better).double() / tied).clamp(0, 1).mean().item()
+
+
+def chance(images: int, cutoff: int) -> float:
+    """R@*cutoff* in percent of a ranking of *images* at random."""
+    return 100 * min(cutoff, images) / images
+
+
+def retrieval_of_split(
+    trained: Trained,
+    dataset: LanguagePairDataset,
+    pack: ImagePack,
+    max_tokens: int,
+    weights: Optional[str] = None,
+    centre: bool = True,
+) -> Tuple:
+    """A row of the table: sentences, images, R@K for each of :data:`CUTOFFS`, and the chance of each.
+
+    Sentences that share an image all have that one row of the pack to find.
+
+    Args:
+        trained: the model.
+        dataset, pack: sentences and images of the split.
+        max_tokens: of a batch, padding included.
+        weights: of the teacher, see :func:`~ikd_fairseq.analysis.features.visual_features`.
+        centre: see :func:`~ikd_fairseq.analysis.features.for_cosine`.
+
+    Raises:
+        IkdError: a sentence is too long, or the weights cannot be used.
+    """
+    sentences = sentences_with_image(pack)
+    rows, targets = np.unique(pack.index[sentences], return_inverse=True)
+    queries = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
+    gallery = for_cosine(visual_features(trained, pack, rows, weights), centre)
+    better, tied = competitors(queries, gallery, torch.from_numpy(targets))
+    found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
+    return (len(sentences), len(rows), *found, *(chance(len(rows), cutoff) for cutoff in CUTOFFS))
+
+
+def draw(rows: Sequence[Tuple]):
+    """A figure of the table's *rows*: recall over K, the chance level dashed in the same colour."""
+    figure = new_figure(6, 4, layout="constrained")
+    axes = figure.subplots()
+    for number, (split, _, images, *values) in enumerate(rows):
+        found, by_chance = values[: len(CUTOFFS)], values[len(CUTOFFS) :]
+        axes.plot(CUTOFFS, found, color=f"C{number}", marker="o", label=f"{split} ({images} images)")
+        axes.plot(CUTOFFS, by_chance, color=f"C{number}", linestyle="--")
+    axes.set(xlabel="K", ylabel="R@K in %, chance dashed", xticks=CUTOFFS)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common_arguments(parser, several_splits=True)
+    add_teacher_argument(parser)
+    add_centre_arguments(parser)
+
+
+def run(
+    data: str,
+    checkpoint: str,
+    split: Sequence[str],
+    output: str,
+    max_tokens: int = 4096,
+    device: str = "cpu",
+    teacher_weights: Optional[str] = None,
+    centre: bool = True,
+) -> Table:
+    """Writes ``retrieval.tsv`` and ``retrieval.png`` into *output*; arguments are the command's options.
+
+    Raises:
+        IkdError: input that cannot be used.
+    """
+    require("matplotlib")
+    check_folder(output)
+    trained = load_trained(checkpoint, data, device)
+    # All of them, before the first one takes its minutes.
+    opened = [(load_sentences(trained, name), open_images(trained, name)) for name in split]
+    rows: List[Tuple] = [
+        (name, *retrieval_of_split(trained, dataset, pack, max_tokens, teacher_weights, centre))
+        for name, (dataset, pack) in zip(split, opened)
+    ]
+    columns = [f"{kind}@{cutoff}" for kind in ("R", "chance") for cutoff in CUTOFFS]
+    table = Table(["split", "sentences", "images", *columns], rows)
+    table.write(os.path.join(output, "retrieval.tsv"))
+    save_figure(draw(rows), os.path.join(output, "retrieval.png"))
+    return table

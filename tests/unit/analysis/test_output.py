@@ -1,0 +1,40 @@
+"""Tables and folders of the analyses."""
+
+import sys
+
+import pytest
+
+from ikd_fairseq.analysis.output import Table, check_folder, new_figure, require, save_figure
+from ikd_fairseq.errors import IkdError
+
+
+def test_table_is_written_with_tabs_and_printed_in_columns(tmp_path):
+    table = Table(["split", "R@1"], [("valid", 4.1322314), ("a", 12)])
+    table.write(str(tmp_path / "table.tsv"))
+    assert (tmp_path / "table.tsv").read_text() == "split\tR@1\nvalid\t4.132\na\t12\n"
+    assert str(table) == "split    R@1\nvalid  4.132\na         12"
+    assert str(Table(["split", "R@1"], [])) == "split  R@1"
+
+
+def test_picture_replaces_an_older_one_and_leaves_nothing_else(tmp_path):
+    pytest.importorskip("matplotlib")
+    path = tmp_path / "picture.png"
+    path.write_bytes(b"older")
+    save_figure(new_figure(1, 1), str(path))
+    assert path.read_bytes().startswith(b"\x89PNG")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_folder_is_made_with_its_parents_or_refused(tmp_path):
+    check_folder(str(tmp_path / "a" / "b"))
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    for output in (tmp_path / "file", tmp_path / "file" / "sub"):
+        with pytest.raises(IkdError, match=f"--output {output}: the folder cannot be made"):
+            check_folder(str(output))
+
+
+def test_missing_optional_package_is_named_with_its_remedy(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn", None)  # what importing then raises is a ModuleNotFoundError
+    with pytest.raises(IkdError, match=r'needs sklearn: pip install "ikd-fairseq\[analysis\]"'):
+        require("sklearn")
