@@ -107,7 +107,7 @@ tune() {
   local run=$1 student=$2 from=$3 folder=$4 loss=$5
   shift 5
   train "$run" "$student" "$folder" "$loss" "$tune_updates" --finetune-from-model "$from" \
-    --lr 0.0005 --lr-scheduler fixed --warmup-updates 0 "$@"
+    --lr 0.0005 --warmup-init-lr 0.0005 --warmup-updates "$tune_updates" "$@" # "warms up" from the rate to itself
 }
 
 # translate RUN: the test set by greedy and by beam search
