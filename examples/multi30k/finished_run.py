@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from ikd_fairseq.cli.checkpoint_files import State, load_checkpoint, memory_of
-from ikd_fairseq.cli.score import ordered_sentences, read_generate_output, read_lines
+from ikd_fairseq.cli.translations import ordered_sentences, read_generate_output, read_lines
 from ikd_fairseq.constants import NO_IMAGE
 from ikd_fairseq.data.image_pack import ImagePack
 from ikd_fairseq.errors import check
