@@ -4,13 +4,15 @@ import argparse
 from types import ModuleType
 from typing import Dict, List, Optional
 
-from ..analysis import retrieval
+from ..analysis import attention, inverse, retrieval
 from ..errors import command
 from .progress import set_up_logging
 
 # A new analysis is one entry here; see ikd_fairseq/analysis/__init__.py for what its module has.
 ANALYSES: Dict[str, ModuleType] = {
     "retrieval": retrieval,
+    "inverse": inverse,
+    "attention": attention,
 }
 
 

@@ -1,8 +1,11 @@
 """Every analysis of ``ikd-analyse`` on a trained toy model, in this process."""
 
+import json
+
 import pytest
 
 from ikd_fairseq.cli.analyse import main
+from ikd_fairseq.cli.export import main as export
 
 pytest.importorskip("matplotlib")
 
@@ -54,3 +57,36 @@ def test_split_without_images_is_refused_where_they_are_needed(analyse, trained,
     status, _ = analyse("retrieval", "--split", "valid", data=text_only)
     assert status == 1
     assert f"error: valid in {text_only} has no images" in capsys.readouterr().err
+
+
+def test_inverse_shows_the_images_asked_for_and_refuses_what_has_none(analyse, trained, tmp_path, capsys):
+    status, output = analyse("inverse", "--split", "test", "--sentences", 6, 0, 6)
+    assert not status
+    assert [row["sentence"] for row in table(output / "inverse.tsv")] == ["6", "0"]
+    assert (output / "inverse.png").exists()
+    assert "to the real image" in capsys.readouterr().out
+
+    status, _ = analyse("inverse", "--split", "test", "--sentences", 1)
+    assert status == 1 and "--sentences 1: this sentence of test has no image" in capsys.readouterr().err
+
+    exported = tmp_path / "exported.pt"
+    assert not export([str(trained.last), str(exported)])
+    status, _ = analyse("inverse", "--split", "test", checkpoint=exported)
+    assert status == 1 and "exported.pt has no student to paint with" in capsys.readouterr().err
+
+
+def test_attention_has_weights_for_every_word_without_images(analyse, capsys):
+    status, output = analyse("attention", "--split", "test", "--sentences", 1, 0)
+    assert not status
+    entries = json.loads((output / "attention.json").read_text(encoding="utf-8"))["sentences"]
+    assert [entry["sentence"] for entry in entries] == [1, 0]
+    for entry in entries:
+        words = len(entry["words"])
+        assert entry["words"][-1] == "</s>"
+        assert [len(head) for head in entry["weights"]] == [words + 4] * 2  # heads; 2 x 2 regions
+        assert all(sum(row) == pytest.approx(1, abs=1e-5) for head in entry["weights"] for row in head)
+    assert {file.name for file in output.glob("*.png")} == {"attention.0.png", "attention.1.png"}
+    assert "bits of regions" in capsys.readouterr().out
+
+    status, _ = analyse("attention", "--split", "test", "--sentences", 39)
+    assert status == 1 and "test has 39 sentences, numbered 0 to 38" in capsys.readouterr().err

@@ -5,32 +5,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from fairseq.data import LanguagePairDataset
 
 from ikd_fairseq.analysis.features import (
-    Trained, batches, check_sentences, generated_features, load_trained, sentences_with_image, visual_features,
+    batches, check_sentences, generated_features, load_trained, sentences_with_image, visual_features,
 )
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.teacher_cnn import TeacherCNN
 from tests import toy
-
-SENTENCES = [[1, 2, 3], [4], [5, 6], [7, 8, 9, 10], [11, 1]]
-
-
-@pytest.fixture
-def dataset():
-    words = toy.dictionary()
-    sources = [toy.tokens(sentence)[0] for sentence in SENTENCES]
-    sizes = np.array([len(source) for source in sources])
-    return LanguagePairDataset(sources, sizes, words, sources, sizes, words)
-
-
-@pytest.fixture
-def trained():
-    model = toy.ikd_model(no_student=True).eval()
-    return Trained(model, toy.toy_task(), "data", "random", "cpu")
-
 
 def test_batches_hold_the_sentences_asked_for_and_no_more_tokens_than_allowed(dataset):
     found = list(batches(dataset, [3, 0, 4, 1], 6, 1024))

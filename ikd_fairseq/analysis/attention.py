@@ -1,0 +1,161 @@
+"""Which source words the first encoder layer's queries look at, by head. Peng et al. 2022, section 5.1, Figure 4.
+
+The queries are the I text positions and behind them the P regions of the generated feature; keys are the text
+positions. The weights are those of the softmax, as the layer computes them in eval mode. Beside the heat maps
+the mean entropy of the weights tells in one number whether a head looks everywhere (log2 of the number of
+words, given too) or picks (0), for text and regions apart.
+"""
+
+import argparse
+import os
+from contextlib import contextmanager
+from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+
+import torch
+from fairseq.data import LanguagePairDataset
+from torch import Tensor, nn
+
+from .arguments import add_common_arguments, add_sentences_argument
+from .features import (
+    Trained,
+    check_sentences,
+    encode,
+    load_sentences,
+    load_trained,
+    source_words,
+)
+from .output import Table, check_folder, new_figure, require, save_figure, write_json
+
+SUMMARY = "attention of text and regions on the source words in the first encoder layer, by head (Figure 4)"
+
+DEFAULT_COUNT = 4
+
+
+@contextmanager
+def head_weights(attention: nn.Module) -> Iterator[List[Tensor]]:
+    """Collects the weights of every call of a fairseq *attention* within the block, head by head.
+
+    The layer that calls it asks for no weights. It is asked for them on the way in, and its result is left as
+    it is.
+
+    Yields:
+        A list to which each call adds a tensor, ``heads x B x queries x keys``. Keys under the padding mask
+        have a weight of 0.
+    """
+    found: List[Tensor] = []
+
+    def ask(module, args, kwargs):
+        # static_kv, which means nothing without an incremental state, leads past PyTorch's own function, which
+        # knows the mean over heads alone.
+        return args, {**kwargs, "need_weights": True, "need_head_weights": True, "static_kv": True}
+
+    def keep(module, args, result):
+        found.append(result[1].detach())
+
+    hooks = (
+        attention.register_forward_pre_hook(ask, with_kwargs=True),
+        attention.register_forward_hook(keep),
+    )
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def attention_of(
+    trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
+) -> Dict[int, Tensor]:
+    """The first layer's weights for each of the distinct *sentences*.
+
+    Returns:
+        By sentence, float32 ``heads x (I+P) x I`` on the CPU: I is the sentence's own length, end of sentence
+        included, whatever its batch was padded to.
+    """
+    padding = trained.task.source_dictionary.pad()
+    found: Dict[int, Tensor] = {}
+    with head_weights(trained.model.encoder.layers[0].self_attn) as weights:
+        for batch in encode(trained, dataset, sentences, max_tokens):
+            (all_weights,) = weights
+            weights.clear()
+            for row, sentence in enumerate(batch["id"]):
+                words = batch["src_tokens"][row].ne(padding)
+                queries = torch.cat([words, words.new_ones(batch["regions"].size(1))])
+                found[sentence] = all_weights[:, row][:, queries][:, :, words].float().cpu()
+    return found
+
+
+def entropy(weights: Tensor) -> Tensor:
+    """Of distributions along the last axis, in bits: ``... x I`` to ``...``."""
+    return torch.special.entr(weights).sum(dim=-1) / torch.log(torch.tensor(2.0))
+
+
+def draw(weights: Tensor, words: Sequence[str]):
+    """Heat maps of one sentence, a head each: columns are words, rows the words' queries, then the regions'.
+
+    Args:
+        weights: ``heads x (I+P) x I``.
+        words: I of them.
+    """
+    heads, queries, _ = weights.shape
+    figure = new_figure(
+        1.5 + heads * max(1.6, 0.28 * len(words)), 1.2 + 0.14 * queries, dpi=100, layout="constrained"
+    )
+    panels = figure.subplots(1, heads, sharey=True, squeeze=False)[0]
+    names = [*words, *(f"region {number}" for number in range(1, queries - len(words) + 1))]
+    for head, axes in enumerate(panels):
+        # As in the paper, lighter is less; one scale for all heads, so that they can be compared.
+        image = axes.imshow(weights[head], cmap="Blues", vmin=0, vmax=float(weights.max()), aspect="auto")
+        axes.axhline(len(words) - 0.5, color="black", linewidth=0.6)
+        axes.set_title(f"head {head + 1}")
+        axes.set_xticks(range(len(words)), words, rotation=90, fontsize=7, parse_math=False)
+        axes.set_yticks(range(queries), names, fontsize=6, parse_math=False)
+    figure.colorbar(image, ax=list(panels), fraction=0.03)
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common_arguments(parser)
+    add_sentences_argument(parser, f"the first {DEFAULT_COUNT}")
+
+
+def run(
+    data: str,
+    checkpoint: str,
+    split: str,
+    output: str,
+    sentences: Optional[Sequence[int]] = None,
+    max_tokens: int = 4096,
+    device: str = "cpu",
+) -> Table:
+    """Writes ``attention.json``, ``attention.tsv`` and a picture for each sentence, ``attention.N.png``, into
+    *output*; arguments are the command's options.
+
+    Needs no images: the regions come from the text.
+
+    Raises:
+        IkdError: input that cannot be used.
+    """
+    require("matplotlib")
+    check_folder(output)
+    trained = load_trained(checkpoint, data, device)
+    dataset = load_sentences(trained, split)
+    sentences = range(min(DEFAULT_COUNT, len(dataset))) if sentences is None else sentences
+    sentences = list(dict.fromkeys(sentences))
+    check_sentences(sentences, split, len(dataset))
+
+    found = attention_of(trained, dataset, sentences, max_tokens)
+    rows: List[Tuple] = []
+    entries: List[Dict[str, Any]] = []
+    for sentence in sentences:
+        weights, words = found[sentence], source_words(trained, dataset, sentence)
+        bits, uniform = entropy(weights), float(torch.log2(torch.tensor(len(words))))
+        for head, of_head in enumerate(bits, start=1):
+            of_text, of_regions = of_head[: len(words)].mean(), of_head[len(words) :].mean()
+            rows.append((sentence, head, float(of_text), float(of_regions), uniform))
+        entries.append({"sentence": sentence, "words": words, "weights": weights.tolist()})
+        save_figure(draw(weights, words), os.path.join(output, f"attention.{sentence}.png"))
+    write_json(os.path.join(output, "attention.json"), {"split": split, "sentences": entries})
+    table = Table(["sentence", "head", "bits of text", "bits of regions", "bits if uniform"], rows)
+    table.write(os.path.join(output, "attention.tsv"))
+    return table

@@ -1,0 +1,148 @@
+"""What the student paints from a sentence, next to the real image (Peng et al. 2022, section 3.2.3).
+
+The paper trains the inverse image and never shows one. Each line of the picture is a sentence: its image, the
+student's, and its text. Beside them stand two distances of the student's image, of pixels from 0 to 255: to
+the real image, and to the mean over the images shown. A student that paints the same picture for every
+sentence has the second one near or below the first.
+"""
+
+import argparse
+import os
+import textwrap
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from fairseq.data import LanguagePairDataset
+from torch import Tensor
+
+from ..vision.backbones import Backbone
+from .arguments import add_common_arguments, add_sentences_argument
+from .features import (
+    Trained,
+    check_sentences,
+    encode,
+    load_sentences,
+    load_trained,
+    open_images,
+    sentences_with_image,
+    source_text,
+)
+from .output import Table, check_folder, new_figure, require, save_figure
+
+SUMMARY = "the images that the student paints, next to the real ones"
+
+DEFAULT_COUNT = 8
+
+_SMALLEST_CELL = 128  # pixels on the sheet: smaller images are enlarged, each pixel to a square
+_GAP = 8
+_DPI = 100
+
+
+def to_pixels(images: Tensor, backbone: Backbone) -> Tensor:
+    """Undoes ``backbone.normalise``: float ``K x 3 x H x W`` to uint8 ``K x H x W x 3``, clipped to 0 to 255."""
+    mean, std = (images.new_tensor(values) for values in (backbone.mean, backbone.std))
+    pixels = images.permute(0, 2, 3, 1) * std + mean
+    return pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
+
+
+def paint(trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int) -> Tensor:
+    """The student's image of each of S distinct *sentences*, in their order: uint8 ``S x H x W x 3``.
+
+    Args:
+        trained: with its student.
+        dataset: sentence pairs.
+        sentences: their numbers.
+        max_tokens: of a batch, padding included.
+    """
+    painted = {}
+    for batch in encode(trained, dataset, sentences, max_tokens):
+        with torch.no_grad():
+            images = trained.model.student(batch["regions"]).image.float()
+        painted.update(zip(batch["id"], to_pixels(images, trained.model.backbone).cpu()))
+    return torch.stack([painted[sentence] for sentence in sentences])
+
+
+def distances(real: Tensor, painted: Tensor) -> Tuple[List[float], List[float]]:
+    """Root mean square difference of each painted image to its real one, and to the mean of the real ones.
+
+    Both are uint8 ``S x H x W x 3``; the unit is a step of 256.
+    """
+    real, painted = real.double(), painted.double()
+    return tuple(
+        (painted - other).square().mean(dim=(1, 2, 3)).sqrt().tolist()
+        for other in (real, real.mean(dim=0, keepdim=True))
+    )
+
+
+def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]):
+    """A figure with a line for each of S sentences: real image, painted image, caption. Pixels are exact.
+
+    Line i begins :func:`cell_size` plus a gap below line i - 1; the real image is at the left.
+
+    Args:
+        real, painted: uint8 ``S x H x W x 3``.
+        captions: S of them.
+    """
+    cell, factor = cell_size(real.shape[1])
+    height = _GAP + len(real) * (cell + _GAP)
+    text_left = 3 * _GAP + 2 * cell
+    width = text_left + 3 * cell
+    figure = new_figure(width / _DPI, height / _DPI, dpi=_DPI)
+    characters = 3 * cell // 9  # of 9 pixels at most, on average
+    for line, pair in enumerate(zip(real, painted)):
+        top = _GAP + line * (cell + _GAP)
+        for column, image in enumerate(pair):
+            enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
+            # Laid down pixel by pixel, where an axis would resample it. The origin is bottom left.
+            figure.figimage(enlarged, _GAP + column * (cell + _GAP), height - top - cell, origin="upper")
+        figure.text(text_left / width, 1 - (top + cell / 2) / height,
+                    textwrap.fill(captions[line], characters), va="center", parse_math=False)
+    return figure
+
+
+def cell_size(image_size: int) -> Tuple[int, int]:
+    """Side of an image on the sheet in pixels, and the whole number by which it is enlarged."""
+    factor = -(-_SMALLEST_CELL // image_size)
+    return factor * image_size, factor
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common_arguments(parser)
+    add_sentences_argument(parser, f"the first {DEFAULT_COUNT} that have an image")
+
+
+def run(
+    data: str,
+    checkpoint: str,
+    split: str,
+    output: str,
+    sentences: Optional[Sequence[int]] = None,
+    max_tokens: int = 4096,
+    device: str = "cpu",
+) -> Table:
+    """Writes ``inverse.tsv`` and ``inverse.png`` into *output*; arguments are the command's options.
+
+    Raises:
+        IkdError: input that cannot be used.
+    """
+    require("matplotlib")
+    check_folder(output)
+    trained = load_trained(checkpoint, data, device, student=True)
+    dataset, pack = load_sentences(trained, split), open_images(trained, split)
+    if sentences is None:
+        sentences = sentences_with_image(pack)[:DEFAULT_COUNT].tolist()
+    sentences = list(dict.fromkeys(sentences))
+    check_sentences(sentences, split, len(dataset), pack)
+
+    painted = paint(trained, dataset, sentences, max_tokens)
+    real = torch.from_numpy(np.stack([pack[sentence] for sentence in sentences]))
+    captions = [source_text(trained, dataset, sentence) for sentence in sentences]
+    rows = list(zip(sentences, *distances(real, painted), captions))
+    table = Table(["sentence", "to the real image", "to the mean image", "source"], rows)
+    table.write(os.path.join(output, "inverse.tsv"))
+    save_figure(
+        contact_sheet(real.numpy(), painted.numpy(), [f"{row[0]}: {row[-1]}" for row in rows]),
+        os.path.join(output, "inverse.png"),
+    )
+    return table
