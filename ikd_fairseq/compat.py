@@ -115,6 +115,24 @@ def refuse_unsafe_checkpoints() -> None:
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe
 
 
+def broadcast_objects_by_torch() -> None:
+    """Lets several workers resume: worker 0 reads the checkpoint and hands it to the others.
+
+    fairseq serialises it with ``torch.save``, and since PyTorch 2.6 ``torch.load`` refuses the configuration in it.
+    What one worker of a job sends to another is as trustworthy as their common code, so PyTorch's own way of sending
+    objects, by pickle, does.
+    """
+    import torch
+    from fairseq.distributed import utils
+
+    def broadcast(obj, src_rank, group, dist_device):
+        box = [obj]
+        torch.distributed.broadcast_object_list(box, src=src_rank, group=group, device=dist_device)
+        return box[0]
+
+    utils._broadcast_object_slow = broadcast
+
+
 def undo_debug_logging() -> None:
     """Puts the root logger's level back to what fairseq's commands mean it to be.
 
@@ -133,3 +151,4 @@ def apply() -> None:
     register_safe_globals()
     copy_checkpoints_atomically()
     refuse_unsafe_checkpoints()
+    broadcast_objects_by_torch()

@@ -55,6 +55,26 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def run_two_workers(*command) -> str:
+    """Runs a command in two processes that train together, to its end, and returns what the first printed."""
+    port = free_port()
+    workers = [
+        start(
+            *command,
+            f"--distributed-init-method tcp://127.0.0.1:{port} --distributed-world-size 2 --distributed-rank {rank}",
+            "--distributed-no-spawn --distributed-backend gloo --ddp-backend legacy_ddp",
+        )
+        for rank in range(2)
+    ]
+    logs = []
+    deadline = time.monotonic() + 300
+    for worker in workers:
+        log, _ = worker.communicate(timeout=deadline - time.monotonic())
+        assert worker.returncode == 0, log[-4000:]
+        logs.append(log)
+    return logs[0]
+
+
 @pytest.fixture(scope="module")
 def eight_pairs(tmp_path_factory):
     """Eight training pairs of which three have an image: two batches of four, or one of eight."""
@@ -75,22 +95,7 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
         "--required-batch-size-multiple 1",  # fairseq would drop a last batch of four
     ]
     one = updates_logged(run(*command, f"--batch-size 8 --save-dir {tmp_path / 'one'}"))
-    port = free_port()
-    workers = [
-        start(
-            *command, f"--batch-size 4 --save-dir {tmp_path / 'two'}",
-            f"--distributed-init-method tcp://127.0.0.1:{port} --distributed-world-size 2 --distributed-rank {rank}",
-            "--distributed-no-spawn --distributed-backend gloo --ddp-backend legacy_ddp",
-        )
-        for rank in range(2)
-    ]
-    logs = []
-    deadline = time.monotonic() + 300
-    for worker in workers:
-        log, _ = worker.communicate(timeout=deadline - time.monotonic())
-        assert worker.returncode == 0, log[-4000:]
-        logs.append(log)
-    two = updates_logged(logs[0])
+    two = updates_logged(run_two_workers(*command, f"--batch-size 4 --save-dir {tmp_path / 'two'}"))
     assert sorted(one) == sorted(two) == [1, 2, 3]
     for update, values in one.items():
         # Every loss; and the gradient of the first update, where the weights are the same to the last bit (later on,
@@ -104,3 +109,8 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
               for name in ("one", "two")]
     for key in ("encoder.generator.batch_norm.running_mean", "encoder.generator.batch_norm.running_var"):
         torch.testing.assert_close(states[0][key], states[1][key], rtol=1e-3, atol=1e-4)
+
+    if images == "some":
+        return
+    resumed = run_two_workers(*command, f"--batch-size 4 --save-dir {tmp_path / 'two'} --max-update 4")
+    assert sorted(updates_logged(resumed)) == [4]
