@@ -58,7 +58,12 @@ setup(
         "pillow>=9.1",
         "tqdm",
     ],
-    extras_require={"test": ["pytest"], "plots": ["matplotlib"], "analysis": ["matplotlib", "scikit-learn"]},
+    extras_require={
+        "test": ["pytest"],
+        "plots": ["matplotlib"],
+        "analysis": ["matplotlib", "scikit-learn"],
+        "meteor": ["pycocoevalcap"],
+    },
     entry_points={
         "console_scripts": [f"{name} = ikd_fairseq.cli.{module}:main" for name, module in COMMANDS.items()]
     },

@@ -1,254 +1,63 @@
-"""``ikd-score``: sacreBLEU's BLEU, chrF and TER, with signatures, of output whose every sentence is there.
+"""``ikd-score``: BLEU, chrF, TER and METEOR, with signatures, of one system or of several against a baseline.
 
-fairseq 0.12 drops sentences from a test set silently: its ``batch_by_size`` throws away the last batch, that
-of the longest sentences, when its size is no multiple of ``--required-batch-size-multiple``, and
-``--skip-invalid-size-inputs-valid-test`` skips others. A score of what is left cannot be compared with
-anything, so such output is refused here.
+Only output whose every sentence is there is scored: see :mod:`.translations`.
 """
 
 import argparse
 import json
 import logging
-import re
-from dataclasses import dataclass, field
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any, Dict, List, Optional, Sequence
 
-from fairseq.utils import split_paths
 from sacrebleu.metrics import BLEU, CHRF, TER
-from sacremoses import MosesDetokenizer
+from sacrebleu.metrics.base import Metric
 
-from ..data.text_index import sentence_counts
-from ..errors import IkdError, check, command
+from ..errors import check, command
+from . import significance
 from .arguments import positive_int
 from .checkpoint_files import write_atomically
-from .progress import set_up_logging
-
-logger = logging.getLogger(__name__)
+from .meteor import MODULES as METEOR_MODULES
+from .meteor import Meteor
+from .progress import progress, set_up_logging
+from .translations import Translations, load_run, load_translations, prepare_text
 
 METRICS = ("bleu", "chrf", "ter")
+METEOR = "meteor"
 PRESETS = ("tokenised", "detokenised")
 
-BPE_MARK = "@@ "  # of subword-nmt: the word goes on in the next token
-UNKNOWN_IN_REFERENCE = "<<unk>>"  # fairseq's spelling, made so that it matches no hypothesis
 
-_SENTENCE = re.compile(r"(?P<kind>[STHD])-(?P<id>\d+)(?:\t(?P<rest>.*))?", re.DOTALL)
-_LOADED = re.compile(r".* \S+ \S+-\S+ (?P<count>\d+) examples")  # logged by fairseq's translation task
-_SKIPPED = re.compile(r"[\d,]+ samples have invalid sizes and will be skipped")
-_DROPPING = (
-    "fairseq drops the longest sentences when the size of the last batch is no multiple of "
-    "--required-batch-size-multiple (set it to 1), and others with --skip-invalid-size-inputs-valid-test"
-)
-_IDS_SHOWN = 10
-
-
-@dataclass
-class GenerateOutput:
-    """What ``fairseq-generate`` printed, by sentence id.
-
-    Attributes:
-        sources, references: the S- and T- lines; references are empty when the test set has none.
-        hypotheses: the best one: D- lines (BPE and tokenisation undone where generation was told to) if there
-            are any, else H- lines.
-        loaded: how many sentences the test set has by the log, where that went to the same file.
-        skipped: log lines about skipped sentences.
-    """
-
-    sources: Dict[int, str] = field(default_factory=dict)
-    references: Dict[int, str] = field(default_factory=dict)
-    hypotheses: Dict[int, str] = field(default_factory=dict)
-    loaded: Optional[int] = None
-    skipped: List[str] = field(default_factory=list)
-
-    def least_count(self) -> int:
-        """How many sentences the test set has at least: by the highest id of any line, translated or not."""
-        return 1 + max(max(lines) for lines in (self.sources, self.references, self.hypotheses) if lines)
-
-
-def _numbered_lines(path: str) -> Iterator[Tuple[int, str]]:
-    """Lines of a UTF-8 file, numbered from 1. Only a newline ends one: text may hold U+2028 and the like."""
-    try:
-        with open(path, "rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                try:
-                    yield number, raw.rstrip(b"\r\n").decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise IkdError(f"{path}, line {number}: not UTF-8; convert the file") from error
-    except OSError as error:
-        raise IkdError(f"{path} cannot be read ({error.strerror or error})") from error
-
-
-def read_lines(path: str) -> List[str]:
-    """The lines of a UTF-8 text file, one sentence each.
-
-    Raises:
-        IkdError: the file cannot be read, is empty or is not UTF-8.
-    """
-    lines = [line for _, line in _numbered_lines(path)]
-    check(lines, f"{path} is empty")
-    return lines
-
-
-def _add(lines: Dict[int, str], sentence: int, text: str, where: str) -> None:
-    check(sentence not in lines, f"{where}: sentence {sentence} is there twice; give the output of one run")
-    lines[sentence] = text
-
-
-def read_generate_output(path: str) -> GenerateOutput:
-    """Reads the output of ``fairseq-generate`` or ``fairseq-interactive``, log lines and all.
-
-    Of several hypotheses for a sentence (``--nbest``) the first, which is the best, counts.
-
-    Raises:
-        IkdError: the file is empty, is no such output, is cut off within a line or holds a sentence twice.
-    """
-    output = GenerateOutput()
-    raw_hypotheses: Dict[int, str] = {}  # H-
-    final_hypotheses: Dict[int, str] = {}  # D-
-    lines_by_kind = {
-        "S": output.sources,
-        "T": output.references,
-        "H": raw_hypotheses,
-        "D": final_hypotheses,
-    }
-    number, block = 0, None  # block: the sentence whose lines are being read
-    for number, line in _numbered_lines(path):
-        match = _SENTENCE.fullmatch(line)
-        if match is None:
-            loaded = _LOADED.fullmatch(line)
-            if loaded:
-                output.loaded = int(loaded["count"])
-            if _SKIPPED.search(line):
-                output.skipped.append(line)
-            continue
-        kind, sentence, text = match["kind"], int(match["id"]), match["rest"]
-        where = f"{path}, line {number}"
-        if kind in "HD" and text is not None:
-            _, tab, text = text.partition("\t")  # the score comes first
-            text = text if tab else None
-        check(text is not None, f"{where}: the line is cut off; run fairseq-generate again")
-        lines = lines_by_kind[kind]
-        if kind in "HD" and block == sentence and sentence in lines:
-            continue  # n-best: a further hypothesis of the same sentence
-        _add(lines, sentence, text, where)
-        block = sentence
-    check(number > 0, f"{path} is empty")
-    output.hypotheses = final_hypotheses or raw_hypotheses
-    check(output.hypotheses, f"{path} holds no hypotheses (H- or D- lines); is it the output of "
-          "fairseq-generate, run without --quiet?")
-    return output
-
-
-def merge_generate_outputs(paths: Sequence[str]) -> GenerateOutput:
-    """Reads the outputs of one test set generated in parts (``--num-shards``), or of one run.
-
-    Raises:
-        IkdError: as :func:`read_generate_output`; also when a sentence is in two files.
-    """
-    merged = GenerateOutput()
-    origin: Dict[int, str] = {}
-    for path in paths:
-        output = read_generate_output(path)
-        for sentence in output.hypotheses:
-            check(sentence not in origin, f"sentence {sentence} is in {origin.get(sentence)} and in {path}; "
-                  "give parts of one test set")
-            origin[sentence] = path
-        check(merged.loaded in (None, output.loaded) or output.loaded is None,
-              f"{path} is of a test set of {output.loaded} sentences, but the files before it are of one of "
-              f"{merged.loaded}")
-        merged.loaded = output.loaded if merged.loaded is None else merged.loaded
-        merged.sources.update(output.sources)
-        merged.references.update(output.references)
-        merged.hypotheses.update(output.hypotheses)
-        merged.skipped += output.skipped
-    return merged
-
-
-def count_sentences(data: str, split: str) -> int:
-    """How many sentences the binarised *split* has in the data folder *data* (the first of ``a:b``).
-
-    Raises:
-        IkdError: there is no such split, it cannot be read, or its files disagree.
-    """
-    return next(iter(sentence_counts(split_paths(data)[0], split).values()))
-
-
-def _shown(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
-    return ", ".join(map(str, ids[:_IDS_SHOWN])) + more
-
-
-def ordered_sentences(lines: Dict[int, str], total: int, name: str, kind: str,
-                      skipped: Sequence[str] = ()) -> List[str]:
-    """The values of *lines* by id, from 0 to *total* - 1 without a gap.
+def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) -> Dict[str, Metric]:
+    """sacreBLEU's scorers.
 
     Args:
-        lines: text by sentence id.
-        total: how many sentences there must be.
-        name: the file or files, for messages.
-        kind: what the text is ("translation"), for messages.
-        skipped: log lines about skipped sentences, for messages.
-
-    Raises:
-        IkdError: a sentence is missing, or an id is beyond the expected number.
-    """
-    beyond = sorted(sentence for sentence in lines if sentence >= total)
-    check(not beyond, f"{name} holds sentence ids of {total} and above ({_shown(beyond)}), but the test set "
-          f"has {total} sentences: is it of another test set?")
-    missing = [sentence for sentence in range(total) if sentence not in lines]
-    cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
-    check(not missing, f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids "
-          f"{_shown(missing)}), so its score could not be compared: {cause}")
-    return [lines[sentence] for sentence in range(total)]
-
-
-def agreed_count(counts: Dict[str, Optional[int]]) -> Optional[int]:
-    """The one number of sentences that every source in *counts* gives, sources without a number aside.
-
-    Raises:
-        IkdError: two sources differ.
-    """
-    known = [(source, count) for source, count in counts.items() if count is not None]
-    for source, count in known[1:]:
-        check(count == known[0][1], f"{known[0][0]} has {known[0][1]} sentences, but {source} has {count}")
-    return known[0][1] if known else None
-
-
-def remove_bpe(line: str) -> str:
-    """Joins the subwords of subword-nmt, as fairseq's ``--remove-bpe`` does."""
-    return f"{line} ".replace(BPE_MARK, "").rstrip()
-
-
-def detokenise(lines: Sequence[str], language: str) -> List[str]:
-    """Undoes Moses tokenisation, by sacremoses; *language* is a code such as "de"."""
-    detokeniser = MosesDetokenizer(lang=language)
-    return [detokeniser.detokenize(line.split()) for line in lines]
-
-
-def compute_scores(hypotheses: Sequence[str], references: Sequence[str], preset: str = "tokenised",
-                   metrics: Sequence[str] = METRICS) -> Dict[str, Dict[str, Any]]:
-    """Corpus scores of *hypotheses*, one reference each.
-
-    Args:
-        hypotheses, references: as many lines, in the same order.
         preset: "tokenised" scores the tokens as they stand and ignores case, the BLEU of Peng et al. 2022
             (section 4) and of multi-bleu.perl -lc; "detokenised" takes plain text, tokenises it as WMT does
             (13a) and minds case.
-        metrics: some of "bleu", "chrf" and "ter".
-
-    Returns:
-        By metric: "name", "score" (0 to 100; TER: edits a hundred words of the reference) and sacreBLEU's
-        "signature".
+        metrics: some of "bleu", "chrf" and "ter"; others are left out.
     """
     tokenised = preset == "tokenised"
-    scorers = {
+    makers = {
         # force: this preset is for text that looks tokenised, no cause for sacreBLEU's warning.
         "bleu": lambda: BLEU(tokenize="none" if tokenised else "13a", lowercase=tokenised, force=tokenised),
         "chrf": lambda: CHRF(lowercase=tokenised),
         "ter": lambda: TER(case_sensitive=not tokenised),
     }
+    return {metric: makers[metric]() for metric in metrics if metric in makers}
+
+
+def compute_scores(hypotheses: Sequence[str], references: Sequence[str], preset: str = "tokenised",
+                   metrics: Sequence[str] = METRICS) -> Dict[str, Dict[str, Any]]:
+    """sacreBLEU's corpus scores of *hypotheses*, one reference each.
+
+    Args:
+        hypotheses, references: as many lines, in the same order.
+        preset, metrics: as :func:`make_scorers` takes them.
+
+    Returns:
+        By metric: "name", "score" (0 to 100; TER: edits a hundred words of the reference) and sacreBLEU's
+        "signature".
+    """
     scores = {}
-    for metric in metrics:
-        scorer = scorers[metric]()
+    for metric, scorer in make_scorers(preset, metrics).items():
         score = scorer.corpus_score(list(hypotheses), [list(references)])
         signature = str(scorer.get_signature())
         scores[metric] = {"name": score.name, "score": score.score, "signature": signature}
@@ -261,79 +70,12 @@ def evenly_spaced(count: int, total: int) -> List[int]:
     return [(2 * place + 1) * total // (2 * count) for place in range(count)]
 
 
-@dataclass
-class Translations:
-    """Text to score: as many hypotheses and references, and sources where they are known."""
-
-    hypotheses: List[str]
-    references: List[str]
-    sources: Optional[List[str]] = None
-    counted_by: List[str] = field(default_factory=list)  # what confirmed the number of sentences
-
-
-def load_translations(args: argparse.Namespace) -> Translations:
-    """Reads the files that the options name and makes sure that no sentence is missing.
-
-    Raises:
-        IkdError: options or files do not fit together.
-    """
-    references = read_lines(args.references) if args.references else None
-    counts = {
-        "--sentences": args.sentences,
-        args.references: references and len(references),
-        f"--split {args.split} of {args.data}": count_sentences(args.data, args.split) if args.data else None,
-    }
-    if args.hypotheses:
-        check(references is not None, "--hypotheses needs --references FILE")
-        hypotheses = read_lines(args.hypotheses)
-        agreed_count({args.hypotheses: len(hypotheses), **counts})
-        return Translations(hypotheses, references, counted_by=[args.references])
-
-    name = ", ".join(args.generate_output)
-    output = merge_generate_outputs(args.generate_output)
-    counts["the log in " + name] = output.loaded
-    for line in output.skipped:
-        logger.warning("%s: %s", name, line)
-    expected = agreed_count(counts)
-    if expected is None:
-        logger.warning("%s: how many sentences the test set has is not known, so that one missing at its end "
-                       "would go unnoticed; give --sentences, --references, or --data and --split", name)
-        expected = output.least_count()
-    hypotheses = ordered_sentences(output.hypotheses, expected, name, "translation", output.skipped)
-    if references is None:
-        check(output.references, f"{name} holds no references (T- lines); give --references FILE")
-        references = ordered_sentences(output.references, expected, name, "reference")
-        unknown = sum(UNKNOWN_IN_REFERENCE in line for line in references)
-        if unknown:
-            logger.warning("%s: %d references hold words unknown to the dictionary, which no translation can "
-                           "match; give the original text by --references", name, unknown)
-    sources = None
-    if output.sources:
-        sources = [output.sources.get(sentence, "") for sentence in range(len(hypotheses))]
-    counted_by = [source for source, count in counts.items() if count is not None]
-    return Translations(hypotheses, references, sources, counted_by)
-
-
-def _prepare_text(text: Translations, args: argparse.Namespace) -> Translations:
-    """Removes BPE and tokenisation as the options ask."""
-    columns = [text.hypotheses, text.references, text.sources]
-    if args.remove_bpe:
-        columns = [column and [remove_bpe(line) for line in column] for column in columns]
-    for option, column in (("hypotheses", columns[0]), ("references", columns[1])):
-        marked = sum(BPE_MARK in f"{line} " for line in column)
-        if marked:
-            logger.warning("%d %s hold BPE marks (%r); scores of subwords cannot be compared: add "
-                           "--remove-bpe", marked, option, BPE_MARK)
-    if args.detokenise:
-        columns[:2] = [detokenise(column, args.detokenise) for column in columns[:2]]
-    return Translations(*columns, counted_by=text.counted_by)
-
-
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="ikd-score",
-        description="Scores translations by sacreBLEU's BLEU, chrF and TER, with signatures. Output that "
-        "lacks sentences of the test set is refused.",
+        description="Scores translations by sacreBLEU's BLEU, chrF and TER and by METEOR, with signatures: "
+        "those of one system, or those of several systems over several runs each, tested against a baseline. "
+        "Output that lacks sentences of the test set is refused.",
         epilog="fairseq drops the longest sentences of a test set, which may have any id. A missing id below "
         "the highest is always found. Sentences missing at the end are found only when their number is "
         "known: from --sentences, --references, --data with --split, or the log of fairseq-generate where it "
@@ -344,6 +86,9 @@ def build_parser() -> argparse.ArgumentParser:
                         help="output of fairseq-generate; several files for one test set generated in parts "
                         "by --num-shards")
     source.add_argument("--hypotheses", metavar="FILE", help="translations, one a line")
+    source.add_argument("--baseline", nargs="+", metavar=("NAME", "FILE"),
+                        help="system that --system is compared with: its name, and one file a run (output of "
+                        "fairseq-generate, or translations, one a line)")
     parser.add_argument("--references", metavar="FILE",
                         help="reference translations, one a line, in the order of the test set and tokenised "
                         "like the hypotheses (default: the T- lines of --generate-output)")
@@ -361,12 +106,29 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--detokenise", metavar="LANGUAGE",
                         help="with --preset detokenised: undo Moses tokenisation of hypotheses and "
                         "references first (de, fr, ...)")
-    parser.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), metavar="METRIC",
-                        help="some of bleu, chrf, ter (default: all)")
+    parser.add_argument("--metrics", nargs="+", choices=(*METRICS, METEOR), default=list(METRICS),
+                        metavar="METRIC", help="some of bleu, chrf, ter, meteor (default: all but meteor)")
     parser.add_argument("--samples", type=int, default=0, metavar="N",
                         help="also print N translations, evenly spaced over the test set (default: "
                         "%(default)s)")
     parser.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
+
+    group = parser.add_argument_group("comparison (with --baseline and --references)")
+    group.add_argument("--system", nargs="+", action="append", metavar=("NAME", "FILE"),
+                       help="system to compare: its name, and as many files as the baseline has, one a run; "
+                       "run i is tested against run i of the baseline; may be given again")
+    group.add_argument("--test", choices=significance.TESTS,
+                       help="paired bootstrap, or paired approximate randomisation (default: bootstrap)")
+    group.add_argument("--trials", type=positive_int, metavar="N",
+                       help="resamples or trials of the test (default: 1000 for bootstrap, 10000 for "
+                       "randomisation)")
+
+    group = parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)")
+    group.add_argument("--meteor-language", choices=METEOR_MODULES, metavar="LANGUAGE",
+                       help=f"language of the translations: {', '.join(METEOR_MODULES)}")
+    group.add_argument("--meteor-jar", metavar="FILE",
+                       help="meteor-1.5.jar, with its paraphrase tables in the folder data beside it "
+                       "(default: METEOR_JAR of the environment, else that of the package pycocoevalcap)")
     return parser
 
 
@@ -376,6 +138,20 @@ def _check_options(args: argparse.Namespace) -> None:
     check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
     check(args.detokenise is None or args.preset == "detokenised",
           "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised")
+    for option in ("system", "test", "trials"):
+        check(args.baseline or getattr(args, option) is None,
+              f"--{option} belongs to a comparison; add --baseline NAME FILE [FILE ...]")
+    for option in ("meteor_language", "meteor_jar"):
+        check(METEOR in args.metrics or getattr(args, option) is None,
+              f"--{option.replace('_', '-')} is of no use without METEOR; add meteor to --metrics")
+    check(METEOR not in args.metrics or args.meteor_language is not None,
+          "--metrics meteor needs --meteor-language, such as de")
+    if args.baseline:
+        check(args.system, "--baseline needs a system to compare; add --system NAME FILE [FILE ...]")
+        check(args.references, "--baseline needs --references FILE")
+        check(args.samples == 0, "--samples prints translations of one system; leave it out with --baseline")
+        check(args.trials is None or args.trials >= significance.LEAST_TRIALS,
+              f"--trials {args.trials}: give {significance.LEAST_TRIALS} at least, or no p can be below 0.01")
 
 
 def _print_samples(text: Translations, count: int) -> None:
@@ -386,29 +162,89 @@ def _print_samples(text: Translations, count: int) -> None:
         print(f"  hypothesis  {text.hypotheses[place]}\n  reference   {text.references[place]}")
 
 
-@command
-def main(argv: Optional[Sequence[str]] = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
-    _check_options(args)
-    text = _prepare_text(load_translations(args), args)
+def _score_one(args: argparse.Namespace, meteor: Optional[Meteor]) -> Dict[str, Any]:
+    """Prints the scores of one system. Returns its part of the report."""
+    text = prepare_text(load_translations(args), args)
     scores = compute_scores(text.hypotheses, text.references, args.preset, args.metrics)
+    if meteor:
+        scores[METEOR] = meteor.score(text.hypotheses, text.references)
 
     print(f"{len(text.hypotheses)} sentences, {args.preset}")
     for score in scores.values():
         print(f"{score['name']:<6}{score['score']:>7.2f}  {score['signature']}")
     _print_samples(text, args.samples)
+    return {
+        "hypotheses": args.generate_output or [args.hypotheses],
+        "sentences": len(text.hypotheses),
+        "counted_by": text.counted_by,
+        "scores": scores,
+    }
+
+
+def _score_runs(meteor: Meteor, runs: Dict[str, List[List[str]]],
+                references: Sequence[str]) -> significance.Comparison:
+    """METEOR of every run. sacreBLEU's tests know its own metrics alone, so that there is no p."""
+    scores = {name: [] for name in runs}
+    jobs = [(name, lines) for name, own in runs.items() for lines in own]
+    for name, lines in progress(jobs, desc="METEOR", unit="run"):
+        scores[name].append(meteor.score(lines, references))
+    values = {name: [score["score"] for score in own] for name, own in scores.items()}
+    one = scores[jobs[0][0]][0]
+    return significance.compare_scores(one["name"], one["signature"], values)
+
+
+def _compare(args: argparse.Namespace, meteor: Optional[Meteor]) -> Dict[str, Any]:
+    """Prints the comparison of the systems. Returns its part of the report."""
+    files = significance.collect_systems(args.baseline, args.system)
+    texts = {name: [load_run(path, args) for path in paths] for name, paths in files.items()}
+    baseline, *_ = texts
+    first = texts[baseline][0]
+    runs = {name: [text.hypotheses for text in own] for name, own in texts.items()}
+
+    # Its two lines a metric and run would break up the progress bar.
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+    test = args.test or "bootstrap"
+    method = significance.TESTS[test]
+    trials = args.trials or method.trials
+    scorers = make_scorers(args.preset, args.metrics)
+    comparisons = significance.compare_runs(runs, first.references, scorers, test, trials)
+    if meteor:
+        comparisons[METEOR] = _score_runs(meteor, runs, first.references)
+
+    print(f"{len(first.hypotheses)} sentences, {args.preset}; baseline: {baseline}; ± sample standard "
+          "deviation over runs")
+    if scorers:
+        print(f"{method.title}, {trials} {method.trial_name}, two-sided, run i against run i of {baseline}; "
+              "† p < 0.05, ‡ p < 0.01, where every pair of runs reaches it in the same direction")
+    for comparison in comparisons.values():
+        print(f"\n{comparison}")
+    return {
+        "baseline": baseline,
+        "systems": files,
+        "sentences": len(first.hypotheses),
+        "counted_by": first.counted_by,
+        "test": test,
+        "trials": trials,
+        "comparisons": {metric: comparison.as_json() for metric, comparison in comparisons.items()},
+    }
+
+
+@command
+def main(argv: Optional[Sequence[str]] = None) -> None:
+    args = build_parser().parse_args(argv)
+    set_up_logging()
+    _check_options(args)
+    meteor = None
+    if METEOR in args.metrics:
+        meteor = Meteor.find(args.meteor_language, args.preset, args.meteor_jar)
+    report = _compare(args, meteor) if args.baseline else _score_one(args, meteor)
     if args.json:
-        report = {
-            "hypotheses": args.generate_output or [args.hypotheses],
+        settings = {
             "references": args.references,
-            "sentences": len(text.hypotheses),
-            "counted_by": text.counted_by,
             "preset": args.preset,
             "remove_bpe": args.remove_bpe,
             "detokenise": args.detokenise,
-            "scores": scores,
         }
         with write_atomically(args.json, "w", encoding="utf-8") as stream:
-            json.dump(report, stream, indent=2, ensure_ascii=False)
+            json.dump({**settings, **report}, stream, indent=2, ensure_ascii=False)
             stream.write("\n")

@@ -1,4 +1,5 @@
-"""Scoring: BLEU against a plain implementation, generate output in all its forms, every missing sentence."""
+"""Scoring: BLEU against a plain implementation, generate output in all its forms, every missing sentence, and
+comparisons of several systems from the command line."""
 
 import json
 import math
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 from fairseq.data.data_utils import post_process
 
-from ikd_fairseq.cli import score
+from ikd_fairseq.cli import score, translations
 from ikd_fairseq.errors import IkdError
 
 HYPOTHESES = [
@@ -105,26 +106,26 @@ def test_signatures_tell_the_settings():
 
 @pytest.mark.parametrize("details", [True, False])
 def test_generate_output_is_put_in_order_of_ids(tmp_path, details):
-    output = score.read_generate_output(write(tmp_path / "gen.txt", generate_text((2, 0, 1), details)))
-    assert score.ordered_sentences(output.hypotheses, 3, "gen.txt", "translation") == HYPOTHESES
-    assert score.ordered_sentences(output.references, 3, "gen.txt", "reference") == REFERENCES
+    output = translations.read_generate_output(write(tmp_path / "gen.txt", generate_text((2, 0, 1), details)))
+    assert translations.ordered_sentences(output.hypotheses, 3, "gen.txt", "translation") == HYPOTHESES
+    assert translations.ordered_sentences(output.references, 3, "gen.txt", "reference") == REFERENCES
     assert [output.sources[place] for place in range(3)] == SOURCES
 
 
 def test_ids_are_ordered_by_number(tmp_path):
     text = "".join(f"H-{place}\t-1\tword {place}\n" for place in sorted(range(12), key=str))
-    output = score.read_generate_output(write(tmp_path / "gen.txt", text))
-    assert score.ordered_sentences(output.hypotheses, 12, "gen.txt", "translation")[10] == "word 10"
+    output = translations.read_generate_output(write(tmp_path / "gen.txt", text))
+    assert translations.ordered_sentences(output.hypotheses, 12, "gen.txt", "translation")[10] == "word 10"
 
 
 def test_final_hypotheses_win_over_raw_ones(tmp_path):
     text = "S-0\ta\nT-0\tb\nH-0\t-1\tein ma@@ nn\nD-0\t-1\tein mann\nP-0\t-1\n"
-    assert score.read_generate_output(write(tmp_path / "gen.txt", text)).hypotheses == {0: "ein mann"}
+    assert translations.read_generate_output(write(tmp_path / "gen.txt", text)).hypotheses == {0: "ein mann"}
 
 
 def test_text_keeps_its_tabs_separators_and_emptiness(tmp_path):
     text = "S-0\ta\tb\nT-0\tc\u2028d\x0b\nH-0\t-1.5\te\tf\nS-1\t\nT-1\t\nH-1\t-1.5\t\n"
-    output = score.read_generate_output(write(tmp_path / "gen.txt", text))
+    output = translations.read_generate_output(write(tmp_path / "gen.txt", text))
     assert output.sources == {0: "a\tb", 1: ""}
     assert output.references == {0: "c\u2028d\x0b", 1: ""}
     assert output.hypotheses == {0: "e\tf", 1: ""}
@@ -132,7 +133,7 @@ def test_text_keeps_its_tabs_separators_and_emptiness(tmp_path):
 
 def test_the_first_of_several_hypotheses_counts(tmp_path):
     text = "S-0\ta\nH-0\t-1\tbest\nD-0\t-1\tbest\nP-0\t-1\nH-0\t-2\tworse\nD-0\t-2\tworse\nP-0\t-2\n"
-    assert score.read_generate_output(write(tmp_path / "gen.txt", text)).hypotheses == {0: "best"}
+    assert translations.read_generate_output(write(tmp_path / "gen.txt", text)).hypotheses == {0: "best"}
 
 
 def test_scores_from_generate_output_and_from_plain_files_are_equal(tmp_path):
@@ -183,7 +184,7 @@ def test_the_log_of_skipped_sentences_is_told_as_the_cause(tmp_path, capsys):
 
 def test_many_missing_ids_are_counted_and_not_all_listed():
     with pytest.raises(IkdError, match=r"lacks the translation of 99 of 100 .*ids 0, .* 9 and 89 more"):
-        score.ordered_sentences({99: "a"}, 100, "gen.txt", "translation")
+        translations.ordered_sentences({99: "a"}, 100, "gen.txt", "translation")
 
 
 @pytest.fixture
@@ -289,7 +290,7 @@ def test_bpe_is_removed_on_both_sides_and_its_marks_are_warned_of(tmp_path, caps
 
 def test_bpe_is_removed_as_fairseq_does():
     for line, joined in (("a@@ b c", "ab c"), ("a b@@", "a b"), ("a@@b", "a@@b"), ("", "")):
-        assert score.remove_bpe(line) == joined == post_process(line, "subword_nmt")
+        assert translations.remove_bpe(line) == joined == post_process(line, "subword_nmt")
 
 
 def test_unknown_words_in_references_are_warned_of(tmp_path, capsys):
@@ -299,7 +300,8 @@ def test_unknown_words_in_references_are_warned_of(tmp_path, capsys):
 
 
 def test_detokenising_undoes_moses(tmp_path):
-    assert score.detokenise(["Ein Mann , der &quot; läuft &quot; ."], "de") == ['Ein Mann, der "läuft".']
+    plain = translations.detokenise(["Ein Mann , der &quot; läuft &quot; ."], "de")
+    assert plain == ['Ein Mann, der "läuft".']
     hypotheses = write(tmp_path / "hyp", "Ein Mann , der läuft .")
     references = write(tmp_path / "ref", "Ein Mann, der läuft.")
     report = run_json(tmp_path, "--hypotheses", hypotheses, "--references", references,
@@ -321,3 +323,90 @@ def test_samples_are_evenly_spaced_and_print_their_triples(tmp_path, capsys):
         f"  hypothesis  {HYPOTHESES[1]}",
         f"  reference   {REFERENCES[1]}",
     ]
+
+
+@pytest.fixture
+def compared(tmp_path):
+    """References, and two runs of each of two systems: one good, one that leaves out words at every end."""
+    references = [f"ein mann {verb} mit der nummer {number} durch die straße ." for number in range(20)
+                  for verb in ("fährt", "läuft")]
+    ends = ("durch die .", "durch straße .")
+    short, shorter = ([line.replace("durch die straße .", end) for line in references] for end in ends)
+    return {
+        "references": write(tmp_path / "ref", "\n".join(references)),
+        "good": [write(tmp_path / "good1", "\n".join(references)),
+                 write(tmp_path / "good2", "\n".join([*references[:-1], "ein mann"]))],
+        "poor": [write(tmp_path / "poor1", "\n".join(short)), write(tmp_path / "poor2", "\n".join(shorter))],
+    }
+
+
+@pytest.mark.parametrize("test, signed", [("bootstrap", "bs:150"), ("randomisation", "ar:150")])
+def test_systems_are_compared_over_their_runs(tmp_path, capsys, compared, test, signed):
+    report = run_json(tmp_path, "--baseline", "text", *compared["poor"], "--system", "ikd", *compared["good"],
+                      "--system", "again", *compared["poor"], "--references", compared["references"],
+                      "--metrics", "bleu", "--test", test, "--trials", 150)
+    bleu = report["comparisons"]["bleu"]
+    poor, good = (
+        [score.compute_scores(*map(translations.read_lines, (path, compared["references"])))["bleu"]["score"]
+         for path in compared[system]]
+        for system in ("poor", "good")
+    )
+    text, ikd, again = (bleu["systems"][name] for name in ("text", "ikd", "again"))
+    assert text["scores"] == poor and ikd["scores"] == good
+    assert ikd["mean"] == pytest.approx(sum(good) / 2)
+    assert ikd["deviation"] == pytest.approx(abs(good[0] - good[1]) / 2 ** 0.5)
+    assert ikd["difference"] == pytest.approx((sum(good) - sum(poor)) / 2)
+    assert ikd["mark"] == "‡" and max(ikd["p_values"]) < 0.01 and text["p_values"] == []
+    assert again["p_values"] == [1, 1] and again["mark"] == ""
+    assert signed in bleu["signature"] and "seed:12345" in bleu["signature"]
+    assert report["baseline"] == "text" and report["systems"]["ikd"] == compared["good"]
+    assert report["test"] == test and report["sentences"] == 40
+
+    printed = capsys.readouterr().out
+    assert f"+{ikd['difference']:.2f}‡" in printed and "± sample standard deviation over runs" in printed
+
+
+def test_runs_may_be_generate_output_and_a_single_run_has_no_deviation(tmp_path, capsys):
+    references = write(tmp_path / "ref", "\n".join(REFERENCES))
+    plain = write(tmp_path / "plain", "\n".join(HYPOTHESES))
+    generated = write(tmp_path / "gen", generate_text())
+    report = run_json(tmp_path, "--baseline", "plain", plain, "--system", "generated", generated,
+                      "--references", references, "--trials", 100)
+    for metric in ("bleu", "chrf", "ter"):
+        systems = report["comparisons"][metric]["systems"]
+        assert systems["plain"]["scores"] == systems["generated"]["scores"]
+        assert systems["generated"]["difference"] == 0 and systems["generated"]["p_values"] == [1]
+        assert systems["plain"]["deviation"] is None
+    assert capsys.readouterr().out.count("(1 run: no deviation)") == 6
+
+
+def test_comparisons_that_cannot_be_made_are_refused(tmp_path, capsys, compared):
+    references = ["--references", compared["references"]]
+    pair = ["--baseline", "text", compared["poor"][0], "--system", "ikd", compared["good"][0]]
+    short = write(tmp_path / "short", "ein mann\n")
+    blank = write(tmp_path / "blank", "\n" * 40)
+    empty = write(tmp_path / "empty", "")
+    partial = write(tmp_path / "partial", generate_text([0, 2]))
+    three = write(tmp_path / "three", "\n".join(REFERENCES))
+    cases = [
+        (["--baseline", "text", *compared["poor"], *pair[3:], *references],
+         "--system ikd has 1 run(s) (", "good1", "baseline text has 2", "poor2"),
+        ([*pair[:3], "--system", "ikd", short, *references], "short has 1 sentences, but", "ref has 40"),
+        ([*pair[:3], "--system", "ikd", blank, *references], "blank: every translation in it is empty"),
+        ([*pair[:3], "--system", "ikd", empty, *references], "empty is empty"),
+        (["--baseline", "text", three, "--system", "ikd", partial, "--references", three],
+         "partial lacks the translation of 1 of 3 sentences"),
+        ([*pair[:3], "--system", "text", compared["good"][0], *references], "two systems are called text"),
+        ([*pair[:3], "--system", "ikd", *references], "--system ikd names no file"),
+        ([*pair[:3], "--system", *compared["good"], *references], "good1: the first value is a file"),
+        (["--baseline", "text", short, short, *pair[3:], *references], "--baseline text", "short twice"),
+        ([*pair[:3], *references], "--baseline needs a system"),
+        (pair, "--baseline needs --references"),
+        ([*pair, *references, "--samples", "1"], "--samples prints translations of one system"),
+        ([*pair, *references, "--trials", "99"], "--trials 99: give 100 at least"),
+        (["--hypotheses", short, *pair[3:], *references], "--system belongs to a comparison"),
+        (["--hypotheses", short, *references, "--test", "bootstrap"], "--test belongs to a comparison"),
+    ]
+    for arguments, *parts in cases:
+        message = refusal(capsys, *arguments)
+        assert all(part in message for part in parts), message
