@@ -12,17 +12,16 @@ import csv
 import json
 import logging
 import re
-import statistics
 import sys
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
 
 from finished_run import COSTS, Run, Split, costs_of, find_runs, read_test_sets, read_translations
-from sacrebleu.metrics import BLEU
-from sacrebleu.significance import PairedTest
 
 from ikd_fairseq.cli.checkpoint_files import write_atomically
-from ikd_fairseq.cli.progress import progress, set_up_logging
+from ikd_fairseq.cli.progress import set_up_logging
+from ikd_fairseq.cli.score import compute_scores, make_scorers
+from ikd_fairseq.cli.significance import TESTS, Outcome, compare_runs
 from ikd_fairseq.errors import check, command
 
 BASELINE = "text"
@@ -44,29 +43,7 @@ PUBLISHED = Path(__file__).with_name("published.tsv")
 # Published figures are of these whole test sets, and stand beside nothing else.
 PUBLISHED_SENTENCES = {"test": 1000, "test1": 1000, "test2": 461}
 
-TOKENISED_BLEU = BLEU(tokenize="none", lowercase=True, force=True)  # as ikd-score --preset tokenised
-RESAMPLES = 1000
-
 TSV_COLUMNS = "pair table block system measure test_set sentences mean deviation mark seeds source".split()
-
-
-class Figure(NamedTuple):
-    """Scores of one system on one test set, a seed each, and the mark of significance."""
-
-    values: Tuple[float, ...]
-    mark: str = ""
-
-    @property
-    def mean(self) -> float:
-        return statistics.mean(self.values)
-
-    @property
-    def deviation(self) -> str:
-        """Standard deviation of the sample; nothing for one seed."""
-        return f"{statistics.stdev(self.values):.2f}" if len(self.values) > 1 else ""
-
-    def __str__(self) -> str:
-        return f"{self.mean:.2f}" + (f" ± {self.deviation}" if self.deviation else "") + self.mark
 
 
 Column = Tuple[str, str]  # metric and test set
@@ -83,13 +60,13 @@ class Row(NamedTuple):
 
     block: str
     title: str
-    figures: Dict[Column, Figure]
+    figures: Dict[Column, Outcome]
     costs: Dict[str, float]
     source: str = ""
 
     @property
     def seeds(self) -> str:
-        return "" if self.source else str(len(next(iter(self.figures.values())).values))
+        return "" if self.source else str(len(next(iter(self.figures.values())).scores))
 
     @property
     def origin(self) -> str:
@@ -107,33 +84,10 @@ class Table(NamedTuple):
 # ---- figures -----------------------------------------------------------------------------------------------
 
 
-def p_values(
-    baseline: Sequence[str], others: Dict[str, Sequence[str]], references: Sequence[str]
-) -> Dict[str, float]:
-    """p of each system's difference from the baseline in BLEU, by sacreBLEU's paired bootstrap."""
-    if not others:
-        return {}
-    systems = [("baseline", baseline), *others.items()]
-    test = PairedTest(
-        systems, {"BLEU": TOKENISED_BLEU}, [references], test_type="bs", n_samples=RESAMPLES
-    )
-    _, results = test()
-    return dict(zip(others, (result.p_value for result in results["BLEU"][1:])))
-
-
-def mark_of(differences: Sequence[float], probabilities: Sequence[float]) -> str:
-    """‡ or † if every seed differs from the baseline in the same direction with p below 0.01 or 0.05."""
-    # Differences of 0 are none: to equal translations sacreBLEU gives the smallest p that there is.
-    if not (min(differences) > 0 or max(differences) < 0):
-        return ""
-    worst = max(probabilities)
-    return "‡" if worst < 0.01 else "†" if worst < 0.05 else ""
-
-
-def bleu_figures(
+def bleu_outcomes(
     texts: Dict[Tuple[str, int], List[str]], references: Sequence[str], sentences: Sequence[int]
-) -> Dict[str, Figure]:
-    """BLEU by system on some *sentences*, marked against the baseline, seed by seed.
+) -> Dict[str, Outcome]:
+    """BLEU by system on some *sentences*, tested against the baseline, seed by seed.
 
     A system has no mark where the baseline lacks one of its seeds.
 
@@ -144,31 +98,31 @@ def bleu_figures(
     """
     chosen = [references[i] for i in sentences]
     lines = {key: [text[i] for i in sentences] for key, text in texts.items()}
-    bleu = {key: TOKENISED_BLEU.corpus_score(text, [chosen]).score for key, text in lines.items()}
-    probability: Dict[Tuple[str, int], float] = {}
-    for system, seed in lines:
-        if system == BASELINE:
-            others = {name: text for (name, s), text in lines.items() if s == seed and name != BASELINE}
-            for name, p in p_values(lines[BASELINE, seed], others, chosen).items():
-                probability[name, seed] = p
-    figures = {}
+    systems_of: Dict[Tuple[int, ...], List[str]] = {}  # by seeds: only equal seeds are compared
     for system in dict.fromkeys(name for name, _ in lines):
-        keys = [key for key in lines if key[0] == system]
-        mark = ""
-        if all(key in probability for key in keys):
-            differences = [bleu[key] - bleu[BASELINE, key[1]] for key in keys]
-            mark = mark_of(differences, [probability[key] for key in keys])
-        figures[system] = Figure(tuple(bleu[key] for key in keys), mark)
-    return figures
+        seeds = tuple(seed for name, seed in lines if name == system)
+        systems_of.setdefault(seeds, []).append(system)
+    outcomes = {}
+    for seeds, systems in systems_of.items():
+        if all((BASELINE, seed) in lines for seed in seeds):
+            others = [system for system in systems if system != BASELINE]
+            runs = {name: [lines[name, seed] for seed in seeds] for name in (BASELINE, *others)}
+            tested = compare_runs(runs, chosen, make_scorers(metrics=["bleu"]))["bleu"].outcomes
+            outcomes.update({system: tested[system] for system in systems})
+        else:
+            for system in systems:
+                scores = [compute_scores(lines[system, seed], chosen, metrics=["bleu"]) for seed in seeds]
+                outcomes[system] = Outcome(tuple(score["bleu"]["score"] for score in scores))
+    return outcomes
 
 
-def meteor_figures(runs: Iterable[Run], test_set: str) -> Dict[str, Figure]:
+def meteor_outcomes(runs: Iterable[Run], test_set: str) -> Dict[str, Outcome]:
     """METEOR by system on a whole test set, where the score files of all its seeds have it."""
     values: Dict[str, list] = {}
     for run in runs:
         scores = json.loads((run.folder / f"score-{test_set}.json").read_text(encoding="utf-8"))["scores"]
         values.setdefault(run.system, []).append(scores.get("meteor", {}).get("score"))
-    return {system: Figure(tuple(found)) for system, found in values.items() if None not in found}
+    return {system: Outcome(tuple(found)) for system, found in values.items() if None not in found}
 
 
 def published_rows(pair: str, sizes: Dict[str, int]) -> List[Row]:
@@ -178,7 +132,7 @@ def published_rows(pair: str, sizes: Dict[str, int]) -> List[Row]:
     with open(PUBLISHED, encoding="utf-8", newline="") as stream:
         for line in csv.DictReader(stream, delimiter="\t"):
             figures = {
-                (line["metric"], test_set): Figure((float(line[test_set]),))
+                (line["metric"], test_set): Outcome((float(line[test_set]),))
                 for test_set in whole
                 if line[test_set]
             }
@@ -193,9 +147,9 @@ def published_rows(pair: str, sizes: Dict[str, int]) -> List[Row]:
 
 def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> List[Table]:
     """The table of the sentences that have an image, if there are any, and that of every sentence."""
-    pictured: Dict[Column, Dict[str, Figure]] = {}
-    every: Dict[Column, Dict[str, Figure]] = {}
-    for test_set in progress(test_sets, unit=" test sets"):
+    pictured: Dict[Column, Dict[str, Outcome]] = {}
+    every: Dict[Column, Dict[str, Outcome]] = {}
+    for test_set in test_sets:
         name, references = test_set.name, test_set.references
         texts = {
             (run.system, run.seed): read_translations(run, test_set)
@@ -203,12 +157,12 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
             if test_set in run.translated(test_sets)
         }
         if test_set.pictured:
-            pictured["BLEU", name] = bleu_figures(texts, references, test_set.pictured)
+            pictured["BLEU", name] = bleu_outcomes(texts, references, test_set.pictured)
         whole = len(test_set.pictured) == len(references)
         scored = [run for run in runs if whole or not run.needs_images]
         texts = {(run.system, run.seed): texts[run.system, run.seed] for run in scored}
-        every["BLEU", name] = bleu_figures(texts, references, range(len(references)))
-        every["METEOR", name] = meteor_figures(scored, name)
+        every["BLEU", name] = bleu_outcomes(texts, references, range(len(references)))
+        every["METEOR", name] = meteor_outcomes(scored, name)
 
     by_system: Dict[str, List[Run]] = {}
     for run in runs:
@@ -217,7 +171,7 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
     others = sorted(by_system.keys() - TITLES.keys())
     costs = {system: costs_of(by_system[system], test_sets) for system in known + others}
 
-    def rows(columns: Dict[Column, Dict[str, Figure]]) -> List[Row]:
+    def rows(columns: Dict[Column, Dict[str, Outcome]]) -> List[Row]:
         found = []
         for system in costs:
             figures = {column: by_name[system] for column, by_name in columns.items() if system in by_name}
@@ -236,6 +190,14 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
     return tables
 
 
+def cell(outcome: Optional[Outcome]) -> str:
+    """E.g. ``41.28 ± 0.30†``; nothing for no outcome."""
+    if outcome is None:
+        return ""
+    spread = "" if outcome.deviation is None else f" ± {outcome.deviation:.2f}"
+    return f"{outcome.mean:.2f}{spread}{outcome.mark}"
+
+
 def markdown(table: Table) -> List[str]:
     """The table under its title, block by block, as lines of Markdown."""
     metrics = list(dict.fromkeys(metric for row in table.rows for metric, _ in row.figures))
@@ -250,7 +212,7 @@ def markdown(table: Table) -> List[str]:
             lines.append([f"**{title}**"] + [""] * (len(header) - 1))
         for row in rows:
             costs = [write(row.costs[name]) if name in row.costs else "" for name, write in COSTS.items()]
-            figures = [str(row.figures.get(column, "")) for column in columns]
+            figures = [cell(row.figures.get(column)) for column in columns]
             lines.append([row.title, *figures, row.seeds, *costs] + [row.origin for _ in sources])
     return [f"### {table.title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
 
@@ -260,8 +222,9 @@ def tsv(pair: str, table: Table) -> List[List[str]]:
     lines = []
     for row in table.rows:
         start = [pair, table.title, row.block, row.title]
-        for (metric, test_set), figure in row.figures.items():
-            numbers = [str(table.sizes[test_set]), f"{figure.mean:.2f}", figure.deviation, figure.mark]
+        for (metric, test_set), outcome in row.figures.items():
+            deviation = "" if outcome.deviation is None else f"{outcome.deviation:.2f}"
+            numbers = [str(table.sizes[test_set]), f"{outcome.mean:.2f}", deviation, outcome.mark]
             lines.append([*start, metric, test_set, *numbers, row.seeds, row.origin])
         for name, value in row.costs.items():
             lines.append([*start, name, "", "", f"{value:.10g}", "", "", row.seeds, row.origin])
@@ -282,11 +245,11 @@ def protocol(runs: Sequence[Run]) -> List[str]:
     return lines
 
 
-NOTES = """\
-BLEU ({signature}) is a mean ± standard deviation (of the sample) over seeds. †/‡: for
-every seed, differs from the Transformer of that seed with p < 0.05/0.01, better or worse (sacreBLEU's paired
-bootstrap, {resamples:,} resamples). The two tables of a pair are of different sentences: their figures do not
-compare.
+NOTES = f"""\
+BLEU is tokenised and lower-cased, as that of ikd-score, mean ± standard deviation (of the sample) over seeds.
+†/‡: for every seed, differs from the Transformer of that seed with p < 0.05/0.01, better or worse, always in
+the same direction (sacreBLEU's paired bootstrap, {TESTS["bootstrap"].trials:,} resamples). The two tables of a
+pair are of different sentences: their figures do not compare.
 
 Published figures are quoted, not run here, and are of other images, teachers and budgets. Those called
 second-hand have not been checked against the publication.
@@ -319,8 +282,7 @@ def write_tables(runs_folder: Path, data_of: Dict[str, Path]) -> str:
         for table in build_tables(pair, runs, test_sets):
             lines += markdown(table)
             numbers += tsv(pair, table)
-    notes = NOTES.format(signature=TOKENISED_BLEU.get_signature(), resamples=RESAMPLES)
-    text = "\n".join(lines) + "\n" + notes
+    text = "\n".join(lines) + "\n" + NOTES
     table = "".join("\t".join(line) + "\n" for line in numbers)
     for name, content in (("table.md", text), ("table.tsv", table)):
         with write_atomically(runs_folder / name, "w", encoding="utf-8") as stream:
