@@ -83,8 +83,13 @@ done
 
 # ---- students --------------------------------------------------------------------------------------------------
 
-# train RUN STUDENT DATA LOSS UPDATES OPTIONS...: a run, and the average of its last checkpoints
+# train RUN STUDENT DATA LOSS UPDATES OPTIONS...: a run from scratch, and the average of its last epochs
 train() {
+  run_training "$@"
+  [[ -f $1/average.pt ]] || ikd-average-checkpoints --last "$average" --output "$1/average.pt" "$1"
+}
+
+run_training() {
   local run=$1 student=$2 folder=$3 loss=$4 count=$5 system=text options=()
   shift 5
   [[ -f $run/average.pt ]] && return
@@ -99,15 +104,16 @@ train() {
   [[ $loss == word ]] && options+=(--criterion word_distillation --teacher-cache $cache --image-free)
   UPDATES=$count bash "$here/train.sh" "$folder" "$run" "$system" --arch "$student" \
     --update-freq 1 --warmup-updates 400 --keep-last-epochs "$average" "${options[@]}" "$@"
-  ikd-average-checkpoints --last "$average" --output "$run/average.pt" "$run"
 }
 
-# tune RUN STUDENT FROM DATA LOSS OPTIONS...: goes on from another run's average, at a small constant rate
+# tune RUN STUDENT FROM DATA LOSS OPTIONS...: goes on from another run's average, at a small constant rate. It may be
+# over within an epoch, so the last checkpoint stands for it (average.pt is that one without its optimizer state).
 tune() {
   local run=$1 student=$2 from=$3 folder=$4 loss=$5
   shift 5
-  train "$run" "$student" "$folder" "$loss" "$tune_updates" --finetune-from-model "$from" \
+  run_training "$run" "$student" "$folder" "$loss" "$tune_updates" --finetune-from-model "$from" \
     --lr 0.0005 --warmup-init-lr 0.0005 --warmup-updates "$tune_updates" "$@" # "warms up" from the rate to itself
+  [[ -f $run/average.pt ]] || ikd-average-checkpoints --output "$run/average.pt" "$run/checkpoint_last.pt"
 }
 
 # translate RUN: the test set by greedy and by beam search
