@@ -4,7 +4,7 @@ import argparse
 from types import ModuleType
 from typing import Dict, List, Optional
 
-from ..analysis import attention, inverse, retrieval
+from ..analysis import attention, clusters, inverse, retrieval
 from ..errors import command
 from .progress import set_up_logging
 
@@ -13,6 +13,7 @@ ANALYSES: Dict[str, ModuleType] = {
     "retrieval": retrieval,
     "inverse": inverse,
     "attention": attention,
+    "clusters": clusters,
 }
 
 

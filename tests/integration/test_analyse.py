@@ -1,6 +1,7 @@
 """Every analysis of ``ikd-analyse`` on a trained toy model, in this process."""
 
 import json
+import sys
 
 import pytest
 
@@ -90,3 +91,25 @@ def test_attention_has_weights_for_every_word_without_images(analyse, capsys):
 
     status, _ = analyse("attention", "--split", "test", "--sentences", 39)
     assert status == 1 and "test has 39 sentences, numbered 0 to 38" in capsys.readouterr().err
+
+
+def test_clusters_place_every_sentence_with_an_image(analyse, monkeypatch, capsys):
+    pytest.importorskip("sklearn")
+    options = ["--split", "test", "--projection", "pca", "--teacher-weights", "random"]
+    status, output = analyse("clusters", *options, "--clusters", 3, "--neighbours", 2)
+    assert not status
+    points = table(output / "clusters.points.tsv")
+    assert [point["sentence"] for point in points] == [str(number) for number in range(0, 39, 3)]
+    clusters = table(output / "clusters.tsv")
+    assert [int(row["sentences"]) for row in clusters] == [
+        sum(point["cluster"] == row["cluster"] for point in points) for row in clusters
+    ]
+    assert all(len(row["nearest others"].split()) == 2 for row in clusters)
+    assert (output / "clusters.png").exists()
+    assert "nearest others" in capsys.readouterr().out
+
+    status, _ = analyse("clusters", *options, "--clusters", 14)
+    assert status == 1 and "test has 13 sentences with an image" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    status, _ = analyse("clusters", *options)
+    assert status == 1 and 'needs sklearn: pip install "ikd-fairseq[analysis]"' in capsys.readouterr().err

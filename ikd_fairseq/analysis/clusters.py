@@ -1,0 +1,243 @@
+"""What generated features have in common: clusters, and the images nearest to them. Peng et al. 2022, Figure 3.
+
+The generated features of all sentences with an image, averaged over regions and scaled to length 1 (so that
+distance orders as cosine similarity does), are clustered by k-means and projected onto a plane. Each cluster
+is shown by its central sentence, the one nearest to its centre: that sentence's image, and the other images
+nearest to its generated feature by cosine similarity with the teacher's last map.
+
+The paper names neither the clustering nor the projection nor any centring: these are choices of ours. It
+shows two clusters that were picked; here all are shown.
+"""
+
+import argparse
+import logging
+import os
+import textwrap
+from dataclasses import dataclass
+from typing import List, Optional, Sequence, Tuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..cli.arguments import positive_int
+from ..errors import check
+from .arguments import add_centre_arguments, add_common_arguments, add_teacher_argument
+from .features import (
+    for_cosine,
+    generated_features,
+    load_sentences,
+    load_trained,
+    open_images,
+    sentences_with_image,
+    source_text,
+    visual_features,
+)
+from .output import Table, check_folder, new_figure, require, save_figure
+
+SUMMARY = "clusters of generated features, with the images nearest to each (Figure 3)"
+
+PROJECTIONS = ("tsne", "pca")
+
+logger = logging.getLogger(__name__)
+
+_PERPLEXITY = 30  # of t-SNE, scikit-learn's default, where there are enough sentences
+
+
+@dataclass(frozen=True)
+class Example:
+    """An image and a text that belongs to it.
+
+    Attributes:
+        sentence: its number.
+        image: uint8 ``H x W x 3``.
+        caption: its source text.
+    """
+
+    sentence: int
+    image: np.ndarray
+    caption: str
+
+
+def cluster(features: Tensor, clusters: int, seed: int) -> Tuple[Tensor, Tensor]:
+    """k-means, from the best of ten starts.
+
+    Args:
+        features: ``S x C``.
+        clusters: how many, S at most.
+        seed: of the starts.
+
+    Returns:
+        The cluster of each feature, int64 ``S``, numbered by size, largest first; and for each cluster the
+        place of the feature nearest to its centre. Both have fewer clusters where fewer features differ.
+    """
+    from sklearn.cluster import KMeans
+
+    found = KMeans(clusters, n_init=10, random_state=seed).fit(features.numpy())
+    numbers, sizes = np.unique(found.labels_, return_counts=True)
+    numbers = numbers[np.argsort(-sizes, kind="stable")]
+    labels = torch.from_numpy((found.labels_[:, None] == numbers).argmax(axis=1))
+    centres = torch.from_numpy(found.cluster_centers_[numbers]).to(features)
+    distances = torch.cdist(features, centres)  # S x clusters
+    outside = labels.unsqueeze(1) != torch.arange(len(numbers))
+    return labels, distances.masked_fill(outside, float("inf")).argmin(dim=0)
+
+
+def project(features: Tensor, projection: str, seed: int) -> np.ndarray:
+    """A place on the plane for each feature: float ``S x 2``.
+
+    Args:
+        features: ``S x C``, S and C at least 2.
+        projection: ``tsne`` (by cosine similarity; takes minutes beyond ten thousand features) or ``pca``.
+        seed: of t-SNE.
+    """
+    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
+
+    if projection == "pca":
+        return PCA(2, random_state=seed).fit_transform(features.numpy())
+    perplexity = min(_PERPLEXITY, (len(features) - 1) / 3)
+    return TSNE(2, metric="cosine", perplexity=perplexity, random_state=seed).fit_transform(features.numpy())
+
+
+def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> List[int]:
+    """The *count* rows of ``G x C`` most similar to the query, ``C``, most similar first, but for one row.
+
+    There are fewer where the gallery is smaller.
+    """
+    similarities = gallery @ query
+    similarities[without] = float("-inf")
+    return similarities.topk(min(count, len(gallery) - 1)).indices.tolist()
+
+
+def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: Sequence[Sequence[Example]]):
+    """A figure: the plane of all sentences, and a line of thumbnails for each cluster in its colour.
+
+    Args:
+        points: ``S x 2``.
+        labels: int64 ``S``, below K.
+        central: K places of central sentences.
+        examples: K lists: the central sentence's image, then the nearest others.
+    """
+    from matplotlib import colormaps
+
+    # Of this map every other colour is the one before it in pale.
+    order = [*range(0, 20, 2), *range(1, 20, 2)]
+    colours = [colormaps["tab20"](order[number % 20]) for number in range(len(central))]
+    columns = max(map(len, examples))
+    figure = new_figure(6 + 1.5 * columns, max(6, 1.8 * len(central)), dpi=100, layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[6, 1.5 * columns])
+    plane = left.subplots()
+    plane.scatter(*points.T, c=[colours[label] for label in labels.tolist()], s=12)
+    for number, place in enumerate(central):
+        plane.scatter(*points[place], color=colours[number], marker="*", s=160, edgecolors="black")
+        plane.annotate(str(number), points[place], xytext=(6, 6), textcoords="offset points")
+    plane.set(xticks=[], yticks=[])
+    grid = right.subplots(len(central), columns, squeeze=False)
+    for number, (line, of_cluster) in enumerate(zip(grid, examples)):
+        for axes in line[len(of_cluster) :]:
+            axes.set_axis_off()
+        for axes, example in zip(line, of_cluster):
+            axes.imshow(example.image)
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set(color=colours[number], linewidth=3)
+            caption = textwrap.fill(example.caption, 24, max_lines=4, placeholder=" ...")
+            axes.set_xlabel(caption, fontsize=6, parse_math=False)
+        line[0].set_ylabel(f"{number}", rotation=0, labelpad=10)
+    grid[0][0].set_title("centre", fontsize=8)
+    if columns > 1:
+        grid[0][1].set_title("nearest others", fontsize=8)
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common_arguments(parser)
+    parser.add_argument(
+        "--clusters", type=positive_int, default=8, metavar="N", help="how many (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--neighbours",
+        type=positive_int,
+        default=5,
+        metavar="N",
+        help="images to show beside the one of a cluster's central sentence (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--projection",
+        choices=PROJECTIONS,
+        default=PROJECTIONS[0],
+        help="onto the plane; tsne takes minutes beyond ten thousand sentences (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=1, metavar="N", help="of clustering and projection (default: %(default)s)"
+    )
+    add_teacher_argument(parser)
+    add_centre_arguments(parser)
+
+
+def run(
+    data: str,
+    checkpoint: str,
+    split: str,
+    output: str,
+    max_tokens: int = 4096,
+    device: str = "cpu",
+    clusters: int = 8,
+    neighbours: int = 5,
+    projection: str = PROJECTIONS[0],
+    seed: int = 1,
+    teacher_weights: Optional[str] = None,
+    centre: bool = True,
+) -> Table:
+    """Writes ``clusters.tsv``, ``clusters.points.tsv`` (every sentence's cluster and place) and ``clusters.png``
+    into *output*; arguments are the command's options.
+
+    Raises:
+        IkdError: input that cannot be used.
+    """
+    for module in ("matplotlib", "sklearn"):
+        require(module)
+    check_folder(output)
+    trained = load_trained(checkpoint, data, device)
+    dataset, pack = load_sentences(trained, split), open_images(trained, split)
+    sentences = sentences_with_image(pack)
+    check(
+        len(sentences) >= max(clusters, 2),
+        f"--clusters {clusters}: {split} has {len(sentences)} sentences with an image, too few for so many "
+        "clusters on a plane",
+    )
+    rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
+    generated = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
+    gallery = for_cosine(visual_features(trained, pack, rows, teacher_weights), centre)
+    logger.info("clustering and projecting %d features", len(generated))
+    labels, central = cluster(generated, clusters, seed)
+    points = project(generated, projection, seed)
+
+    def example(place: int) -> Example:
+        sentence = int(sentences[place])
+        return Example(sentence, pack[sentence], source_text(trained, dataset, sentence))
+
+    examples = []
+    for place in central.tolist():
+        others = nearest(generated[place], gallery, neighbours, without=int(targets[place]))
+        # Of the sentences that share an image the first one speaks for it.
+        examples.append([example(place), *(example(int(firsts[row])) for row in others)])
+    sizes = torch.bincount(labels).tolist()
+    table = Table(
+        ["cluster", "sentences", "central", "source", "nearest others"],
+        [
+            (number, size, own.sentence, own.caption, " ".join(str(other.sentence) for other in others))
+            for number, (size, (own, *others)) in enumerate(zip(sizes, examples))
+        ],
+    )
+    table.write(os.path.join(output, "clusters.tsv"))
+    places = Table(
+        ["sentence", "cluster", "x", "y"],
+        [
+            (sentence, label, float(x), float(y))
+            for sentence, label, (x, y) in zip(sentences.tolist(), labels.tolist(), points)
+        ],
+    )
+    places.write(os.path.join(output, "clusters.points.tsv"))
+    save_figure(draw(points, labels, central.tolist(), examples), os.path.join(output, "clusters.png"))
+    return table
