@@ -24,7 +24,8 @@ usage: ablations.sh --data DATA --out RUNS [--systems "base l1 ..."] [--seeds "1
 
 Options after -- go to fairseq-train for every run; those that make a system win over them. The seeds take turns:
 every system is run with the first before any with the second. A run that fails is reported at the end, after
-the others. BACKBONE names the CNN of all rows that name none, as for train.sh.
+the others. BACKBONE names the CNN of all rows that name none, as for train.sh. torchvision downloads the weights
+of its CNNs; without a network, put the files into ~/.cache/torch/hub/checkpoints.
 TEXT
 }
 
