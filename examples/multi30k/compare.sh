@@ -30,7 +30,7 @@ for each with CUDA_VISIBLE_DEVICES, other --systems or --seeds, and --stages run
 slurm/compare.sbatch.
 
 Image-must systems are scored on the sentences that have an image, in test sets that have some.
-Environment: BACKBONE (efficientnet_lite0), as for train.sh; LAUNCH, a command that starts training (srun ...),
+Environment: BACKBONE (efficientnet_lite0), as for train.sh; LAUNCH, a command that starts training (srun),
 and DISTRIBUTED, options of fairseq-train that say where it runs, not what.
 TEXT
 }
@@ -120,14 +120,14 @@ done
 # ---- images of other sentences -----------------------------------------------------------------------------
 
 if wanted index; then
-  device=cpu
-  if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then device=cuda; fi
   for pair in $pairs; do
     for system in $systems; do
       retriever=${system#retrieval-}
       describe_system "$system"
       [[ $images == index && ! -f ${folder_of[$pair]}/image-index.$retriever.pt ]] || continue
       step "$retriever index of the images of $pair"
+      device=cpu
+      if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then device=cuda; fi
       ikd-build-image-index --data "${folder_of[$pair]}" --retriever "$retriever" \
         --backbone "$BACKBONE" --device "$device"
     done

@@ -248,8 +248,8 @@ def protocol(runs: Sequence[Run]) -> List[str]:
 NOTES = f"""\
 BLEU is tokenised and lower-cased, as that of ikd-score, mean ± standard deviation (of the sample) over seeds.
 †/‡: for every seed, differs from the Transformer of that seed with p < 0.05/0.01, better or worse, always in
-the same direction (sacreBLEU's paired bootstrap, {TESTS["bootstrap"].trials:,} resamples). The two tables of a
-pair are of different sentences: their figures do not compare.
+the same direction (sacreBLEU's paired bootstrap, {TESTS["bootstrap"].trials:,} resamples). The two tables of
+a pair are of different sentences: their figures do not compare.
 
 Published figures are quoted, not run here, and are of other images, teachers and budgets. Those called
 second-hand have not been checked against the publication.

@@ -1,4 +1,4 @@
-"""The comparison's shell scripts: what each system's name stands for, refusals, and the grid of the array job."""
+"""The comparison's shell scripts: what a system's name stands for, refusals, and the grid of the array job."""
 
 import os
 import shutil
@@ -81,15 +81,18 @@ def array_task(tmp_path):
     script = shutil.copy(RECIPES / "slurm" / "compare.sbatch", tmp_path / "spooled")
 
     def run(task, *arguments, **environment):
-        return bash(script, *arguments, cwd=tmp_path, **{**GRID, "SLURM_ARRAY_TASK_ID": str(task), **environment})
+        slurm = {"SLURM_ARRAY_TASK_ID": str(task), **environment}
+        return bash(script, *arguments, cwd=tmp_path, **GRID, **slurm)
 
     return run
 
 
 def test_tasks_of_the_array_are_the_runs_of_the_grid(array_task):
-    printed = [array_task(task, "--updates", "9", "--", "--lr", "1").stdout.splitlines()[0] for task in range(8)]
+    given = ["--updates", "9", "--", "--lr", "1"]
+    printed = [array_task(task, *given).stdout.splitlines()[0] for task in range(8)]
     expected = [
-        f"--data data --out runs --pairs {pair} --seeds {seed} --systems {system} --stages runs --updates 9 -- --lr 1"
+        f"--data data --out runs --pairs {pair} --seeds {seed} --systems {system} --stages runs "
+        + " ".join(given)
         for pair in ("en-de", "en-fr")
         for seed in (1, 2)
         for system in ("text", "ikd")
