@@ -132,7 +132,8 @@ def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: S
     for number, place in enumerate(central):
         plane.scatter(*points[place], color=colours[number], marker="*", s=160, edgecolors="black")
         plane.annotate(str(number), points[place], xytext=(6, 6), textcoords="offset points")
-    plane.set(xticks=[], yticks=[])
+    plane.set(xticks=[], yticks=[], box_aspect=1)
+    plane.set_aspect("equal", adjustable="datalim")
     grid = right.subplots(len(central), columns, squeeze=False)
     for number, (line, of_cluster) in enumerate(zip(grid, examples)):
         for axes in line[len(of_cluster) :]:

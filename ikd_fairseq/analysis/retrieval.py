@@ -51,7 +51,7 @@ def competitors(queries: Tensor, gallery: Tensor, targets: Tensor) -> Tuple[Tens
         targets: int64 ``Q``, the gallery row that each query should find.
 
     Returns:
-        Two int64 ``Q``: the rows of larger similarity; those of equal similarity, the query's own among them.
+        Two int32 ``Q``: the rows of larger similarity; those of equal similarity, the query's own among them.
     """
     better, tied = [], []
     blocks = zip(queries.split(_QUERIES_AT_ONCE), targets.split(_QUERIES_AT_ONCE))
@@ -59,8 +59,9 @@ def competitors(queries: Tensor, gallery: Tensor, targets: Tensor) -> Tuple[Tens
     for some, wanted in progress(blocks, total=total, desc="compare", unit="block"):
         similarities = some @ gallery.T
         own = similarities.gather(1, wanted.unsqueeze(1))
-        better.append((similarities > own).sum(dim=1))
-        tied.append((similarities == own).sum(dim=1))
+        # int32: counting in it takes half the time of int64.
+        better.append((similarities > own).sum(dim=1, dtype=torch.int32))
+        tied.append((similarities == own).sum(dim=1, dtype=torch.int32))
     return torch.cat(better), torch.cat(tied)
 
 
@@ -105,7 +106,9 @@ def retrieval_of_split(
     rows, targets = np.unique(pack.index[sentences], return_inverse=True)
     queries = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
     gallery = for_cosine(visual_features(trained, pack, rows, weights), centre)
-    better, tied = competitors(queries, gallery, torch.from_numpy(targets))
+    better, tied = competitors(
+        *(tensor.to(trained.device) for tensor in (queries, gallery, torch.from_numpy(targets)))
+    )
     found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
     return (len(sentences), len(rows), *found, *(chance(len(rows), cutoff) for cutoff in CUTOFFS))
 
