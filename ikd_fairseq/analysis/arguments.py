@@ -6,11 +6,11 @@ from ..cli.arguments import positive_int
 
 
 def add_common_arguments(parser: argparse.ArgumentParser, several_splits: bool = False) -> None:
-    """What every analysis of a checkpoint takes: ``data``, ``checkpoint``, ``split``, ``output`` and how to run."""
+    """What every analysis of a checkpoint takes: which one, on what data, where to, and how to run."""
     parser.add_argument("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
     parser.add_argument("--checkpoint", required=True, metavar="FILE", help="trained ikd_transformer")
     if several_splits:
-        parser.add_argument("--split", required=True, nargs="+", help="one or more of train, valid, test, ...")
+        parser.add_argument("--split", required=True, nargs="+", help="some of train, valid, test, ...")
     else:
         parser.add_argument("--split", required=True, help="train, valid, test, test1, ...")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Which source words the first encoder layer's queries look at, by head. Peng et al. 2022, section 5.1, Figure 4.
+"""Which words the first encoder layer looks at, head by head. Peng et al. 2022, section 5.1, Figure 4.
 
 The queries are the I text positions and behind them the P regions of the generated feature; keys are the text
 positions. The weights are those of the softmax, as the layer computes them in eval mode. Beside the heat maps
@@ -45,8 +45,8 @@ def head_weights(attention: nn.Module) -> Iterator[List[Tensor]]:
     found: List[Tensor] = []
 
     def ask(module, args, kwargs):
-        # static_kv, which means nothing without an incremental state, leads past PyTorch's own function, which
-        # knows the mean over heads alone.
+        # static_kv, which means nothing without an incremental state, leads past PyTorch's own function,
+        # which knows the mean over heads alone.
         return args, {**kwargs, "need_weights": True, "need_head_weights": True, "static_kv": True}
 
     def keep(module, args, result):

@@ -1,4 +1,4 @@
-"""What generated features have in common: clusters, and the images nearest to them. Peng et al. 2022, Figure 3.
+"""What generated features have in common: clusters and images. Peng et al. 2022, section 5.1, Figure 3.
 
 The generated features of all sentences with an image, averaged over regions and scaled to length 1 (so that
 distance orders as cosine similarity does), are clustered by k-means and projected onto a plane. Each cluster
@@ -190,8 +190,9 @@ def run(
     teacher_weights: Optional[str] = None,
     centre: bool = True,
 ) -> Table:
-    """Writes ``clusters.tsv``, ``clusters.points.tsv`` (every sentence's cluster and place) and ``clusters.png``
-    into *output*; arguments are the command's options.
+    """Writes ``clusters.tsv``, ``clusters.points.tsv`` and ``clusters.png`` into *output*.
+
+    The points are every sentence's cluster and place; arguments are the command's options.
 
     Raises:
         IkdError: input that cannot be used.

@@ -80,8 +80,8 @@ def load_trained(checkpoint: str, data: str, device: str = "cpu", student: bool 
     words = len(state["model"]["encoder.embed_tokens.weight"])
     check(
         words == len(task.source_dictionary),
-        f"{checkpoint} has a source dictionary of {words} words, and dict.{cfg.source_lang}.txt in {data} has "
-        f"{len(task.source_dictionary)}: give the data folder that it was trained on",
+        f"{checkpoint} has a source dictionary of {words} words, and dict.{cfg.source_lang}.txt in {data} "
+        f"has {len(task.source_dictionary)}: give the data folder that it was trained on",
     )
     # Without the student, or files of embeddings that went into the weights long ago.
     overrides = {"no_student": not student, "encoder_embed_path": None, "decoder_embed_path": None}
@@ -89,8 +89,8 @@ def load_trained(checkpoint: str, data: str, device: str = "cpu", student: bool 
         (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
     except RuntimeError as error:  # PyTorch's, with a line for every parameter
         raise IkdError(
-            f"{checkpoint} does not fit the model that its settings describe: train it again with this version "
-            f"of ikd_fairseq ({' '.join(str(error).split())[:200]} ...)"
+            f"{checkpoint} does not fit the model that its settings describe: train it again with this "
+            f"version of ikd_fairseq ({' '.join(str(error).split())[:200]} ...)"
         ) from error
     weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
     return Trained(model.float().eval().to(device), task, data, weights, device)
@@ -101,8 +101,8 @@ def _check_architecture(state: State, checkpoint: str, student: bool) -> None:
     name = str(settings.get("_name") or settings.get("arch") or "unknown")
     check(
         name.startswith(_ARCHITECTURE),
-        f"{checkpoint} is of architecture {name}, and this analysis looks at what {_ARCHITECTURE} generates: give "
-        "a checkpoint of that",
+        f"{checkpoint} is of architecture {name}, and this analysis looks at what {_ARCHITECTURE} generates: "
+        "give a checkpoint of that",
     )
     has_student = any(key.startswith(_STUDENT_PREFIX) for key in state["model"])
     check(
@@ -150,7 +150,9 @@ def sentences_with_image(pack: ImagePack) -> np.ndarray:
     return np.flatnonzero(pack.index != NO_IMAGE)
 
 
-def check_sentences(sentences: Sequence[int], split: str, count: int, pack: Optional[ImagePack] = None) -> None:
+def check_sentences(
+    sentences: Sequence[int], split: str, count: int, pack: Optional[ImagePack] = None
+) -> None:
     """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
 
     Raises:
@@ -235,7 +237,7 @@ def encode(
 def generated_features(
     trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
 ) -> Tensor:
-    """The generator's feature of each of S sentences, averaged over its regions: float32 ``S x C`` on the CPU.
+    """The generator's feature of each of S sentences, averaged over regions: float32 ``S x C`` on the CPU.
 
     Rows are in the order of *sentences*, which are distinct.
     """

@@ -40,13 +40,15 @@ _DPI = 100
 
 
 def to_pixels(images: Tensor, backbone: Backbone) -> Tensor:
-    """Undoes ``backbone.normalise``: float ``K x 3 x H x W`` to uint8 ``K x H x W x 3``, clipped to 0 to 255."""
+    """Undoes ``backbone.normalise``: float ``K x 3 x H x W`` to uint8 ``K x H x W x 3``, clipped."""
     mean, std = (images.new_tensor(values) for values in (backbone.mean, backbone.std))
     pixels = images.permute(0, 2, 3, 1) * std + mean
     return pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
-def paint(trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int) -> Tensor:
+def paint(
+    trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
+) -> Tensor:
     """The student's image of each of S distinct *sentences*, in their order: uint8 ``S x H x W x 3``.
 
     Args:

@@ -33,7 +33,7 @@ from .features import (
 )
 from .output import Table, check_folder, new_figure, require, save_figure
 
-SUMMARY = "how often a generated feature finds the image of its sentence: R@K, with the chance level (Table 4)"
+SUMMARY = "how often a generated feature finds the image of its sentence, and the chance level (Table 4)"
 
 CUTOFFS = (1, 5, 10, 15)
 
