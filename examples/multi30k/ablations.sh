@@ -144,6 +144,7 @@ translate() { # system seed folder
   done
 }
 
+trap 'exit 130' INT TERM # else a stopped run would count as a failed one, and the next begin
 number=0 count=$((${#systems[@]} * ${#seeds[@]})) failed=()
 for seed in "${seeds[@]}"; do
   for system in "${systems[@]}"; do
