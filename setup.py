@@ -59,7 +59,7 @@ setup(
         "tqdm",
     ],
     extras_require={
-        "test": ["pytest"],
+        "test": ["pytest", "matplotlib", "scikit-learn"],
         "plots": ["matplotlib"],
         "analysis": ["matplotlib", "scikit-learn"],
         "meteor": ["pycocoevalcap"],
