@@ -5,7 +5,7 @@
 Columns follow Kim and Rush 2016, Table 1: BLEU by greedy and by beam search, and p(t = ŷ), the probability that a
 system gives to its own greedy translation, averaged over sentences. "As teacher" is the share of sentences whose
 greedy translation is, word for word, what the teacher's beam search finds. Speed is in sentences a second on the
-CPU, by batch size and beam.
+CPU, by batch size and beam, with how many times the teacher's that is.
 """
 
 import argparse
@@ -79,6 +79,14 @@ def speed(run: Path, beam: int, batch: int) -> Optional[float]:
     return float(found[1].replace(",", "")) if found else None
 
 
+def speed_cell(run: Path, teacher: Path, beam: int, batch: int) -> str:
+    """The speed of *run*, empty if it was not measured, and its ratio to the teacher's if that was."""
+    own, reference = speed(run, beam, batch), speed(teacher, beam, batch)
+    if own is None:
+        return ""
+    return f"{own:.1f}" if reference is None or run == teacher else f"{own:.1f} ({own / reference:.1f}x)"
+
+
 def runs_of(out: Path) -> List[Path]:
     """The folders with an average, teacher first, students in the order of :data:`METHODS`, pruned ones last."""
     order, ranks = list(METHODS), {}
@@ -105,7 +113,6 @@ def row(run: Path, out: Path, split: str, beam: int) -> List[str]:
         share = sum(greedy.text[i] == reference[i] for i in reference) / len(reference)
         same = f"{100 * share:.1f} %"
     size = size_of(run / "average.pt")
-    speeds = [speed(run, width or beam, batch) for width, batch in SPEEDS]
     packed = run / "packed.pt"
     return [
         student,
@@ -116,7 +123,7 @@ def row(run: Path, out: Path, split: str, beam: int) -> List[str]:
         same,
         f"{size.weights / 1e6:.2f} M" if size.weights == size.not_zero else f"{size.not_zero / 1e6:.2f} M not 0",
         f"{(packed if packed.is_file() else run / 'average.pt').stat().st_size / 1e6:.2f} MB",
-        *("" if value is None else f"{value:.1f}" for value in speeds),
+        *(speed_cell(run, out / "teacher", width or beam, batch) for width, batch in SPEEDS),
     ]
 
 

@@ -177,7 +177,7 @@ for run in "$out"/teacher $(printf "$out/%s-base " $students); do
       step "timing $run, beam $width, batches of $batch"
       OMP_NUM_THREADS=${SPEED_THREADS:-1} fairseq-generate "$data" --user-dir "$(ikd-fairseq-dir)" \
         --task multimodal_translation --image-free --gen-subset "$split" --path "$run/average.pt" --cpu \
-        --beam "$width" --batch-size "$batch" --distributed-world-size 5 --distributed-rank 0 >"$log.partial" 2>/dev/null
+        --beam "$width" --batch-size "$batch" --distributed-world-size 5 --distributed-rank 0 >"$log.partial" 2>&1
       mv "$log.partial" "$log"
     done
   done

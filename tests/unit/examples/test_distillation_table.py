@@ -59,6 +59,8 @@ def test_rows_compare_with_the_teacher_and_come_in_the_papers_order(tmp_path, ca
         write_run(tmp_path / name, other)
     (tmp_path / "other").mkdir()
     (tmp_path / "nano-base" / "speed-beam1-batch64.txt").write_text(GENERATED)
+    (tmp_path / "nano-base" / "speed-beam5-batch1.txt").write_text(GENERATED)
+    (tmp_path / "teacher" / "speed-beam5-batch1.txt").write_text(GENERATED.replace("1,501.25", "500.4"))
     assert not table.main([str(tmp_path)])
     rows = [line.split("\t") for line in (tmp_path / "table.tsv").read_text().splitlines()]
     assert [row[:2] for row in rows[1:]] == [
@@ -68,7 +70,9 @@ def test_rows_compare_with_the_teacher_and_come_in_the_papers_order(tmp_path, ca
     seq = dict(zip(rows[0], rows[3]))
     assert (seq["BLEU, greedy"], seq["BLEU, beam 5"], seq["p(t = ŷ)"]) == ("10.00", "12.35", "18.8 %")
     assert (seq["as teacher"], dict(zip(rows[0], rows[2]))["as teacher"]) == ("50.0 %", "100.0 %")
-    assert dict(zip(rows[0], rows[2]))["beam 1, batch 64"] == "1501.2"
+    base, teacher = dict(zip(rows[0], rows[2])), dict(zip(rows[0], rows[1]))
+    assert (base["beam 1, batch 64"], base["beam 5, batch 1"]) == ("1501.2", "1501.2 (3.0x)")
+    assert (teacher["beam 5, batch 1"], teacher["beam 1, batch 1"]) == ("500.4", "")
     assert capsys.readouterr().out.count("\n") == len(rows) + 1
 
 
