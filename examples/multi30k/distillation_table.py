@@ -18,8 +18,9 @@ from typing import Dict, List, NamedTuple, Optional
 from ikd_fairseq.cli.checkpoint_files import load_checkpoint, memory_of
 from ikd_fairseq.errors import check, command
 
-METHODS = {  # suffix of the run's folder -> its name in the paper
+METHODS = {  # suffix of the run's folder -> its name in the paper, which has no control
     "base": "baseline",
+    "control": "baseline, trained on as long as Seq-Inter",
     "word": "Word-KD",
     "seq": "Seq-KD",
     "inter": "Seq-Inter",

@@ -134,11 +134,12 @@ for student in $students; do
   train "$run-word" "$student" "$data" word "$updates" "$@"
   train "$run-seq" "$student" "$out/data-seq" nll "$updates" "$@"
   train "$run-seq+word" "$student" "$out/data-seq" word "$updates" "$@"
+  tune "$run-control" "$student" "$run-base/average.pt" "$data" nll "$@" # what further training alone gives
   tune "$run-inter" "$student" "$run-base/average.pt" "$out/data-inter" nll "$@"
   tune "$run-word+inter" "$student" "$run-word/average.pt" "$out/data-inter" word "$@"
   tune "$run-seq+inter" "$student" "$run-seq/average.pt" "$out/data-inter" nll "$@"
   tune "$run-seq+inter+word" "$student" "$run-seq+word/average.pt" "$out/data-inter" word "$@"
-  for method in base word seq seq+word inter word+inter seq+inter seq+inter+word; do
+  for method in base control word seq seq+word inter word+inter seq+inter seq+inter+word; do
     runs+=("$run-$method")
   done
 done
