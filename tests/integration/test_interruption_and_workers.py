@@ -89,8 +89,9 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
         data = shutil.copytree(eight_pairs, tmp_path / "data", ignore=shutil.ignore_patterns("*.images.*"))
     command = [
         "fairseq_cli.train", [str(data)], TASK, IKD,
-        # Plain gradient descent: Adam's first steps turn rounding of a tiny gradient into a whole step.
-        "--optimizer sgd --lr 0.0001 --log-format json --log-interval 1 --num-workers 0 --cpu",
+        # Plain gradient descent: Adam's first steps turn rounding of a tiny gradient into a whole step. At a rate that
+        # suits a gradient norm of 1,000.
+        "--optimizer sgd --lr 0.000001 --log-format json --log-interval 1 --num-workers 0 --cpu",
         "--dropout 0 --max-update 3 --seed 3 --disable-validation --granularity block",
         "--required-batch-size-multiple 1",  # fairseq would drop a last batch of four
     ]
