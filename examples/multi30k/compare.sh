@@ -25,9 +25,9 @@ RUNS  a folder a run, RUNS/PAIR/SYSTEM-seedN, with checkpoints, log, translation
 Options after -- go to fairseq-train for every system and win over those of train.sh. An update is 2 batches
 of 4,096 tokens on one GPU or the CPU. fairseq-train uses every GPU that it sees, and each of them takes a
 batch: halve --update-freq when you double them, to keep 8,192 tokens an update (2 GPUs: -- --update-freq 1;
-4 GPUs: -- --update-freq 1 --max-tokens 2048). To give each GPU runs of its own instead, start compare.sh once
-for each with CUDA_VISIBLE_DEVICES, other --systems or --seeds, and --stages runs. SLURM:
-slurm/compare.sbatch.
+4 GPUs: -- --update-freq 1 --max-tokens 2048). To give each GPU runs of its own instead, start the same
+command once for each, with CUDA_VISIBLE_DEVICES: a run that one is at is left to it, and the last to end
+makes the full table. SLURM: slurm/compare.sbatch.
 
 Image-must systems are scored on the sentences that have an image, in test sets that have some.
 Environment: BACKBONE (efficientnet_lite0), as for train.sh; LAUNCH, a command that starts training (srun),
@@ -85,6 +85,12 @@ export BACKBONE=${BACKBONE:-efficientnet_lite0}
 step() { echo "== compare.sh: $* ($(date +%T))"; }
 wanted() { [[ " $stages " == *" $1 "* ]]; }
 
+# lock FILE [--nonblock]: holds FILE until the next call, or the end of this process however it ends
+lock() {
+  exec 9>"$1"
+  ! command -v flock >/dev/null || flock "${@:2}" 9 # macOS has none
+}
+
 declare -A folder_of=() tests_of=() made_from=() # by pair
 for pair in $pairs; do
   folder=$data
@@ -122,9 +128,11 @@ done
 if wanted index; then
   for pair in $pairs; do
     for system in $systems; do
-      retriever=${system#retrieval-}
+      retriever=${system#retrieval-} index=${folder_of[$pair]}/image-index.${system#retrieval-}.pt
       describe_system "$system"
-      [[ $images == index && ! -f ${folder_of[$pair]}/image-index.$retriever.pt ]] || continue
+      [[ $images == index && ! -f $index ]] || continue
+      lock "$index.lock"
+      [[ ! -f $index ]] || continue # built by another meanwhile
       step "$retriever index of the images of $pair"
       device=cpu
       if python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then device=cuda; fi
@@ -193,6 +201,7 @@ if wanted runs; then
       for system in $systems; do
         run=$out/$pair/$system-seed$seed
         mkdir -p "$run"
+        lock "$run/lock" --nonblock || { step "another is at $run, which is left to it"; continue; }
         settings "$pair" "$system" "$@" >"$run/made-with.txt.partial"
         mv "$run/made-with.txt.partial" "$run/made-with.txt"
         [[ -f $run/trained ]] || train "$run" "$pair" "$system" "$seed" "$@"

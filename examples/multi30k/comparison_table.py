@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
 
 from finished_run import COSTS, Run, Split, costs_of, find_runs, read_test_sets, read_translations
 
@@ -45,8 +45,8 @@ PUBLISHED_SENTENCES = {"test": 1000, "test1": 1000, "test2": 461}
 
 TSV_COLUMNS = "pair table block system measure test_set sentences mean deviation mark seeds source".split()
 
-
 Column = Tuple[str, str]  # metric and test set
+Figure = Union[Outcome, str]  # ours, or a published one as it stands there
 
 
 class Row(NamedTuple):
@@ -60,7 +60,7 @@ class Row(NamedTuple):
 
     block: str
     title: str
-    figures: Dict[Column, Outcome]
+    figures: Dict[Column, Figure]
     costs: Dict[str, float]
     source: str = ""
 
@@ -132,9 +132,7 @@ def published_rows(pair: str, sizes: Dict[str, int]) -> List[Row]:
     with open(PUBLISHED, encoding="utf-8", newline="") as stream:
         for line in csv.DictReader(stream, delimiter="\t"):
             figures = {
-                (line["metric"], test_set): Outcome((float(line[test_set]),))
-                for test_set in whole
-                if line[test_set]
+                (line["metric"], test_set): line[test_set] for test_set in whole if line[test_set]
             }
             if line["pair"] == pair and figures:
                 key = line["block"], line["system"], line["source"]
@@ -190,17 +188,24 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
     return tables
 
 
-def cell(outcome: Optional[Outcome]) -> str:
-    """E.g. ``41.28 ± 0.30†``; nothing for no outcome."""
-    if outcome is None:
-        return ""
-    spread = "" if outcome.deviation is None else f" ± {outcome.deviation:.2f}"
-    return f"{outcome.mean:.2f}{spread}{outcome.mark}"
+def parts_of(figure: Figure) -> Tuple[str, str, str]:
+    """Mean, deviation (if there are several seeds) and mark, as text."""
+    if isinstance(figure, str):
+        return figure, "", ""
+    deviation = "" if figure.deviation is None else f"{figure.deviation:.2f}"
+    return f"{figure.mean:.2f}", deviation, figure.mark
+
+
+def cell(figure: Figure) -> str:
+    """E.g. ``41.28 ± 0.30†``."""
+    mean, deviation, mark = parts_of(figure)
+    return mean + (f" ± {deviation}" if deviation else "") + mark
 
 
 def markdown(table: Table) -> List[str]:
     """The table under its title, block by block, as lines of Markdown."""
-    metrics = list(dict.fromkeys(metric for row in table.rows for metric, _ in row.figures))
+    own = (row for row in table.rows if not row.source)
+    metrics = list(dict.fromkeys(metric for row in own for metric, _ in row.figures))
     columns = [(metric, test_set) for metric in metrics for test_set in table.sizes]
     sources = ["source"] if any(row.source for row in table.rows) else []
     scores = [f"{metric} {test_set} ({table.sizes[test_set]:,})" for metric, test_set in columns]
@@ -212,7 +217,7 @@ def markdown(table: Table) -> List[str]:
             lines.append([f"**{title}**"] + [""] * (len(header) - 1))
         for row in rows:
             costs = [write(row.costs[name]) if name in row.costs else "" for name, write in COSTS.items()]
-            figures = [cell(row.figures.get(column)) for column in columns]
+            figures = [cell(row.figures.get(column, "")) for column in columns]
             lines.append([row.title, *figures, row.seeds, *costs] + [row.origin for _ in sources])
     return [f"### {table.title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
 
@@ -222,9 +227,8 @@ def tsv(pair: str, table: Table) -> List[List[str]]:
     lines = []
     for row in table.rows:
         start = [pair, table.title, row.block, row.title]
-        for (metric, test_set), outcome in row.figures.items():
-            deviation = "" if outcome.deviation is None else f"{outcome.deviation:.2f}"
-            numbers = [str(table.sizes[test_set]), f"{outcome.mean:.2f}", deviation, outcome.mark]
+        for (metric, test_set), figure in row.figures.items():
+            numbers = [str(table.sizes[test_set]), *parts_of(figure)]
             lines.append([*start, metric, test_set, *numbers, row.seeds, row.origin])
         for name, value in row.costs.items():
             lines.append([*start, name, "", "", f"{value:.10g}", "", "", row.seeds, row.origin])
@@ -248,11 +252,13 @@ def protocol(runs: Sequence[Run]) -> List[str]:
 NOTES = f"""\
 BLEU is tokenised and lower-cased, as that of ikd-score, mean ± standard deviation (of the sample) over seeds.
 †/‡: for every seed, differs from the Transformer of that seed with p < 0.05/0.01, better or worse, always in
-the same direction (sacreBLEU's paired bootstrap, {TESTS["bootstrap"].trials:,} resamples). The two tables of
-a pair are of different sentences: their figures do not compare.
+the same direction (sacreBLEU's paired bootstrap, {TESTS["bootstrap"].trials:,} resamples).
+
+The two tables of a pair are of different sentences: their figures do not compare.
 
 Published figures are quoted, not run here, and are of other images, teachers and budgets. Those called
-second-hand have not been checked against the publication.
+second-hand have not been checked against the publication. METEOR differs by version and paraphrase tables:
+compare it within one run only.
 
 Parameters: tied ones count once; a frozen CNN (image-must systems) and an image index (retrieval) come on
 top. Training time is until the last averaged epoch was saved, validation included. Sentences a second are

@@ -10,12 +10,10 @@ import pytest
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import ARCH_MODEL_REGISTRY
 
-import ikd_fairseq  # noqa: F401  registers models and criterions
-
 RECIPES = Path(__file__).resolve().parents[3] / "examples" / "multi30k"
 sys.path.insert(0, str(RECIPES))
 
-import comparison_table  # noqa: E402  the folder of the examples is no package
+import comparison_table  # noqa: E402  importing the package registers models and criterions
 
 
 def bash(*command, cwd=None, **environment) -> subprocess.CompletedProcess:
