@@ -1,4 +1,4 @@
-"""The comparison's shell scripts: what a system's name stands for, refusals, and the grid of the array job."""
+"""The comparison's shell scripts: what the names of systems stand for, refusals, the grid of the array job."""
 
 import os
 import shutil
