@@ -17,6 +17,7 @@ from ..auxiliary import Entry, Prediction, Term
 from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_INPUTS, IMAGE_POSITIONS, IMAGES
 from ..errors import check
 from ..vision.teacher_cnn import FrozenTeacher
+from .translation_log import translation_log
 
 _LOGGED, _COUNTED = "aux_", "aux_count_"  # + name of a term
 
@@ -110,17 +111,8 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
         text = {key: value for key, value in sample["net_input"].items() if key not in IMAGE_INPUTS}
         net_output = model(**{**text, FEATURES: features, IMAGE_POSITIONS: positions}, auxiliary=True)
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
-        logging_output = {
-            "nll_loss": nll_loss.data,
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["target"].size(0),
-            "sample_size": sample_size,
-        }
-        if self.report_accuracy:
-            n_correct, total = self.compute_accuracy(model, net_output, sample)
-            logging_output["n_correct"] = utils.item(n_correct.data)
-            logging_output["total"] = utils.item(total.data)
+        logging_output = translation_log(self, model, net_output, sample, nll_loss)
+        sample_size = logging_output["sample_size"]
         if reduce:
             terms = {name: self._term(model, net_output[1][AUXILIARY][name], sample) for name in self.weights}
             scales = self._scales(terms, sample, sample_size, loss)

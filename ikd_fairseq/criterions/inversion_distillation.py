@@ -20,6 +20,7 @@ from ..vision.granularity import GRANULARITIES
 from ..vision.student_cnn import StudentOutput
 from ..vision.teacher_cnn import FrozenTeacher
 from .feature_distance import DISTANCES, distance
+from .translation_log import translation_log
 
 TERMS = ("irm", "iam", "image")
 
@@ -132,17 +133,8 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         images, positions = self._choose_images(net_input)
         net_output = model(**net_input, student_positions=positions)
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
-        logging_output = {
-            "nll_loss": nll_loss.data,
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["target"].size(0),
-            "sample_size": sample_size,
-        }
-        if self.report_accuracy:
-            n_correct, total = self.compute_accuracy(model, net_output, sample)
-            logging_output["n_correct"] = utils.item(n_correct.data)
-            logging_output["total"] = utils.item(total.data)
+        logging_output = translation_log(self, model, net_output, sample, nll_loss)
+        sample_size = logging_output["sample_size"]
         if reduce and self.uses_images:
             terms = self.distillation_terms(images, net_output[1][STUDENT])
             loss = loss + self._scale(net_input, sample, sample_size, loss) * self._mean(terms, positions)

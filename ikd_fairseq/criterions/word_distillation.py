@@ -19,6 +19,7 @@ from torch import Tensor
 from ..constants import TEACHER_IDS, TEACHER_PROBS
 from ..errors import check
 from .teacher_ensemble import TeacherEnsemble, inputs_of
+from .translation_log import translation_log
 
 logger = logging.getLogger(__name__)
 
@@ -189,23 +190,15 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         )
         kd_loss = cross_entropy.sum() if reduce else cross_entropy.view_as(translation_loss)
         loss = (1 - self.alpha) * translation_loss + self.alpha * self.temperature**2 * kd_loss
-        sample_size = sample["target"].size(0) if self.sentence_avg else sample["ntokens"]
         matches = lprobs.argmax(dim=-1).eq(answers.likeliest).masked_fill(padding, False)
-        logging_output: Dict[str, Any] = {
-            "loss": loss.data,
-            "nll_loss": nll_loss.data,
-            "ntokens": sample["ntokens"],
-            "nsentences": sample["target"].size(0),
-            "sample_size": sample_size,
-            "word_kd": divergence.sum(),
-            "teacher_matches": matches.sum(),
-            "kd_tokens": (~padding).sum(),
-        }
-        if self.report_accuracy:
-            n_correct, total = self.compute_accuracy(model, net_output, sample)
-            logging_output["n_correct"] = utils.item(n_correct.data)
-            logging_output["total"] = utils.item(total.data)
-        return loss, sample_size, logging_output
+        logging_output = translation_log(self, model, net_output, sample, nll_loss)
+        logging_output.update(
+            loss=loss.data,
+            word_kd=divergence.sum(),
+            teacher_matches=matches.sum(),
+            kd_tokens=(~padding).sum(),
+        )
+        return loss, logging_output["sample_size"], logging_output
 
     def _answers(self, model, net_input: Dict[str, Any], sample: Dict[str, Any]) -> Optional[Answers]:
         """From the batch if it carries some, else from the teachers; None if there are none or alpha is 0."""
