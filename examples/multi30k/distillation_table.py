@@ -13,9 +13,11 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional
+from typing import Dict, List, NamedTuple
 
-from ikd_fairseq.cli.checkpoint_files import load_checkpoint, memory_of
+from finished_run import decoding_speed, parameters_of
+
+from ikd_fairseq.cli.checkpoint_files import load_checkpoint
 from ikd_fairseq.errors import check, command
 
 METHODS = {  # suffix of the run's folder -> its name in the paper, which has no control
@@ -66,23 +68,13 @@ class Size(NamedTuple):
 
 def size_of(checkpoint: Path) -> Size:
     """Counts what decoding needs: no student CNN, no running statistics, tied weights once."""
-    seen = {}
-    for name, tensor in load_checkpoint(checkpoint)["model"].items():
-        if tensor.is_floating_point() and not re.search(r"^student\.|\.running_|_float_tensor$|version$", name):
-            seen[memory_of(tensor)] = tensor
-    return Size(sum(t.numel() for t in seen.values()), sum(int((t != 0).sum()) for t in seen.values()))
-
-
-def speed(run: Path, beam: int, batch: int) -> Optional[float]:
-    """Sentences a second by fairseq's own clock, from the last line of its output."""
-    path = run / f"speed-beam{beam}-batch{batch}.txt"
-    found = re.search(r"\(([\d.,]+) sentences/s", path.read_text(encoding="utf-8")) if path.is_file() else None
-    return float(found[1].replace(",", "")) if found else None
+    weights = parameters_of(load_checkpoint(checkpoint), translating=True)
+    return Size(sum(w.numel() for w in weights), sum(int((w != 0).sum()) for w in weights))
 
 
 def speed_cell(run: Path, teacher: Path, beam: int, batch: int) -> str:
     """The speed of *run*, empty if it was not measured, and its ratio to the teacher's if that was."""
-    own, reference = speed(run, beam, batch), speed(teacher, beam, batch)
+    own, reference = (decoding_speed(at / f"speed-beam{beam}-batch{batch}.txt") for at in (run, teacher))
     if own is None:
         return ""
     return f"{own:.1f}" if reference is None or run == teacher else f"{own:.1f} ({own / reference:.1f}x)"

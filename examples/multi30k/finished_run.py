@@ -140,26 +140,26 @@ def read_translations(run: Run, test_set: Split) -> List[str]:
     return ordered_sentences(found, len(test_set.references), path, "translation")
 
 
-def count_weights(state: State) -> Weights:
-    """Counts the parameters in a checkpoint."""
-    model = {
-        name: tensor
+def parameters_of(state: State, translating: bool = False) -> List[torch.Tensor]:
+    """The parameters in a checkpoint, tied ones once; with *translating* only those that decoding needs."""
+    return list({
+        memory_of(tensor): tensor
         for name, tensor in state["model"].items()
         if tensor.is_floating_point() and not _BUFFERS.search(name)
-    }
-    kept = (tensor for name, tensor in model.items() if not name.startswith(TRAINING_ONLY))
-    return Weights(_number_of(model.values()), _number_of(kept))
+        if not (translating and name.startswith(TRAINING_ONLY))
+    }.values())
 
 
-def _number_of(tensors: Iterable[torch.Tensor]) -> int:
-    return sum({memory_of(tensor): tensor.numel() for tensor in tensors}.values())
+def count_weights(state: State) -> Weights:
+    """Counts the parameters in a checkpoint."""
+    return Weights(*(sum(tensor.numel() for tensor in parameters_of(state, part)) for part in (False, True)))
 
 
 def decoding_speed(log: Path) -> Optional[float]:
     """Sentences a second by the clock that fairseq-generate keeps around its search, if *log* is there."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    found = re.search(r"\(([\d.]+) sentences/s", text)
-    return float(found[1]) if found else None
+    found = re.search(r"\(([\d.,]+) sentences/s", text)
+    return float(found[1].replace(",", "")) if found else None
 
 
 def costs_of(runs: Sequence[Run], test_sets: Sequence[Split]) -> Dict[str, float]:
