@@ -45,7 +45,9 @@ SYSTEMS: Dict[str, System] = {
     "image-only": System("ikd", "--irm-weight 0 --iam-weight 0", "image loss alone"),
     "no-iam": System("ikd", "--iam-weight 0 --image-weight 1", "without IaM-KD"),
     "no-irm": System("ikd", "--irm-weight 0 --image-weight 1", "without IrM-KD"),
-    # Not in the paper's table: what the rows above are to be held against.
+    # Table 5.
+    "no-text": System("ikd", "--no-text", "without text features"),
+    # Not in the paper's tables: what the rows above are to be held against.
     "text": System("text", "", "Transformer, text only"),
     "image-must": System("image-must", "", "the same encoder with the real image"),
 }

@@ -31,3 +31,9 @@ class MultimodalTransformerConfig(BackboneConfig):
         metadata={"help": "keys and values of the encoder's attention: the text positions of each layer's input, or "
                           "the text embeddings in every layer (as in the code released with IKD-MMT)"},
     )
+    no_text: bool = field(
+        default=False,
+        metadata={"help": "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
+                          "and all that the decoder attends to; the text only generates the feature. An image-must "
+                          "model then needs an image for every sentence"},
+    )

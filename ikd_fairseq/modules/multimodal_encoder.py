@@ -12,6 +12,7 @@ from fairseq.models.transformer import TransformerEncoderBase
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
+from ..errors import check
 from ..vision.backbones import Backbone
 from .feature_generator import FeatureGenerator
 from .image_regions import ImageRegions
@@ -21,18 +22,31 @@ from .multimodal_layer import MultimodalEncoderLayer
 class MultimodalEncoder(TransformerEncoderBase):
     """Encodes I tokens and P regions into I+P positions, all of them visible to the decoder.
 
+    With ``no_text`` it encodes the P regions alone, as the paper's Table 5 does: they are queries, keys and values,
+    and the text has no way to the decoder but through m. That regions answer too is our reading: the paper only
+    says that they are fed alone.
+
     Args:
-        cfg: fairseq's Transformer configuration, with ``text_memory``: ``layer`` (keys and values are the text
-            positions of each layer's input) or ``embedding`` (the text embeddings in every layer, as in the code
-            released with IKD-MMT).
+        cfg: fairseq's Transformer configuration, with ``no_text`` and ``text_memory``: ``layer`` (keys and values
+            are the text positions of each layer's input) or ``embedding`` (the text embeddings in every layer, as
+            in the code released with IKD-MMT).
         dictionary: source dictionary.
         embed_tokens: source embeddings.
         channels: C, channels of a region.
+
+    Raises:
+        IkdError: ``no_text`` with the text embeddings as keys and values.
     """
 
     def __init__(self, cfg, dictionary, embed_tokens, channels: int):
         super().__init__(cfg, dictionary, embed_tokens)
         self.text_memory = str(cfg.text_memory)
+        self.no_text = cfg.no_text
+        check(
+            not (self.no_text and self.text_memory == "embedding"),
+            "--no-text hides the text from the encoder and --text-memory embedding lets it attend to nothing else: "
+            "give one of the two",
+        )
         self.region_projection = nn.Linear(channels, embed_tokens.embedding_dim)  # W_m of equation 1
 
     def build_encoder_layer(self, cfg):
@@ -85,25 +99,30 @@ class MultimodalEncoder(TransformerEncoderBase):
         Returns:
             fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x (I+P)``
             (True for padding and for regions that a sentence does not have), ``encoder_embedding`` ``B x I x d``,
-            ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``.
+            ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``. Without text the
+            first two have P positions instead of I+P.
         """
         text_padding_mask = src_tokens.eq(self.padding_idx)
         text, embedding = self.forward_embedding(src_tokens, token_embeddings)
         text = text.masked_fill(text_padding_mask.unsqueeze(-1), 0)
 
-        x, padding_mask, regions = text, text_padding_mask, []
+        x, padding_mask, memory_mask, regions = text, text_padding_mask, text_padding_mask, []
         found = self.regions(text, text_padding_mask, images, features, image_positions)
         if found is not None:
             m, region_mask = found
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
             padding_mask = torch.cat([text_padding_mask, region_mask], dim=1)
             regions = [m]
+        if self.no_text:
+            words = text.size(1)
+            x, padding_mask = x[:, words:], padding_mask[:, words:]
+            memory_mask = padding_mask
 
         x = x.transpose(0, 1)  # (I+P) x B x d
         memory = text.transpose(0, 1) if self.text_memory == "embedding" else None
         states = [x] if return_all_hiddens else []
         for layer in self.layers:
-            x = layer(x, text_padding_mask, memory)
+            x = layer(x, memory_mask, memory)
             if return_all_hiddens:
                 states.append(x)
         if self.layer_norm is not None:
@@ -151,3 +170,17 @@ class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
     def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
         super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
         self.read_images_with(backbone, cfg.backbone_weights)
+
+    def regions(self, text, padding_mask, images, features, image_positions):
+        """As :meth:`ImageRegions.regions`; without text, every sentence must have an image.
+
+        Raises:
+            IkdError: ``no_text``, and a sentence without an image: nothing is left to encode.
+        """
+        found = super().regions(text, padding_mask, images, features, image_positions)
+        check(
+            not self.no_text or (found is not None and not found[1].any()),
+            "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has none: use "
+            "data with an image for every sentence (--require-images checks that at the start)",
+        )
+        return found

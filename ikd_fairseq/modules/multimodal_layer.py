@@ -11,7 +11,8 @@ class MultimodalEncoderLayer(TransformerEncoderLayerBase):
     """fairseq's encoder layer in which text and regions ask and the text alone answers.
 
     Queries are the I text and P region positions, keys and values the text. Residuals, feed-forward network and
-    layer normalisation (before or after each block) are fairseq's.
+    layer normalisation (before or after each block) are fairseq's. Without text (``--no-text``) it is handed the
+    regions alone, which then ask and answer.
     """
 
     def build_self_attention(self, embed_dim, cfg):
@@ -24,24 +25,25 @@ class MultimodalEncoderLayer(TransformerEncoderLayerBase):
             qn_block_size=self.quant_noise_block_size,
         )
 
-    def forward(self, x: Tensor, text_padding_mask: Tensor, memory: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, memory_padding_mask: Tensor, memory: Optional[Tensor] = None) -> Tensor:
         """
         Args:
-            x: text, then regions: ``(I+P) x B x d``.
-            text_padding_mask: bool ``B x I``, True for padding.
-            memory: keys and values ``I x B x d``; by default the text positions of the layer's input (normalised
+            x: text, then regions: ``(I+P) x B x d``; or regions alone, ``P x B x d``.
+            memory_padding_mask: bool ``B x I`` (``B x P`` without text), True for padding: the positions at the
+                start of x that answer.
+            memory: keys and values ``I x B x d``; by default those positions of the layer's input (normalised
                 as the queries are, where normalisation comes first).
 
         Returns:
-            ``(I+P) x B x d``.
+            As x.
         """
         residual = x
         if self.normalize_before:
             x = self.self_attn_layer_norm(x)
         if memory is None:
-            memory = x[: text_padding_mask.size(1)]
+            memory = x[: memory_padding_mask.size(1)]
         x, _ = self.self_attn(
-            query=x, key=memory, value=memory, key_padding_mask=text_padding_mask, need_weights=False
+            query=x, key=memory, value=memory, key_padding_mask=memory_padding_mask, need_weights=False
         )
         x = self.residual_connection(self.dropout_module(x), residual)
         if not self.normalize_before:
