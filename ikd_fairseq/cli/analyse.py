@@ -4,7 +4,7 @@ import argparse
 from types import ModuleType
 from typing import Dict, List, Optional
 
-from ..analysis import attention, clusters, inverse, retrieval
+from ..analysis import attention, cases, clusters, degrade, incongruent, inverse, no_text, retrieval
 from ..errors import command
 from .progress import set_up_logging
 
@@ -14,6 +14,10 @@ ANALYSES: Dict[str, ModuleType] = {
     "inverse": inverse,
     "attention": attention,
     "clusters": clusters,
+    "no-text": no_text,
+    "incongruent": incongruent,
+    "degrade": degrade,
+    "cases": cases,
 }
 
 
