@@ -63,6 +63,7 @@ setup(
         "plots": ["matplotlib"],
         "analysis": ["matplotlib", "scikit-learn"],
         "meteor": ["pycocoevalcap"],
+        "entities": ["spacy"],
     },
     entry_points={
         "console_scripts": [f"{name} = ikd_fairseq.cli.{module}:main" for name, module in COMMANDS.items()]

@@ -1,0 +1,263 @@
+"""Source text with its colours or its entities masked: Peng et al. 2022, section 5.3, Table 6.
+
+Words of the source side are replaced by the token [U] in every split, training included. What comes out is a
+folder that examples/multi30k/prepare.sh takes: masked text, the other languages and the image lists as they
+were, and a link to the images. Systems trained on it show whether an image brings back what the text lacks.
+
+Which words: those at the positions of annotation files (--positions), as the paper does. Without them,
+colours are the words of a list, and entities the nouns in spaCy's noun phrases. A file of positions covers
+the splits in the order train, val, test, test_2016_flickr, test_2017_flickr, test_2017_mscoco, as far as they
+are there. Words are masked one by one: an entity of two words leaves two tokens, so that the length of a
+sentence stays, as the annotation has it; the paper does not say.
+"""
+
+import argparse
+import os
+import shutil
+import tempfile
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+
+from ..cli.translations import read_lines
+from ..errors import IkdError, check
+from .output import Table, check_folder, new_figure, require, save_figure, write_json
+from .word_positions import (
+    BASIC_COLOURS,
+    Sentence,
+    annotated_positions,
+    listed_positions,
+    noun_positions,
+    read_words,
+)
+
+SUMMARY = "source text with colours or entities masked, to prepare and train on (Table 6)"
+
+COLOUR, ENTITY = "colour", "entity"
+MASK_TOKEN = "[U]"
+SPACY_MODEL = "en_core_web_sm"
+ENGLISH = "en"
+
+# Those that prepare.sh knows, in the order in which a file of positions covers them.
+SPLITS = ("train", "val", "test", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
+
+
+class Split(NamedTuple):
+    """The source side of a split."""
+
+    name: str
+    sentences: List[Sentence]
+
+
+class Share(NamedTuple):
+    """How much of a split was masked, a row of the table.
+
+    Attributes:
+        touched: sentences with at least one masked word.
+        percent: masked words of all words.
+    """
+
+    split: str
+    sentences: int
+    touched: int
+    words: int
+    masked: int
+    percent: float
+
+
+def text_path(folder: str, split: str, language: str) -> str:
+    """Where the text of a split lies, as prepare.sh wants it."""
+    return os.path.join(folder, "text", f"{split}.lc.norm.tok.{language}")
+
+
+def read_splits(folder: str, language: str) -> List[Split]:
+    """The splits that are there in *language*, in the order of :data:`SPLITS`.
+
+    Raises:
+        IkdError: there are none, or one cannot be read.
+    """
+    there = [split for split in SPLITS if os.path.isfile(text_path(folder, split, language))]
+    check(
+        bool(there),
+        f"--folder {folder} has no text in {language} (such as {text_path(folder, SPLITS[0], language)}): lay it "
+        "out as prepare.sh --help says",
+    )
+    return [Split(split, [line.split() for line in read_lines(text_path(folder, split, language))])
+            for split in there]
+
+
+def mask_words(sentence: Sentence, positions: Set[int], token: str) -> str:
+    """The sentence with the words at *positions* replaced, one by one."""
+    return " ".join(token if place in positions else word for place, word in enumerate(sentence))
+
+
+def share_of(split: Split, positions: Sequence[Set[int]]) -> Share:
+    """Counts what the *positions* in each sentence of *split* touch."""
+    words, masked = sum(map(len, split.sentences)), sum(map(len, positions))
+    return Share(
+        split.name, len(split.sentences), sum(map(bool, positions)), words, masked, 100 * masked / max(1, words)
+    )
+
+
+def draw(shares: Sequence[Share], mask: str):
+    """A figure with a bar for each split: the share of masked words."""
+    figure = new_figure(1.6 * len(shares) + 1, 3.5, layout="constrained")
+    axes = figure.subplots()
+    bars = axes.bar([share.split.replace("_", "\n", 1) for share in shares], [share.percent for share in shares])
+    axes.bar_label(bars, fmt="%.2f")
+    axes.margins(y=0.1)
+    axes.set(ylabel="masked words in %", title={COLOUR: "colours", ENTITY: "entities"}[mask])
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--folder", required=True, metavar="FOLDER", help="text, image_splits and images, as prepare.sh takes it"
+    )
+    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to make, like that of --folder")
+    parser.add_argument("--mask", required=True, choices=[COLOUR, ENTITY], help="which words to mask")
+    parser.add_argument(
+        "--positions",
+        nargs="+",
+        metavar="FILE",
+        help="positions from 0 in each sentence of all splits, a line for each, -1 for none; several files add up "
+        "(annotation of Multi30K: color.position, or noun, nouns and people.position)",
+    )
+    parser.add_argument(
+        "--colours",
+        metavar="FILE",
+        help="colour words, one a line (default: the basic ones of English: " + ", ".join(BASIC_COLOURS) + ")",
+    )
+    parser.add_argument(
+        "--spacy-model", metavar="NAME", help=f"pipeline that finds the nouns (default: {SPACY_MODEL})"
+    )
+    parser.add_argument(
+        "--language", default=ENGLISH, help="of the source side, which is masked (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--mask-token", default=MASK_TOKEN, metavar="TOKEN", help="what stands for a word (default: %(default)s)"
+    )
+
+
+def check_options(
+    mask: str, positions: Optional[Sequence[str]], colours: Optional[str], spacy_model: Optional[str], language: str
+) -> None:
+    """Refuses options that contradict each other. Raises :class:`IkdError`."""
+    for option, value, kind in (("--colours", colours, COLOUR), ("--spacy-model", spacy_model, ENTITY)):
+        check(value is None or mask == kind, f"{option} is of no use with --mask {mask}: leave it out")
+        check(
+            value is None or positions is None, f"{option} and --positions both say which words to mask: give one"
+        )
+    if positions is None and language != ENGLISH:
+        needed, value = ("--colours", colours) if mask == COLOUR else ("--spacy-model", spacy_model)
+        check(
+            value is not None,
+            f"which words to mask in {language} is not built in: give {needed} or --positions",
+        )
+
+
+def find_positions(
+    sentences: Sequence[Sentence],
+    mask: str,
+    positions: Optional[Sequence[str]] = None,
+    colours: Optional[str] = None,
+    spacy_model: Optional[str] = None,
+) -> Tuple[List[Set[int]], Dict[str, Any]]:
+    """Where the words to mask stand in each sentence, and what says so, for the record.
+
+    Raises:
+        IkdError: input that cannot be used, see :mod:`.word_positions`.
+    """
+    if positions is not None:
+        return annotated_positions(sentences, positions), {"positions": list(positions)}
+    if mask == COLOUR:
+        words = list(BASIC_COLOURS) if colours is None else read_words(colours)
+        return listed_positions(sentences, words), {"colours": words}
+    model = spacy_model or SPACY_MODEL
+    return noun_positions(sentences, model), {"spacy_model": model}
+
+
+def check_mask_token(token: str, splits: Sequence[Split]) -> None:
+    """Refuses a token that is not one word, or that a sentence has already. Raises :class:`IkdError`."""
+    check(len(token.split()) == 1 and token == token.strip(), f"--mask-token {token!r} is not one word")
+    for split in splits:
+        for number, sentence in enumerate(split.sentences, start=1):
+            check(
+                token not in sentence,
+                f"line {number} of {split.name} has {token} already: choose another --mask-token",
+            )
+
+
+def write_folder(folder: str, output: str, language: str, masked: Dict[str, List[str]]) -> None:
+    """Writes the *masked* sentences by split, and beside them all else that belongs to these splits.
+
+    The other languages and the image lists are copied; ``images`` is a link to the folder of that name.
+    """
+    for part in ("text", "image_splits"):
+        os.makedirs(os.path.join(output, part))
+    for split, lines in masked.items():
+        with open(text_path(output, split, language), "w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(line + "\n" for line in lines)
+    ours = {os.path.basename(text_path(folder, split, language)) for split in masked}
+    for part in ("text", "image_splits"):
+        source = os.path.join(folder, part)
+        for name in sorted(os.listdir(source)) if os.path.isdir(source) else ():
+            if name not in ours and name.split(".")[0] in masked:
+                shutil.copyfile(os.path.join(source, name), os.path.join(output, part, name))
+    images = os.path.join(folder, "images")
+    if os.path.isdir(images):
+        os.symlink(os.path.realpath(images), os.path.join(output, "images"), target_is_directory=True)
+
+
+def run(
+    folder: str,
+    output: str,
+    mask: str,
+    positions: Optional[Sequence[str]] = None,
+    colours: Optional[str] = None,
+    spacy_model: Optional[str] = None,
+    language: str = ENGLISH,
+    mask_token: str = MASK_TOKEN,
+) -> Table:
+    """Writes the folder *output* with ``degrade.tsv``, ``.json`` and ``.png``, complete or not at all.
+
+    Arguments are the command's options.
+
+    Raises:
+        IkdError: input that cannot be used, or *output* holds something already.
+    """
+    require("matplotlib")
+    check_options(mask, positions, colours, spacy_model, language)
+    output = os.path.abspath(output)
+    check(
+        not os.path.exists(output) or (os.path.isdir(output) and not os.listdir(output)),
+        f"--output {output} is there already: delete it, or name another folder",
+    )
+    check_folder(os.path.dirname(output))
+    splits = read_splits(folder, language)
+    check_mask_token(mask_token, splits)
+    sentences = [sentence for split in splits for sentence in split.sentences]
+    found, source = find_positions(sentences, mask, positions, colours, spacy_model)
+
+    masked: Dict[str, List[str]] = {}
+    shares: List[Share] = []
+    for split in splits:
+        own, found = found[: len(split.sentences)], found[len(split.sentences) :]
+        masked[split.name] = [mask_words(*pair, mask_token) for pair in zip(split.sentences, own)]
+        shares.append(share_of(split, own))
+    check(
+        any(share.masked for share in shares), f"no word of {folder} is to be masked, so that nothing would change"
+    )
+    table = Table(["split", "sentences", "touched", "words", "masked", "% of words"], shares)
+    settings = {"mask": mask, "token": mask_token, "language": language, "folder": os.path.abspath(folder), **source}
+    try:
+        # Beside its final name, which it gets when complete.
+        with tempfile.TemporaryDirectory(dir=os.path.dirname(output), prefix=".degrade.") as temporary:
+            partial = os.path.join(temporary, os.path.basename(output))
+            write_folder(folder, partial, language, masked)
+            table.write(os.path.join(partial, "degrade.tsv"))
+            save_figure(draw(shares, mask), os.path.join(partial, "degrade.png"))
+            counts = [share._asdict() for share in shares]
+            write_json(os.path.join(partial, "degrade.json"), {**settings, "splits": counts})
+            os.replace(partial, output)
+    except OSError as error:
+        raise IkdError(f"--output {output} cannot be written ({error.strerror or error})") from error
+    return table

@@ -1,0 +1,115 @@
+"""Which words of a sentence say a colour or name an entity: by annotation, by a list, or by their part of speech.
+
+Every function takes sentences as lists of words and returns, for each of them, a set of positions from 0.
+"""
+
+import os
+import re
+from typing import Iterable, List, Sequence, Set
+
+from ..cli.progress import progress
+from ..cli.translations import read_lines
+from ..errors import IkdError, check
+
+Sentence = Sequence[str]
+
+NO_POSITION = "-1"  # of a file's line: the sentence has no such word
+
+# The eleven basic colour terms of English (Berlin and Kay 1969), grey in both spellings.
+BASIC_COLOURS = (
+    "black", "blue", "brown", "gray", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow",
+)
+
+
+def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> List[Set[int]]:
+    """The union of the positions in some files of annotation.
+
+    Line i of a file holds the positions in sentence i, parted by spaces, or ``-1`` alone for none: the format
+    of the annotation that Li et al. 2022 (``fairseq_mmt``) made from Flickr30K Entities.
+
+    Raises:
+        IkdError: a file cannot be read, has another number of lines than there are sentences, or holds what is
+            no position of its sentence.
+    """
+    union: List[Set[int]] = [set() for _ in sentences]
+    for path in paths:
+        lines = read_lines(path)
+        check(
+            len(lines) == len(sentences),
+            f"{path} has {len(lines)} lines, but the splits {len(sentences)} sentences together: give positions "
+            "for all of them in one file, split by split",
+        )
+        pairs = progress(zip(lines, sentences), total=len(lines), desc=os.path.basename(path), unit=" sentences")
+        for number, (line, sentence) in enumerate(pairs):
+            union[number] |= _positions_of_line(line, sentence, f"{path}, line {number + 1}")
+    return union
+
+
+def _positions_of_line(line: str, sentence: Sentence, where: str) -> Set[int]:
+    if line.strip() == NO_POSITION:
+        return set()
+    entries = line.split()
+    check(bool(entries), f"{where}: an empty line; {NO_POSITION} says that there is no position")
+    for entry in entries:
+        check(
+            bool(re.fullmatch("[0-9]+", entry)),
+            f"{where}: {entry!r} is no position (whole numbers from 0, or {NO_POSITION} alone for none)",
+        )
+        check(
+            int(entry) < len(sentence),
+            f"{where}: position {entry} is outside of its sentence, whose {len(sentence)} words count from 0 "
+            f"({' '.join(sentence)!r})",
+        )
+    return set(map(int, entries))
+
+
+def read_words(path: str) -> List[str]:
+    """A list of words, one a line, in lower case. Raises :class:`IkdError`."""
+    words = [line.strip().lower() for line in read_lines(path)]
+    for number, word in enumerate(words, start=1):
+        check(len(word.split()) == 1, f"{path}, line {number}: {word!r} is not one word")
+    return words
+
+
+def listed_positions(sentences: Sequence[Sentence], words: Iterable[str]) -> List[Set[int]]:
+    """Where a sentence has one of *words*, which are in lower case; case does not matter."""
+    listed = frozenset(words)
+    bar = progress(sentences, desc="colours", unit=" sentences")
+    return [{place for place, word in enumerate(sentence) if word.lower() in listed} for sentence in bar]
+
+
+def noun_positions(sentences: Sequence[Sentence], model: str) -> List[Set[int]]:
+    """The nouns of noun phrases, by spaCy's pipeline *model* on the words as they are.
+
+    Of a phrase such as "two young white males" only "males" counts: articles, numbers and adjectives would be
+    masked too if the whole phrase were, and that is not what the annotation of Multi30K holds.
+
+    Raises:
+        IkdError: spaCy or its model is not installed, or the model has no parser.
+    """
+    try:
+        import spacy
+        from spacy.tokens import Doc
+    except ModuleNotFoundError as error:
+        raise IkdError(
+            'entities without --positions are found by spaCy: pip install "ikd-fairseq[entities]", or give '
+            "--positions FILE"
+        ) from error
+    try:
+        pipeline = spacy.load(model, exclude=["ner", "lemmatizer"])
+    except OSError as error:
+        raise IkdError(
+            f"spaCy has no model {model}: python -m spacy download {model}, or name another with --spacy-model"
+        ) from error
+    documents = (Doc(pipeline.vocab, words=list(sentence)) for sentence in sentences)
+    tagged = progress(pipeline.pipe(documents), total=len(sentences), desc=model, unit=" sentences")
+    try:
+        return [_nouns_of_phrases(document) for document in tagged]
+    except (ValueError, NotImplementedError) as error:  # no parser; no rules for phrases of this language
+        raise IkdError(f"spaCy's model {model} finds no noun phrases ({error}): name another") from error
+
+
+def _nouns_of_phrases(document) -> Set[int]:
+    return {
+        word.i for phrase in document.noun_chunks for word in phrase if word.pos_ in ("NOUN", "PROPN")
+    }
