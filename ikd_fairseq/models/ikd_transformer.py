@@ -64,13 +64,11 @@ class IKDTransformerModel(FlatTransformerModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         return_all_hiddens: bool = True,
-        features_only: bool = False,
-        alignment_layer: Optional[int] = None,
-        alignment_heads: Optional[int] = None,
         images: Optional[Tensor] = None,
         features: Optional[Tensor] = None,
         image_positions: Optional[Tensor] = None,
         student_positions: Optional[Tensor] = None,
+        **decoding,
     ):
         """
         Args:
@@ -80,6 +78,7 @@ class IKDTransformerModel(FlatTransformerModel):
             images, features, image_positions: what the batch carries; translation does not look at them.
             student_positions: int64, the sentences whose feature the student is to turn back into an image. May be
                 empty: the student then takes part with zero gradients, which distributed training needs.
+            decoding: ``features_only`` and the alignment options of fairseq's decoder.
 
         Returns:
             ``(logits B x J x V, extra)`` as fairseq's decoder; with *student_positions*, ``extra["student"]`` is the
@@ -89,11 +88,9 @@ class IKDTransformerModel(FlatTransformerModel):
         logits, extra = self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
-            features_only=features_only,
-            alignment_layer=alignment_layer,
-            alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
+            **decoding,
         )
         if student_positions is not None:
             extra[STUDENT] = self.student(encoder_out["regions"][0][student_positions])

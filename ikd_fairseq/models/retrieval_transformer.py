@@ -112,15 +112,14 @@ class RetrievalTransformerModel(FlatTransformerModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         return_all_hiddens: bool = True,
-        features_only: bool = False,
-        alignment_layer: Optional[int] = None,
-        alignment_heads: Optional[int] = None,
+        **decoding,
     ):
         """
         Args:
             src_tokens: int64 ``B x I``.
             src_lengths: int64 ``B``.
             prev_output_tokens: int64 ``B x J``, the target shifted right.
+            decoding: ``features_only`` and the alignment options of fairseq's decoder.
 
         Returns:
             ``(logits B x J x V, extra)`` as fairseq's decoder, and the gate's values for the log in
@@ -130,11 +129,9 @@ class RetrievalTransformerModel(FlatTransformerModel):
         logits, extra = self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
-            features_only=features_only,
-            alignment_layer=alignment_layer,
-            alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
+            **decoding,
         )
         extra[LOGGED] = {"gate": tuple(encoder_out["gate"])}
         return logits, extra

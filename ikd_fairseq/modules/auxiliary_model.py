@@ -63,13 +63,11 @@ class AuxiliaryTransformerModel(FlatTransformerModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         return_all_hiddens: bool = True,
-        features_only: bool = False,
-        alignment_layer: Optional[int] = None,
-        alignment_heads: Optional[int] = None,
         images: Optional[Tensor] = None,
         features: Optional[Tensor] = None,
         image_positions: Optional[Tensor] = None,
         auxiliary: bool = False,
+        **decoding,
     ):
         """
         Args:
@@ -79,6 +77,7 @@ class AuxiliaryTransformerModel(FlatTransformerModel):
             images: what a batch may carry; not looked at.
             features, image_positions: see :meth:`auxiliary_terms`; translation does not look at them.
             auxiliary: also return the auxiliary terms; features must be given then.
+            decoding: ``features_only`` and the alignment options of fairseq's decoder.
 
         Returns:
             ``(logits B x J x V, extra)`` as fairseq's decoder; with *auxiliary*, ``extra["auxiliary"]`` holds
@@ -88,11 +87,9 @@ class AuxiliaryTransformerModel(FlatTransformerModel):
         logits, extra = self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
-            features_only=features_only,
-            alignment_layer=alignment_layer,
-            alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
+            **decoding,
         )
         if auxiliary:
             extra[AUXILIARY] = self.auxiliary_terms(

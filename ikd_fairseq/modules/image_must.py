@@ -56,12 +56,10 @@ class ImageMustModel(FlatTransformerModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         return_all_hiddens: bool = True,
-        features_only: bool = False,
-        alignment_layer: Optional[int] = None,
-        alignment_heads: Optional[int] = None,
         images: Optional[Tensor] = None,
         features: Optional[Tensor] = None,
         image_positions: Optional[Tensor] = None,
+        **decoding,
     ):
         """
         Args:
@@ -71,6 +69,7 @@ class ImageMustModel(FlatTransformerModel):
             images: uint8 ``K x H x W x 3``.
             features: ``K x P x C``, used instead of images.
             image_positions: int64 ``K``, the sentence that each of them belongs to.
+            decoding: ``features_only`` and the alignment options of fairseq's decoder.
 
         Returns:
             ``(logits B x J x V, extra)`` as fairseq's decoder; ``extra["logged"]`` holds what the encoder
@@ -87,10 +86,8 @@ class ImageMustModel(FlatTransformerModel):
         logits, extra = self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
-            features_only=features_only,
-            alignment_layer=alignment_layer,
-            alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
+            **decoding,
         )
         return logits, {**extra, LOGGED: encoder_out.get(LOGGED, {})}
