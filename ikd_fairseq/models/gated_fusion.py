@@ -1,6 +1,6 @@
 """Gated Fusion: a global image vector, gated into the encoder's output (Wu et al. 2021).
 
-Wu, Kong, Bi, Li and Wong: "Good for Misconceived Reasons: An Empirical Revisiting on the Need for Visual
+Wu, Kong, Bi, Li and Kao: "Good for Misconceived Reasons: An Empirical Revisiting on the Need for Visual
 Context in Multimodal Machine Translation", ACL 2021; their model Gated Fusion:
 
 - ``z = W_z pool(CNN(image))``: the CNN's last map, averaged over its regions and projected to the model's
