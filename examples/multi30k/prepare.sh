@@ -6,6 +6,7 @@ set -euo pipefail
 usage() {
   cat <<'TEXT'
 usage: prepare.sh FOLDER OUT [--pair en-de] [--image-size 224] [--images DIR] [--merges 10000] [--workers N]
+                  [--like DATA] [--keep TOKEN]
 
 FOLDER  text/SPLIT.lc.norm.tok.LANGUAGE, image_splits/SPLIT.txt and images/, laid out as Multi30K is. The
         text and lists of Multi30K are fetched into it if it has no text/.
@@ -17,6 +18,11 @@ OUT     data folder to make: binarised text and image packs for fairseq, `code` 
 --images      folder of the images, if not FOLDER/images; images that are missing there are counted and left out
 --merges      number of joint BPE merges
 --workers     processes for binarising and packing (default: number of cores)
+
+For text that `ikd-analyse degrade` made from other text:
+--like        data folder prepared from the other text: its BPE merges, its dictionary and its packed images are
+              taken over, so that nothing differs but the words that do
+--keep        word that is never split into subwords, such as [U]; the dictionary gets it if need be
 TEXT
 }
 
@@ -27,10 +33,11 @@ fail() {
 
 positional=()
 pair=en-de image_size=224 images= merges=10000 workers=$(getconf _NPROCESSORS_ONLN)
+like= keep=
 while (($#)); do
   case $1 in
     -h | --help) usage; exit 0 ;;
-    --pair | --image-size | --images | --merges | --workers)
+    --pair | --image-size | --images | --merges | --workers | --like | --keep)
       (($# >= 2)) || fail "$1 needs a value"
       case $1 in
         --pair) pair=$2 ;;
@@ -38,6 +45,8 @@ while (($#)); do
         --images) images=$2 ;;
         --merges) merges=$2 ;;
         --workers) workers=$2 ;;
+        --like) like=$2 ;;
+        --keep) keep=$2 ;;
       esac
       shift 2
       ;;
@@ -54,6 +63,8 @@ for number in "$image_size" "$merges" "$workers"; do
 done
 [[ -z $images || -d $images ]] || fail "--images $images is not a folder"
 images=${images:-$folder/images}
+[[ $keep != *[[:space:]]* ]] || fail "--keep '$keep' is not one word"
+[[ -z $like || -f $like/train.$pair.$source.idx ]] || fail "--like $like holds no $pair that prepare.sh made"
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
@@ -105,7 +116,9 @@ for name in "${names[@]}"; do
 done
 
 mkdir -p "$out/bpe" "$out/reference"
-made_from="$pair, $merges merges, text $(for name in "${names[@]}"; do
+merges_of="$merges merges"
+[[ -z $like ]] || merges_of="merges and dictionary $(cat "$like/code" "$like/dict.$source.txt" | cksum)"
+made_from="$pair, $merges_of${keep:+, $keep kept}, text $(for name in "${names[@]}"; do
   cat "$(text "$name" "$source")" "$(text "$name" "$target")"
 done | cksum)"
 if [[ -f $out/made-from.txt && $(<"$out/made-from.txt") != "$made_from" ]]; then
@@ -115,19 +128,27 @@ echo "$made_from" >"$out/made-from.txt"
 
 # ---- subwords --------------------------------------------------------------------------------------------------
 
-if [[ ! -f $out/code ]]; then
+if [[ -n $like && ! -f $out/code ]]; then
+  cp "$like/code" "$out/code.partial"
+  mv "$out/code.partial" "$out/code"
+elif [[ ! -f $out/code ]]; then
   step "learning $merges joint BPE merges"
   cat "$(text train "$source")" "$(text train "$target")" |
     subword-nmt learn-bpe --symbols "$merges" --output "$out/code.partial"
   mv "$out/code.partial" "$out/code"
 fi
 
+kept=()
+if [[ -n $keep ]]; then # as a regular expression for the whole word
+  kept=(--glossaries "^$(sed 's/[^[:alnum:]]/\\&/g' <<<"$keep")\$")
+fi
 for i in "${!splits[@]}"; do
   for language in "$source" "$target"; do
     subwords=$out/bpe/${splits[i]}.$language
     if [[ ! -f $subwords ]]; then
       step "splitting ${names[i]}.$language into subwords"
-      subword-nmt apply-bpe --codes "$out/code" --input "$(text "${names[i]}" "$language")" --output "$subwords.partial"
+      subword-nmt apply-bpe --codes "$out/code" --input "$(text "${names[i]}" "$language")" \
+        --output "$subwords.partial" ${kept[@]+"${kept[@]}"}
       mv "$subwords.partial" "$subwords"
     fi
   done
@@ -141,22 +162,30 @@ done
 if [[ ! -f $out/binarised ]]; then
   step "binarising"
   rm -rf "$out/binarised.partial"
+  words=()
+  if [[ -n $like ]]; then
+    cp "$like/dict.$source.txt" "$out/dictionary.partial"
+    if [[ -n $keep ]] && ! cut -d ' ' -f 1 "$out/dictionary.partial" | grep -qxF -e "$keep"; then
+      echo "$keep 1" >>"$out/dictionary.partial" # the 1 stands for how often it occurs, which nothing here reads
+    fi
+    words=(--srcdict "$out/dictionary.partial")
+  fi
   test_prefixes=("${splits[@]:2}")
   test_prefixes=("${test_prefixes[@]/#/$out/bpe/}")
   fairseq-preprocess \
     --source-lang "$source" --target-lang "$target" --joined-dictionary \
     --trainpref "$out/bpe/train" --validpref "$out/bpe/valid" \
     --testpref "$(IFS=,; echo "${test_prefixes[*]}")" \
-    --destdir "$out/binarised.partial" --workers "$workers"
+    --destdir "$out/binarised.partial" --workers "$workers" ${words[@]+"${words[@]}"}
   mv "$out/binarised.partial"/* "$out/"
-  rmdir "$out/binarised.partial"
+  rm -rf "$out/binarised.partial" "$out/dictionary.partial"
   touch "$out/binarised"
 fi
 
 # fairseq adds four symbols of its own to those in the file.
 types=$(($(wc -l <"$out/dict.$source.txt") + 4))
 step "dictionary: $types types"
-if [[ -f $folder/text/test_2016_flickr.lc.norm.tok.$source && $merges == 10000 ]]; then
+if [[ -f $folder/text/test_2016_flickr.lc.norm.tok.$source && $merges == 10000 && -z $like$keep ]]; then
   case $pair in
     en-de | de-en) expected=9712 ;;
     en-fr | fr-en) expected=9544 ;;
@@ -172,6 +201,17 @@ fi
 
 # ---- images ----------------------------------------------------------------------------------------------------
 
+if [[ -n $like ]]; then
+  step "linking the packs of $like"
+  python - "$like" "$out" "${splits[@]}" <<'PYTHON'
+import sys
+from ikd_fairseq.data.distilled_folder import link_packs
+
+link_packs(sys.argv[1], sys.argv[2], sys.argv[3:])
+PYTHON
+  step "done: $out"
+  exit 0
+fi
 if [[ ! -d $images ]]; then
   step "no folder $images: every split is text only"
   exit 0

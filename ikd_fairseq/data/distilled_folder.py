@@ -1,4 +1,7 @@
-"""A data folder with a new target side for one split, and all else as in the folder that it comes from.
+"""A data folder with a new side to its text, and all else as in the folder that it comes from.
+
+:func:`write_distilled_folder` gives one split new targets. :func:`link_packs` is for a folder whose text was
+prepared anew, the source side changed.
 
 Text, dictionaries, BPE merges and references are copied, because fairseq-preprocess rewrites such files in
 place. Arrays of images and features are replaced, never rewritten, so that hard links to them are safe; where
@@ -140,10 +143,7 @@ class Split:
 
     def check_packs(self) -> None:
         """Refuses, before any work, image or feature packs that are damaged or were made for other text."""
-        if ImagePack.exists(self.prefix):
-            ImagePack.open(self.prefix).check_text(self.folder, self.name)
-        for name in feature_names(self.prefix):
-            FeaturePack.open(self.prefix, name).check_text(self.folder, self.name)
+        _check_packs(self.folder, self.name)
 
 
 def feature_names(prefix: str) -> List[str]:
@@ -186,6 +186,36 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
             _copy(source, target)
     _write_text(os.path.join(out, new_target), targets, len(split.target_dictionary))
     _record_text(out, split.name)
+
+
+def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
+    """Gives the *splits* in *out* the packs that they have in *folder*: the same sentences with one side changed.
+
+    What tells that they are the same is the side that did not change: with the same dictionary, one text index
+    at least must equal the one of that name in *folder*, so that every sentence has as many tokens as there.
+    A call that was interrupted is repeated.
+
+    Raises:
+        IkdError: the sentences are others, or a pack is damaged or does not fit the text of *folder*.
+    """
+    for split in splits:
+        names = [name for name in sorted(os.listdir(folder)) if name.split(".")[0] == split]
+        manifests = [name for name in names if _is_of_a_pack(name, MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)]
+        if not manifests:
+            continue
+        text = image_pack.text_fingerprint(folder, split)
+        ours = image_pack.text_fingerprint(out, split)
+        check(
+            any(ours.get(name) == recorded for name, recorded in text.items()),
+            f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and "
+            "dictionary: its images cannot be taken from there",
+        )
+        _check_packs(folder, split)
+        for name in filter(_is_array, names):
+            _link(os.path.join(folder, name), os.path.join(out, name))
+        for name in manifests:
+            _copy(os.path.join(folder, name), os.path.join(out, name))
+        _record_text(out, split)
 
 
 def _is_array(name: str) -> bool:
@@ -243,6 +273,14 @@ def _write_text(prefix: str, sentences: Sequence[Sequence[int]], vocabulary: int
     os.replace(partial_data, paths[0])
     os.replace(partial_index, paths[1])
     image_pack.sync_folder(paths[1])
+
+
+def _check_packs(folder: str, split: str) -> None:
+    prefix = os.path.join(folder, split)
+    if ImagePack.exists(prefix):
+        ImagePack.open(prefix).check_text(folder, split)
+    for name in feature_names(prefix):
+        FeaturePack.open(prefix, name).check_text(folder, split)
 
 
 def _record_text(folder: str, split: str) -> None:
