@@ -5,10 +5,15 @@ import argparse
 from ..cli.arguments import positive_int
 
 
-def add_common_arguments(parser: argparse.ArgumentParser, several_splits: bool = False) -> None:
-    """What every analysis of a checkpoint takes: which one, on what data, where to, and how to run."""
+def add_common_arguments(
+    parser: argparse.ArgumentParser, several_splits: bool = False, checkpoint: str = "trained ikd_transformer"
+) -> None:
+    """What every analysis of a checkpoint takes: which one, on what data, where to, and how to run.
+
+    *checkpoint* is the help on which it may be.
+    """
     parser.add_argument("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
-    parser.add_argument("--checkpoint", required=True, metavar="FILE", help="trained ikd_transformer")
+    parser.add_argument("--checkpoint", required=True, metavar="FILE", help=checkpoint)
     if several_splits:
         parser.add_argument("--split", required=True, nargs="+", help="some of train, valid, test, ...")
     else:
@@ -49,6 +54,19 @@ def add_centre_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--no-centre", dest="centre", action="store_false", help="compare the features as they are"
+    )
+
+
+def add_translation_arguments(parser: argparse.ArgumentParser) -> None:
+    """For analyses that translate and score."""
+    parser.add_argument(
+        "--beam", type=positive_int, default=5, metavar="N", help="of the search (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--references",
+        metavar="FOLDER",
+        help="folder with the references as SPLIT.LANGUAGE, one tokenised line a sentence (default: that in "
+        "DATA/reference or, where there is none, the binarised targets)",
     )
 
 

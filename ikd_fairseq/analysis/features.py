@@ -1,4 +1,4 @@
-"""A trained IKD-MMT beside a data folder, and the features of sentences and images that analyses compare."""
+"""A trained model beside a data folder, and the features of sentences and images that analyses compare."""
 
 import os
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from fairseq import checkpoint_utils, utils
 from fairseq.data import LanguagePairDataset
+from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from ..cli.checkpoint_files import State, config_section, load_checkpoint
@@ -16,7 +17,6 @@ from ..cli.progress import progress
 from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack
 from ..errors import IkdError, check
-from ..models.ikd_transformer import IKDTransformerModel
 from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from ..vision.teacher_cnn import TeacherCNN
 from ..vision.weights import IMAGENET
@@ -32,13 +32,13 @@ class Trained:
 
     Attributes:
         model: in eval mode, in float32, on *device*.
-        task: of the data folder; it reads no images.
+        task: of the data folder.
         data: the data folder.
         teacher_weights: what the checkpoint was distilled from, ``imagenet`` where it does not say.
         device: ``cpu`` or ``cuda``.
     """
 
-    model: IKDTransformerModel
+    model: BaseFairseqModel
     task: MultimodalTranslationTask
     data: str
     teacher_weights: str
@@ -46,42 +46,61 @@ class Trained:
 
 
 def load_trained(checkpoint: str, data: str, device: str = "cpu", student: bool = False) -> Trained:
-    """Loads *checkpoint* beside the data folder *data*.
+    """Loads an ``ikd_transformer`` beside the data folder *data*, of which no images are read.
 
     Args:
         checkpoint: of any ``ikd_transformer``.
-        data: one folder that fairseq-preprocess wrote, with the dictionaries of the training.
-        device: ``cpu`` or ``cuda``.
+        data, device: see :func:`load_model`.
         student: whether the student network is needed; it is not loaded otherwise.
 
     Raises:
-        IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of another architecture or
-            other dictionaries, or lacks the student.
+        IkdError: as :func:`load_model`; also when the checkpoint is of another architecture or lacks the
+            student.
     """
-    check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
-    check(
-        device != "cuda" or torch.cuda.is_available(),
-        "--device cuda: this machine has no usable GPU, use cpu",
-    )
+    _check_place(data, device)
+    _check_architecture(load_checkpoint(checkpoint), checkpoint, student)
+    return load_model(checkpoint, data, device, student=student)
+
+
+def load_model(
+    checkpoint: str, data: str, device: str = "cpu", image_free: bool = True, student: bool = False
+) -> Trained:
+    """Loads a checkpoint of any architecture of the plugin beside the data folder *data*.
+
+    Args:
+        checkpoint: what to load.
+        data: one folder that fairseq-preprocess wrote, with the dictionaries of the training.
+        device: ``cpu`` or ``cuda``.
+        image_free: leave images unread even for a model that looks at them. Else such a model finds them, or
+            the features that it was trained on, in the splits that the task loads.
+        student: whether the student network of an ``ikd_transformer`` is loaded.
+
+    Raises:
+        IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of other dictionaries.
+    """
+    _check_place(data, device)
     state = load_checkpoint(checkpoint)
-    _check_architecture(state, checkpoint, student)
     trained_on = config_section(state, "task")
     cfg = MultimodalTranslationConfig(
         data=data,
         source_lang=trained_on.get("source_lang"),
         target_lang=trained_on.get("target_lang"),
-        image_free=True,
+        image_free=image_free,
+        image_features=None if image_free else trained_on.get("image_features"),
         # fairseq's data set options, which only its own command line fills in.
         train_subset="train",
         dataset_impl=None,
         required_seq_len_multiple=1,
     )
     task = MultimodalTranslationTask.setup_task(cfg)
-    words = len(state["model"]["encoder.embed_tokens.weight"])
+    words = state["model"].get("encoder.embed_tokens.weight")
     check(
-        words == len(task.source_dictionary),
-        f"{checkpoint} has a source dictionary of {words} words, and dict.{cfg.source_lang}.txt in {data} "
-        f"has {len(task.source_dictionary)}: give the data folder that it was trained on",
+        words is not None, f"{checkpoint} has no encoder with word embeddings, so it is no translation model"
+    )
+    check(
+        len(words) == len(task.source_dictionary),
+        f"{checkpoint} has a source dictionary of {len(words)} words, and dict.{cfg.source_lang}.txt in "
+        f"{data} has {len(task.source_dictionary)}: give the data folder that it was trained on",
     )
     # Without the student, or files of embeddings that went into the weights long ago.
     overrides = {"no_student": not student, "encoder_embed_path": None, "decoder_embed_path": None}
@@ -94,6 +113,14 @@ def load_trained(checkpoint: str, data: str, device: str = "cpu", student: bool 
         ) from error
     weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
     return Trained(model.float().eval().to(device), task, data, weights, device)
+
+
+def _check_place(data: str, device: str) -> None:
+    check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
+    check(
+        device != "cuda" or torch.cuda.is_available(),
+        "--device cuda: this machine has no usable GPU, use cpu",
+    )
 
 
 def _check_architecture(state: State, checkpoint: str, student: bool) -> None:
@@ -113,7 +140,7 @@ def _check_architecture(state: State, checkpoint: str, student: bool) -> None:
 
 
 def load_sentences(trained: Trained, split: str) -> LanguagePairDataset:
-    """The sentence pairs of *split*, without images.
+    """The sentence pairs of *split*, with images where *trained* was loaded to look at them.
 
     Raises:
         IkdError: there is no such split.

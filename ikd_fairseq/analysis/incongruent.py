@@ -1,0 +1,255 @@
+"""Does a model look at the images that it demands? The adversarial evaluation of Elliott 2018.
+
+Desmond Elliott: "Adversarial Evaluation of Multimodal Machine Translation", EMNLP 2018. The sentences that
+have an image are translated with it, with the images of other sentences, shuffled several times, and without
+any, by the text path. A model that makes use of its images does worse with those of others; one that does not
+look gives the same translations.
+
+Every shuffle gives each sentence the image of another one, and never the same picture, which several
+sentences may share. Each condition is tested against the sentences' own images by paired bootstrap.
+
+Deviation: the paper compares scores of single sentences by METEOR, here it is BLEU of the whole set.
+"""
+
+import argparse
+import logging
+import os
+import statistics
+from typing import Any, Dict, List, Optional, Sequence, Tuple
+
+import numpy as np
+
+from ..cli.arguments import positive_int
+from ..cli.score import make_scorers
+from ..cli.significance import Comparison, compare_runs
+from ..errors import check
+from .arguments import add_common_arguments, add_translation_arguments
+from .features import Trained, load_model, load_sentences, sentences_with_image, source_text
+from .output import Table, check_folder, new_figure, require, save_figure, write_json
+from .translation import references_of, text_alone, translate, with_images_of
+
+SUMMARY = "does a model that needs images look at them: its BLEU with those of other sentences"
+
+OWN = "own"
+SHUFFLE = "another's, shuffle {number}"
+MEAN = "another's, mean"
+NONE = "none"
+
+logger = logging.getLogger(__name__)
+
+
+def derangement(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Shuffles images so that no sentence keeps its own.
+
+    Args:
+        images: int ``S``: which image each sentence has. Several may have the same, but no more than half of
+            them, as there would be too few others.
+        random: where the chance comes from.
+
+    Returns:
+        int64 ``S``, a permutation: sentence i gets the image of sentence ``result[i]``.
+    """
+    _, of_sentence, counts = np.unique(images, return_inverse=True, return_counts=True)
+    # Sentences in random order, those with the same image side by side. As far on as the most frequent image
+    # reaches, there is always another one.
+    order = random.permutation(len(images))
+    order = order[np.argsort(random.permutation(len(counts))[of_sentence[order]], kind="stable")]
+    others = np.empty_like(order)
+    others[order] = np.roll(order, -counts.max())
+    return others
+
+
+def check_shuffling(images: np.ndarray, split: str) -> None:
+    """Refuses images that cannot be shuffled so that no sentence keeps its own.
+
+    Raises:
+        IkdError: there are fewer than two, or one belongs to more than half of the sentences.
+    """
+    _, counts = np.unique(images, return_counts=True)
+    check(
+        len(counts) > 1,
+        f"the sentences of {split} have {len(counts)} image between them, and shuffling needs two at least: "
+        "give another --split",
+    )
+    check(
+        2 * counts.max() <= len(images),
+        f"{counts.max()} of the {len(images)} sentences with an image in {split} share one, too many for "
+        "each of them to get another's: give another --split",
+    )
+
+
+def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
+    """Loads a model that needs images at test.
+
+    Raises:
+        IkdError: it cannot be loaded, or never looks at any.
+    """
+    trained = load_model(checkpoint, data, device, image_free=False)
+    check(
+        getattr(trained.model, "requires_images", False),
+        f"{checkpoint} ({type(trained.model).__name__}) translates without images and never looks at any: "
+        "give a checkpoint of an image-must architecture, such as multimodal_transformer or gated_fusion",
+    )
+    return trained
+
+
+def translate_conditions(
+    trained: Trained, split: str, shuffles: Sequence[np.ndarray], beam: int, max_tokens: int
+) -> Dict[str, List[str]]:
+    """Translations of the sentences with an image, by condition: :data:`OWN`, the shuffles, :data:`NONE`.
+
+    A model without text (``--no-text``) has no condition without images.
+
+    Args:
+        trained: the model; its task has loaded *split*.
+        split: its name.
+        shuffles: int64 ``S`` each, over the S sentences with an image, see :func:`derangement`.
+        beam, max_tokens: see :func:`~ikd_fairseq.analysis.translation.translate`.
+    """
+    dataset = trained.task.dataset(split)
+    sentences = sentences_with_image(dataset.pack)
+    datasets = {OWN: dataset}
+    for number, others in enumerate(shuffles, start=1):
+        order = np.arange(len(dataset))
+        order[sentences] = sentences[others]
+        datasets[SHUFFLE.format(number=number)] = with_images_of(dataset, order)
+    if not getattr(trained.model.encoder, "no_text", False):
+        datasets[NONE] = text_alone(dataset)
+    return {
+        name: translate(trained, condition, sentences, beam, max_tokens, f"images: {name}")
+        for name, condition in datasets.items()
+    }
+
+
+def changed(lines: Sequence[str], own: Sequence[str]) -> float:
+    """The percentage of *lines* that differ from *own*."""
+    return 100 * statistics.mean(line != other for line, other in zip(lines, own))
+
+
+def table_of(translations: Dict[str, List[str]], comparison: Comparison) -> Table:
+    """A row a condition, and behind the shuffles their mean and sample standard deviation."""
+    own = translations[OWN]
+    rows: List[Tuple] = []
+    shuffled: List[Tuple] = []
+    for name, outcome in comparison.outcomes.items():
+        (bleu,) = outcome.scores
+        if name == OWN:
+            rows.append((name, bleu, "", "", "", ""))
+            continue
+        row = (name, bleu, "", outcome.difference, changed(translations[name], own), *outcome.p_values)
+        rows.append(row)
+        if name != NONE:
+            shuffled.append(row)
+    _, bleu, _, difference, share, _ = zip(*shuffled)
+    deviation = statistics.stdev(bleu) if len(bleu) > 1 else ""
+    mean = (MEAN, statistics.mean(bleu), deviation, statistics.mean(difference), statistics.mean(share), "")
+    rows.insert(1 + len(shuffled), mean)
+    return Table(["images", "BLEU", "deviation", "difference", "changed %", "p"], rows)
+
+
+def draw(table: Table):
+    """BLEU by condition as points, the shuffles in one line with their mean and deviation."""
+    lines: Dict[str, List[Tuple]] = {}
+    for row in table.rows:
+        lines.setdefault("another's" if row[0] not in (OWN, NONE) else row[0], []).append(row)
+    figure = new_figure(6.4, 1.1 + 0.6 * len(lines), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    for place, rows in enumerate(lines.values()):
+        points = [row[1] for row in rows if row[0] != MEAN]
+        several = len(points) > 1
+        axes.plot(points, [place] * len(points), "o", color="C0", alpha=0.4 if several else 1)
+        for _, mean, deviation, *_ in (row for row in rows if row[0] == MEAN and several):
+            mark = dict(fmt="D", color="C1", capsize=4, label="mean ± deviation")
+            axes.errorbar(mean, place, xerr=deviation, **mark)
+            axes.legend(frameon=False, fontsize=8)
+    axes.axvline(table.rows[0][1], color="grey", linewidth=0.8, linestyle="--", zorder=0)
+    axes.set(xlabel="BLEU (the axis does not begin at 0)", yticks=range(len(lines)))
+    axes.set_yticklabels([f"image: {name}" for name in lines])
+    axes.set_ylim(len(lines) - 0.5, -0.5)
+    axes.margins(x=0.1)
+    axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common_arguments(
+        parser, checkpoint="model that needs images at test: multimodal_transformer, gated_fusion, ..."
+    )
+    add_translation_arguments(parser)
+    parser.add_argument(
+        "--shuffles",
+        type=positive_int,
+        default=5,
+        metavar="N",
+        help="how often the images are shuffled; a deviation needs 2 (default: %(default)s)",
+    )
+    parser.add_argument("--seed", type=int, default=1, help="of the shuffles (default: %(default)s)")
+
+
+def run(
+    data: str,
+    checkpoint: str,
+    split: str,
+    output: str,
+    beam: int = 5,
+    references: Optional[str] = None,
+    shuffles: int = 5,
+    seed: int = 1,
+    max_tokens: int = 4096,
+    device: str = "cpu",
+) -> Table:
+    """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png`` into
+    *output*; arguments are the command's options.
+
+    BLEU is that of ``ikd-score --preset tokenised``, over the sentences that have an image.
+
+    Raises:
+        IkdError: input that cannot be used.
+    """
+    require("matplotlib")
+    check(seed >= 0, f"--seed {seed}: give a number of at least 0")
+    check_folder(output)
+    trained = load_image_must(checkpoint, data, device)
+    dataset = load_sentences(trained, split)
+    sentences = sentences_with_image(dataset.pack)
+    images = dataset.pack.index[sentences]
+    check_shuffling(images, split)
+    every = references_of(trained, dataset, split, references)
+    right = [every[sentence] for sentence in sentences]
+    if shuffles == 1:
+        logger.warning("--shuffles 1: a single shuffle has no deviation")
+
+    random = np.random.default_rng(seed)
+    orders = [derangement(images, random) for _ in range(shuffles)]
+    translations = translate_conditions(trained, split, orders, beam, max_tokens)
+    # Its two lines a condition would break up the progress bar.
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+    runs = {name: [lines] for name, lines in translations.items()}
+    comparison = compare_runs(runs, right, make_scorers(metrics=["bleu"]))["bleu"]
+
+    table = table_of(translations, comparison)
+    table.write(os.path.join(output, "incongruent.tsv"))
+    entries: List[Dict[str, Any]] = [
+        {
+            "sentence": int(sentence),
+            "source": source_text(trained, dataset, sentence),
+            "reference": right[row],
+            "images of": [int(sentences[order[row]]) for order in orders],
+            "translations": {name: lines[row] for name, lines in translations.items()},
+        }
+        for row, sentence in enumerate(sentences)
+    ]
+    report = {
+        "checkpoint": checkpoint,
+        "data": data,
+        "split": split,
+        "sentences with an image": len(sentences),
+        "distinct images": len(np.unique(images)),
+        "beam": beam,
+        "seed": seed,
+        "comparison": comparison.as_json(),
+        "sentences": entries,
+    }
+    write_json(os.path.join(output, "incongruent.json"), report)
+    save_figure(draw(table), os.path.join(output, "incongruent.png"))
+    return table

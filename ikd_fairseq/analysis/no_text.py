@@ -1,0 +1,189 @@
+"""Can the generated feature be translated without the text? Peng et al. 2022, section 5.2, Table 5.
+
+Three rows, the last one if there is a checkpoint for it:
+
+- "with text": the checkpoint as it is;
+- "text taken away at test": the same weights, but the encoder sees the regions of the generated feature
+  alone. They were never trained to do without the text;
+- "trained without text": a checkpoint of a training of its own with --no-text.
+
+In the last two the source sentence still generates the feature, and that is all that the decoder knows of it.
+The paper does not say which of the two its row "w/o Text Feat." is.
+"""
+
+import argparse
+import os
+from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+
+from ..cli.checkpoint_files import write_atomically
+from ..cli.meteor import MODULES as METEOR_MODULES
+from ..cli.meteor import Meteor
+from ..cli.score import compute_scores
+from ..errors import check
+from ..modules.multimodal_encoder import MultimodalEncoder
+from .arguments import add_common_arguments, add_translation_arguments
+from .features import Trained, load_model, load_sentences
+from .output import Table, check_folder, new_figure, require, save_figure, write_json
+from .translation import references_of, translate
+
+SUMMARY = "translations from the generated feature alone, without the text (Table 5)"
+
+WITH_TEXT = "with text"
+TAKEN_AWAY = "text taken away at test"
+RETRAINED = "trained without text"
+
+
+class System(NamedTuple):
+    """A row of the table.
+
+    Attributes:
+        name: :data:`WITH_TEXT`, :data:`TAKEN_AWAY` or :data:`RETRAINED`.
+        checkpoint: its file.
+        trained: the model, which two rows share.
+        no_text: whether its encoder is to see the regions alone.
+    """
+
+    name: str
+    checkpoint: str
+    trained: Trained
+    no_text: bool
+
+
+def load_image_free(checkpoint: str, data: str, device: str) -> Trained:
+    """Loads a model that makes its regions from the text, such as ``ikd_transformer``.
+
+    Raises:
+        IkdError: it cannot be loaded, or is of another kind.
+    """
+    trained = load_model(checkpoint, data, device)
+    check(
+        isinstance(trained.model.encoder, MultimodalEncoder) and not trained.model.requires_images,
+        f"{checkpoint} generates no feature from the text, so nothing would be left without it: give a "
+        "checkpoint of ikd_transformer",
+    )
+    return trained
+
+
+def load_systems(checkpoint: str, retrained: Optional[str], data: str, device: str) -> List[System]:
+    """The rows of the table.
+
+    Raises:
+        IkdError: a checkpoint cannot be loaded or is not what its option is for.
+    """
+    trained = load_image_free(checkpoint, data, device)
+    check(
+        not trained.model.encoder.no_text,
+        f"--checkpoint {checkpoint} was trained with --no-text: give one that was not, and this one as "
+        "--retrained",
+    )
+    check(
+        trained.model.encoder.text_memory == "layer",
+        f"--checkpoint {checkpoint} was trained with --text-memory embedding, so that its encoder attends to "
+        "nothing but the text, which cannot be taken away: give one trained with --text-memory layer",
+    )
+    systems = [System(WITH_TEXT, checkpoint, trained, False), System(TAKEN_AWAY, checkpoint, trained, True)]
+    if retrained:
+        other = load_image_free(retrained, data, device)
+        check(
+            other.model.encoder.no_text,
+            f"--retrained {retrained} was trained with the text: give a checkpoint that was trained with "
+            "--no-text",
+        )
+        systems.append(System(RETRAINED, retrained, other, True))
+    return systems
+
+
+def draw(table: Table, splits: Sequence[str], metrics: Sequence[str]):
+    """Bars of the *table*'s rows side by side, a group a split and a panel a metric."""
+    figure = new_figure(2 + 2.2 * len(splits) * len(metrics), 3.8, dpi=120, layout="constrained")
+    panels = figure.subplots(1, len(metrics), squeeze=False)[0]
+    width = 0.8 / len(table.rows)
+    for metric, axes in zip(metrics, panels):
+        columns = [table.columns.index(f"{metric} {split}") for split in splits]
+        for number, row in enumerate(table.rows):
+            places = [group + (number - (len(table.rows) - 1) / 2) * width for group in range(len(splits))]
+            bars = axes.bar(places, [row[column] for column in columns], width, label=row[0])
+            axes.bar_label(bars, fmt="%.1f", fontsize=8)
+        axes.set(ylabel=metric, xticks=range(len(splits)))
+        axes.set_xticklabels(splits, parse_math=False)
+        axes.margins(y=0.1)
+        axes.spines[["top", "right"]].set_visible(False)
+    handles, names = panels[0].get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower center", ncols=len(names), frameon=False)
+    return figure
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_common_arguments(parser, several_splits=True, checkpoint="ikd_transformer, trained with the text")
+    parser.add_argument(
+        "--retrained", metavar="FILE", help="ikd_transformer, trained with --no-text, for the last row"
+    )
+    add_translation_arguments(parser)
+    parser.add_argument(
+        "--meteor-language",
+        choices=METEOR_MODULES,
+        metavar="LANGUAGE",
+        help=f"also score by METEOR 1.5 in this language: {', '.join(METEOR_MODULES)} (needs Java)",
+    )
+    parser.add_argument("--meteor-jar", metavar="FILE", help="meteor-1.5.jar (default: as for ikd-score)")
+
+
+def run(
+    data: str,
+    checkpoint: str,
+    split: Sequence[str],
+    output: str,
+    retrained: Optional[str] = None,
+    beam: int = 5,
+    references: Optional[str] = None,
+    meteor_language: Optional[str] = None,
+    meteor_jar: Optional[str] = None,
+    max_tokens: int = 4096,
+    device: str = "cpu",
+) -> Table:
+    """Writes ``no-text.tsv``, ``no-text.json``, ``no-text.png`` and the translations, ``SPLIT.SYSTEM.txt``,
+    into *output*; arguments are the command's options. Needs no images.
+
+    Scores are those of ``ikd-score --preset tokenised``.
+
+    Raises:
+        IkdError: input that cannot be used.
+    """
+    require("matplotlib")
+    check(meteor_language or not meteor_jar, "--meteor-jar needs --meteor-language, such as de")
+    check_folder(output)
+    meteor = Meteor.find(meteor_language, "tokenised", meteor_jar) if meteor_language else None
+    systems = load_systems(checkpoint, retrained, data, device)
+    # All of them, before the first one takes its minutes.
+    loaded = [load_sentences(systems[0].trained, name) for name in split]
+    right = [
+        references_of(systems[0].trained, dataset, name, references) for name, dataset in zip(split, loaded)
+    ]
+
+    metrics = ["BLEU", "METEOR"] if meteor else ["BLEU"]
+    entries: List[Dict[str, Any]] = []
+    for system in systems:
+        system.trained.model.encoder.no_text = system.no_text
+        scores: Dict[str, List[Dict[str, Any]]] = {}
+        for name, dataset, wanted in zip(split, loaded, right):
+            lines = translate(
+                system.trained, dataset, range(len(dataset)), beam, max_tokens, f"{name}, {system.name}"
+            )
+            path = os.path.join(output, f"{name}.{system.name.replace(' ', '-')}.txt")
+            with write_atomically(path, "w", encoding="utf-8") as stream:
+                stream.writelines(f"{line}\n" for line in lines)
+            scores[name] = list(compute_scores(lines, wanted, metrics=["bleu"]).values())
+            if meteor:
+                scores[name].append(meteor.score(lines, wanted))
+        entries.append({"system": system.name, "checkpoint": system.checkpoint, "scores": scores})
+
+    columns = ["system", *(f"{metric} {name}" for name in split for metric in metrics)]
+    rows = [
+        (entry["system"], *(score["score"] for name in split for score in entry["scores"][name]))
+        for entry in entries
+    ]
+    table = Table(columns, rows)
+    table.write(os.path.join(output, "no-text.tsv"))
+    write_json(os.path.join(output, "no-text.json"), {"data": data, "beam": beam, "systems": entries})
+    save_figure(draw(table, split, metrics), os.path.join(output, "no-text.png"))
+    return table

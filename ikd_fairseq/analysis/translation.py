@@ -1,0 +1,123 @@
+"""Translations by any checkpoint of the plugin: with the images as they are, without, or with others' images.
+
+Search and batches are fairseq's own, as in ``fairseq-generate``, but in this process, so that a model is
+loaded once for all the conditions that an analysis compares.
+"""
+
+import logging
+import os
+from typing import List, Optional, Sequence
+
+import numpy as np
+from fairseq import utils
+from fairseq.data import LanguagePairDataset
+from fairseq.dataclass.configs import GenerationConfig
+
+from ..cli.progress import progress
+from ..cli.translations import BPE_MARK, agreed_count, read_lines
+from ..data.image_pair_dataset import BySentence, ImagePairDataset
+from ..errors import check
+from .features import Trained, batches
+
+REFERENCE_FOLDER = "reference"  # in the data folder, where examples/multi30k/prepare.sh leaves the test sets'
+
+logger = logging.getLogger(__name__)
+
+
+class _Rearranged:
+    """A pack in which sentence i has the entry of sentence ``order[i]``."""
+
+    def __init__(self, pack: BySentence, order: np.ndarray):
+        self.pack = pack
+        self.order = order
+
+    def __len__(self) -> int:
+        return len(self.order)
+
+    def __getitem__(self, sentence: int) -> Optional[np.ndarray]:
+        return self.pack[self.order[sentence]]
+
+
+def with_images_of(dataset: ImagePairDataset, order: np.ndarray) -> ImagePairDataset:
+    """The sentences of *dataset* with each other's images.
+
+    Args:
+        dataset: N sentences and their images or features.
+        order: int64 ``N``: sentence i gets the image of sentence ``order[i]``.
+    """
+    return ImagePairDataset(dataset.dataset, dataset.key, _Rearranged(dataset.pack, order))
+
+
+def text_alone(dataset: ImagePairDataset) -> LanguagePairDataset:
+    """The sentences of *dataset* without any image: an image-must model translates them by its text path."""
+    return dataset.dataset
+
+
+def translate(
+    trained: Trained,
+    dataset: LanguagePairDataset,
+    sentences: Sequence[int],
+    beam: int = 5,
+    max_tokens: int = 4096,
+    what: str = "translate",
+) -> List[str]:
+    """The best translation of each of *sentences*, subwords joined, in the order of *sentences*.
+
+    Args:
+        trained: the model and the task whose search translates.
+        dataset: with the images that the model is to see, if any.
+        sentences: distinct numbers.
+        beam: of the search; all else is as ``fairseq-generate`` has it by default.
+        max_tokens: of a batch, padding included.
+        what: stands before the progress bar.
+
+    Raises:
+        IkdError: a sentence is too long, or lacks an image that the model cannot do without.
+    """
+    models, task = [trained.model], trained.task
+    generator = task.build_generator(models, GenerationConfig(beam=beam))
+    max_positions = trained.model.encoder.max_positions()
+    found = {}
+    with progress(None, total=len(sentences), desc=what, unit=" sentences") as bar:
+        for batch in batches(dataset, sentences, max_tokens, max_positions):
+            numbers = batch["id"].tolist()
+            if trained.device == "cuda":
+                batch = utils.move_to_cuda(batch)
+            for number, hypotheses in zip(numbers, task.inference_step(generator, models, batch)):
+                found[number] = task.target_dictionary.string(hypotheses[0]["tokens"].cpu(), BPE_MARK)
+            bar.update(len(numbers))
+    return [found[int(sentence)] for sentence in sentences]
+
+
+def references_of(
+    trained: Trained, dataset: LanguagePairDataset, split: str, folder: Optional[str] = None
+) -> List[str]:
+    """A reference for every sentence of *split*, tokenised, subwords joined.
+
+    Args:
+        trained: whose target language.
+        dataset: the split.
+        split: its name.
+        folder: holds ``SPLIT.LANGUAGE``. By default that of :data:`REFERENCE_FOLDER` in the data folder if it
+            is there, else the binarised targets, in which a word that the dictionary lacks matches no
+            translation.
+
+    Raises:
+        IkdError: there is no such file, it has another number of lines, or the split has no targets.
+    """
+    name = f"{split}.{trained.task.cfg.target_lang}"
+    path = os.path.join(folder or os.path.join(trained.data, REFERENCE_FOLDER), name)
+    if folder or os.path.isfile(path):
+        lines = read_lines(path)
+        agreed_count({path: len(lines), f"{split} in {trained.data}": len(dataset)})
+        return lines
+    check(
+        dataset.tgt is not None,
+        f"{split} in {trained.data} has no translations to score against: give --references FOLDER with "
+        f"{name}",
+    )
+    logger.info("%s: there is no %s, so the binarised targets are the references", split, path)
+    dictionary = trained.task.target_dictionary
+    return [
+        dictionary.string(dataset.tgt[number], BPE_MARK, escape_unk=True) for number in range(len(dataset))
+    ]
