@@ -20,8 +20,8 @@ OUT     data folder to make: binarised text and image packs for fairseq, `code` 
 --workers     processes for binarising and packing (default: number of cores)
 
 For text that `ikd-analyse degrade` made from other text:
---like        data folder prepared from the other text: its BPE merges, its dictionary and its packed images are
-              taken over, so that nothing differs but the words that do
+--like        data folder prepared from the other text: its BPE merges, its dictionary and its packed images
+              are taken over, so that nothing differs but the words that do
 --keep        word that is never split into subwords, such as [U]; the dictionary gets it if need be
 TEXT
 }

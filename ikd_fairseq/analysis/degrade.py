@@ -77,11 +77,13 @@ def read_splits(folder: str, language: str) -> List[Split]:
     there = [split for split in SPLITS if os.path.isfile(text_path(folder, split, language))]
     check(
         bool(there),
-        f"--folder {folder} has no text in {language} (such as {text_path(folder, SPLITS[0], language)}): lay it "
-        "out as prepare.sh --help says",
+        f"--folder {folder} has no text in {language} (such as {text_path(folder, SPLITS[0], language)}): lay "
+        "it out as prepare.sh --help says",
     )
-    return [Split(split, [line.split() for line in read_lines(text_path(folder, split, language))])
-            for split in there]
+    return [
+        Split(split, [line.split() for line in read_lines(text_path(folder, split, language))])
+        for split in there
+    ]
 
 
 def mask_words(sentence: Sentence, positions: Set[int], token: str) -> str:
@@ -93,7 +95,12 @@ def share_of(split: Split, positions: Sequence[Set[int]]) -> Share:
     """Counts what the *positions* in each sentence of *split* touch."""
     words, masked = sum(map(len, split.sentences)), sum(map(len, positions))
     return Share(
-        split.name, len(split.sentences), sum(map(bool, positions)), words, masked, 100 * masked / max(1, words)
+        split.name,
+        len(split.sentences),
+        sum(map(bool, positions)),
+        words,
+        masked,
+        100 * masked / max(1, words),
     )
 
 
@@ -101,7 +108,9 @@ def draw(shares: Sequence[Share], mask: str):
     """A figure with a bar for each split: the share of masked words."""
     figure = new_figure(1.6 * len(shares) + 1, 3.5, layout="constrained")
     axes = figure.subplots()
-    bars = axes.bar([share.split.replace("_", "\n", 1) for share in shares], [share.percent for share in shares])
+    bars = axes.bar(
+        [share.split.replace("_", "\n", 1) for share in shares], [share.percent for share in shares]
+    )
     axes.bar_label(bars, fmt="%.2f")
     axes.margins(y=0.1)
     axes.set(ylabel="masked words in %", title={COLOUR: "colours", ENTITY: "entities"}[mask])
@@ -110,21 +119,28 @@ def draw(shares: Sequence[Share], mask: str):
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--folder", required=True, metavar="FOLDER", help="text, image_splits and images, as prepare.sh takes it"
+        "--folder",
+        required=True,
+        metavar="FOLDER",
+        help="text, image_splits and images, as prepare.sh takes it",
     )
-    parser.add_argument("--output", required=True, metavar="FOLDER", help="folder to make, like that of --folder")
+    parser.add_argument(
+        "--output", required=True, metavar="FOLDER", help="folder to make, like that of --folder"
+    )
     parser.add_argument("--mask", required=True, choices=[COLOUR, ENTITY], help="which words to mask")
     parser.add_argument(
         "--positions",
         nargs="+",
         metavar="FILE",
-        help="positions from 0 in each sentence of all splits, a line for each, -1 for none; several files add up "
-        "(annotation of Multi30K: color.position, or noun, nouns and people.position)",
+        help="positions from 0 in each sentence of all splits, a line for each, -1 for none; several files add "
+        "up (annotation of Multi30K: color.position, or noun, nouns and people.position)",
     )
     parser.add_argument(
         "--colours",
         metavar="FILE",
-        help="colour words, one a line (default: the basic ones of English: " + ", ".join(BASIC_COLOURS) + ")",
+        help="colour words, one a line (default: the basic ones of English: "
+        + ", ".join(BASIC_COLOURS)
+        + ")",
     )
     parser.add_argument(
         "--spacy-model", metavar="NAME", help=f"pipeline that finds the nouns (default: {SPACY_MODEL})"
@@ -133,18 +149,26 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--language", default=ENGLISH, help="of the source side, which is masked (default: %(default)s)"
     )
     parser.add_argument(
-        "--mask-token", default=MASK_TOKEN, metavar="TOKEN", help="what stands for a word (default: %(default)s)"
+        "--mask-token",
+        default=MASK_TOKEN,
+        metavar="TOKEN",
+        help="what stands for a word (default: %(default)s)",
     )
 
 
 def check_options(
-    mask: str, positions: Optional[Sequence[str]], colours: Optional[str], spacy_model: Optional[str], language: str
+    mask: str,
+    positions: Optional[Sequence[str]],
+    colours: Optional[str],
+    spacy_model: Optional[str],
+    language: str,
 ) -> None:
     """Refuses options that contradict each other. Raises :class:`IkdError`."""
     for option, value, kind in (("--colours", colours, COLOUR), ("--spacy-model", spacy_model, ENTITY)):
         check(value is None or mask == kind, f"{option} is of no use with --mask {mask}: leave it out")
         check(
-            value is None or positions is None, f"{option} and --positions both say which words to mask: give one"
+            value is None or positions is None,
+            f"{option} and --positions both say which words to mask: give one",
         )
     if positions is None and language != ENGLISH:
         needed, value = ("--colours", colours) if mask == COLOUR else ("--spacy-model", spacy_model)
@@ -244,10 +268,17 @@ def run(
         masked[split.name] = [mask_words(*pair, mask_token) for pair in zip(split.sentences, own)]
         shares.append(share_of(split, own))
     check(
-        any(share.masked for share in shares), f"no word of {folder} is to be masked, so that nothing would change"
+        any(share.masked for share in shares),
+        f"no word of {folder} is to be masked, so that nothing would change",
     )
     table = Table(["split", "sentences", "touched", "words", "masked", "% of words"], shares)
-    settings = {"mask": mask, "token": mask_token, "language": language, "folder": os.path.abspath(folder), **source}
+    settings = {
+        "mask": mask,
+        "token": mask_token,
+        "language": language,
+        "folder": os.path.abspath(folder),
+        **source,
+    }
     try:
         # Beside its final name, which it gets when complete.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(output), prefix=".degrade.") as temporary:

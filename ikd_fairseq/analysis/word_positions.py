@@ -1,4 +1,4 @@
-"""Which words of a sentence say a colour or name an entity: by annotation, by a list, or by their part of speech.
+"""Which words of a sentence say a colour or name an entity: by annotation, a list, or their part of speech.
 
 Every function takes sentences as lists of words and returns, for each of them, a set of positions from 0.
 """
@@ -16,30 +16,31 @@ Sentence = Sequence[str]
 NO_POSITION = "-1"  # of a file's line: the sentence has no such word
 
 # The eleven basic colour terms of English (Berlin and Kay 1969), grey in both spellings.
-BASIC_COLOURS = (
-    "black", "blue", "brown", "gray", "green", "grey", "orange", "pink", "purple", "red", "white", "yellow",
-)
+BASIC_COLOURS = tuple("black blue brown gray green grey orange pink purple red white yellow".split())
 
 
 def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> List[Set[int]]:
     """The union of the positions in some files of annotation.
 
     Line i of a file holds the positions in sentence i, parted by spaces, or ``-1`` alone for none: the format
-    of the annotation that Li et al. 2022 (``fairseq_mmt``) made from Flickr30K Entities.
+    of the annotation that Li et al. 2022 (``fairseq_mmt``) made from Flickr30K Entities. A position that
+    several files have counts once.
 
     Raises:
-        IkdError: a file cannot be read, has another number of lines than there are sentences, or holds what is
-            no position of its sentence.
+        IkdError: a file cannot be read, has another number of lines than there are sentences, or holds what
+            is no position of its sentence.
     """
     union: List[Set[int]] = [set() for _ in sentences]
     for path in paths:
         lines = read_lines(path)
         check(
             len(lines) == len(sentences),
-            f"{path} has {len(lines)} lines, but the splits {len(sentences)} sentences together: give positions "
-            "for all of them in one file, split by split",
+            f"{path} has {len(lines)} lines, but the splits {len(sentences)} sentences together: give "
+            "positions for all of them in one file, split by split",
         )
-        pairs = progress(zip(lines, sentences), total=len(lines), desc=os.path.basename(path), unit=" sentences")
+        pairs = progress(
+            zip(lines, sentences), total=len(lines), desc=os.path.basename(path), unit=" sentences"
+        )
         for number, (line, sentence) in enumerate(pairs):
             union[number] |= _positions_of_line(line, sentence, f"{path}, line {number + 1}")
     return union
@@ -99,7 +100,8 @@ def noun_positions(sentences: Sequence[Sentence], model: str) -> List[Set[int]]:
         pipeline = spacy.load(model, exclude=["ner", "lemmatizer"])
     except OSError as error:
         raise IkdError(
-            f"spaCy has no model {model}: python -m spacy download {model}, or name another with --spacy-model"
+            f"spaCy has no model {model}: python -m spacy download {model}, or name another with "
+            "--spacy-model"
         ) from error
     documents = (Doc(pipeline.vocab, words=list(sentence)) for sentence in sentences)
     tagged = progress(pipeline.pipe(documents), total=len(sentences), desc=model, unit=" sentences")
@@ -110,6 +112,4 @@ def noun_positions(sentences: Sequence[Sentence], model: str) -> List[Set[int]]:
 
 
 def _nouns_of_phrases(document) -> Set[int]:
-    return {
-        word.i for phrase in document.noun_chunks for word in phrase if word.pos_ in ("NOUN", "PROPN")
-    }
+    return {word.i for phrase in document.noun_chunks for word in phrase if word.pos_ in ("NOUN", "PROPN")}

@@ -189,11 +189,11 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
 
 
 def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
-    """Gives the *splits* in *out* the packs that they have in *folder*: the same sentences with one side changed.
+    """Gives the *splits* in *out* the packs that they have in *folder*, where one side of the text differs.
 
-    What tells that they are the same is the side that did not change: with the same dictionary, one text index
-    at least must equal the one of that name in *folder*, so that every sentence has as many tokens as there.
-    A call that was interrupted is repeated.
+    The other side tells that the sentences are the same: with the same dictionary, at least one text index
+    must equal the one of that name in *folder*, so that every sentence has as many tokens as there. A call
+    that was interrupted is repeated.
 
     Raises:
         IkdError: the sentences are others, or a pack is damaged or does not fit the text of *folder*.

@@ -11,7 +11,12 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder, make_builder
 from fairseq.tasks.translation import load_langpair_dataset
 
 from ikd_fairseq.data import distilled_folder
-from ikd_fairseq.data.distilled_folder import Split, feature_names, write_distilled_folder
+from ikd_fairseq.data.distilled_folder import (
+    Split,
+    feature_names,
+    link_packs,
+    write_distilled_folder,
+)
 from ikd_fairseq.data.feature_pack import BY_IMAGE, BY_SENTENCE, FeaturePack, write_features
 from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter, text_fingerprint
 from ikd_fairseq.errors import IkdError
@@ -212,3 +217,35 @@ def test_fingerprint_changes_with_text_dictionary_and_images_alone(data, split):
 def test_feature_packs_are_found_by_the_splits_exact_name(data, split):
     shutil.copy(data / "train.features.cnn.npy", data / "train1.features.other.npy")
     assert feature_names(split.prefix) == ["cnn", "published"]
+
+
+@pytest.fixture
+def prepared_anew(data, tmp_path):
+    """The text of ``data`` with another source side, as fairseq-preprocess leaves it: without packs."""
+    out = tmp_path / "anew"
+    out.mkdir()
+    for name in ("train.en-de.de.bin", "train.en-de.de.idx", "valid.en-de.de.bin", "valid.en-de.de.idx"):
+        shutil.copy(data / name, out)
+    for split in ("train", "valid"):
+        write_text(out / f"{split}.en-de.en", [[5, 2]] * SENTENCES)
+    return out
+
+
+def test_text_whose_source_alone_differs_gets_the_packs(data, prepared_anew):
+    link_packs(str(data), str(prepared_anew), ["train", "valid"])
+    link_packs(str(data), str(prepared_anew), ["train", "valid"])  # repeated, it changes nothing
+    pack = ImagePack.open(str(prepared_anew / "train"))
+    pack.check_text(str(prepared_anew), "train")
+    assert np.array_equal(pack.index, INDEX) and np.array_equal(pack.images, IMAGES)
+    assert os.path.samefile(prepared_anew / "train.images.npy", data / "train.images.npy")
+    for name in ("cnn", "published"):
+        FeaturePack.open(str(prepared_anew / "train"), name).check_text(str(prepared_anew), "train")
+    Split.open(str(data), "train").check_packs()  # its own records are as they were
+    assert not list(prepared_anew.glob("valid.images*"))
+
+
+def test_other_sentences_get_no_packs(data, prepared_anew):
+    write_text(prepared_anew / "train.en-de.de", [[5, 6, 2]] * SENTENCES)
+    with pytest.raises(IkdError, match="train in .*anew does not hold the sentences of .*data"):
+        link_packs(str(data), str(prepared_anew), ["train"])
+    assert not list(prepared_anew.glob("train.images*"))
