@@ -15,6 +15,7 @@ import torch
 from fairseq.data import LanguagePairDataset
 from torch import Tensor, nn
 
+from ..errors import check
 from .arguments import add_common_arguments, add_sentences_argument
 from .features import (
     Trained,
@@ -139,6 +140,10 @@ def run(
     require("matplotlib")
     check_folder(output)
     trained = load_trained(checkpoint, data, device)
+    check(
+        not trained.model.encoder.no_text,
+        f"{checkpoint} was trained with --no-text, so that nothing in it attends to words: give one that was not",
+    )
     dataset = load_sentences(trained, split)
     sentences = range(min(DEFAULT_COUNT, len(dataset))) if sentences is None else sentences
     sentences = list(dict.fromkeys(sentences))

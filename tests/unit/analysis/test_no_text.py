@@ -57,4 +57,5 @@ def test_bars_show_every_figure_of_the_table():
     bleu, meteor = draw(table, ["test", "test1"], ["BLEU", "METEOR"]).axes
     assert [bar.get_height() for bar in bleu.patches] == [41.3, 33.8, 2.0, 1.5]
     assert [bar.get_height() for bar in meteor.patches] == [58.9, 53.2, 9.0, 8.0]
-    assert sorted(bar.get_x() for bar in bleu.patches)[1] == bleu.patches[2].get_x()  # beside its split's first
+    # A bar stands beside the other system's for the same split.
+    assert sorted(bar.get_x() for bar in bleu.patches)[1] == bleu.patches[2].get_x()
