@@ -4,12 +4,10 @@
 """
 
 import argparse
-import re
 import sys
 from pathlib import Path
-from typing import Dict, List, Tuple
 
-Curves = Dict[str, List[Tuple[int, float]]]
+from ikd_fairseq.report.training_log import read_curves
 
 PANELS = {  # value in the log -> title of its panel
     "nll_loss": "translation: bits a token, validation",
@@ -17,19 +15,6 @@ PANELS = {  # value in the log -> title of its panel
     "kd_iam": "IaM term, validation",
     "kd_image": "image term, validation",
 }
-
-
-def read_curves(log: Path) -> Curves:
-    """(updates, value) by name from every validation line of a log in fairseq's simple format."""
-    curves: Curves = {}
-    for line in log.read_text(encoding="utf-8", errors="replace").splitlines():
-        if "| valid |" not in line or "num_updates" not in line:
-            continue
-        values = dict(re.findall(r"(\w+) (-?[\d.]+(?:e[+-]?\d+)?)(?= \||$)", line))
-        for name in PANELS:
-            if name in values:
-                curves.setdefault(name, []).append((int(values["num_updates"]), float(values[name])))
-    return curves
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -147,6 +147,13 @@ def select_ends(scores: Dict[str, List[float]], count: int) -> Tuple[List[int], 
     return wins[:count], losses[:count]
 
 
+def count_wins(scores: Dict[str, List[float]]) -> Tuple[int, int]:
+    """In how many sentences the first system scores higher than the second, and in how many lower."""
+    first, second, *_ = scores.values()
+    higher = sum(ours > theirs for ours, theirs in zip(first, second))
+    return higher, sum(ours < theirs for ours, theirs in zip(first, second))
+
+
 def make_case(corpus: Corpus, scores: Dict[str, List[float]], sentence: int) -> Case:
     """The case of one sentence."""
     reference = corpus.references[sentence]
@@ -353,9 +360,8 @@ def run(
     wins, losses = ([make_case(corpus, scores, place) for place in end] for end in select_ends(scores, count))
     first, second, *_ = names
     check(wins or losses, f"{first} and {second} score the same in every sentence: there is nothing to show")
-    differences = [ours - theirs for ours, theirs in zip(scores[first], scores[second])]
-    better, worse = (sum(sign * difference > 0 for difference in differences) for sign in (1, -1))
-    total = len(differences)
+    better, worse = count_wins(scores)
+    total = len(corpus.references)
     logger.info("%s is better than %s in %d sentences, worse in %d, and as good in %d", first, second, better,
                 worse, total - better - worse)
 
