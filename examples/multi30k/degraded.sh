@@ -48,7 +48,7 @@ while (($#)); do
       ;;
     --pairs | --stages) fail "$1 is not to choose here: the pair is that of --data, and all stages are run" ;;
     --) passed+=("$@"); break ;;
-    *) passed+=("$1"); shift ;; # compare.sh knows it, or refuses it
+    *) passed+=("$1"); shift ;;
   esac
 done
 [[ -n $folder && -n $data && -n $out ]] || { usage >&2; exit 2; }
@@ -64,6 +64,11 @@ done
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 step() { echo "== degraded.sh: $* ($(date +%T))"; }
 
+# compare STAGES DATA TEXT: its runs, with the options that were passed on
+compare() {
+  bash "$here/compare.sh" --data "$2" --out "$out/$3" --pairs "$pair" --stages "$1" "${passed[@]}"
+}
+
 # ---- text ------------------------------------------------------------------------------------------------------
 
 made_with="original: $(<"$data/made-from.txt"); "
@@ -71,12 +76,12 @@ made_with+="masks: ${masks:+$(cat "$masks"/{color,noun,nouns,people}.position | 
 if [[ -f $out/made-with.txt && $(<"$out/made-with.txt") != "$made_with" ]]; then
   fail "$out was made from other text or masks: delete it or choose another --out"
 fi
+compare index "$data" original # refuses wrong options before anything is masked
 mkdir -p "$out"
 echo "$made_with" >"$out/made-with.txt"
 
 declare -A data_of=([original]=$data)
 for kind in colour entity; do
-  data_of[$kind]=$out/data-$kind
   if [[ ! -d $out/text-$kind ]]; then
     step "masking: $kind"
     positions=()
@@ -84,7 +89,10 @@ for kind in colour entity; do
     ikd-analyse degrade --folder "$folder" --output "$out/text-$kind" --mask "$kind" --language "${pair%-*}" \
       --mask-token "$MASK" ${positions[@]+--positions "${positions[@]}"}
   fi
+done
+for kind in colour entity; do
   step "preparing: $kind"
+  data_of[$kind]=$out/data-$kind
   bash "$here/prepare.sh" "$out/text-$kind" "${data_of[$kind]}" --pair "$pair" --like "$data" --keep "$MASK"
 done
 
@@ -92,8 +100,7 @@ done
 
 for text in original colour entity; do
   step "runs: $text"
-  bash "$here/compare.sh" --data "${data_of[$text]}" --out "$out/$text" --pairs "$pair" \
-    --stages "index runs" "${passed[@]}"
+  compare "index runs" "${data_of[$text]}" "$text"
 done
 
 step "table"

@@ -140,7 +140,7 @@ fi
 
 kept=()
 if [[ -n $keep ]]; then # as a regular expression for the whole word
-  kept=(--glossaries "^$(sed 's/[^[:alnum:]]/\\&/g' <<<"$keep")\$")
+  kept=(--glossaries "^$(sed 's/[][\\.^$*+?(){}|]/\\&/g' <<<"$keep")\$")
 fi
 for i in "${!splits[@]}"; do
   for language in "$source" "$target"; do
@@ -165,7 +165,7 @@ if [[ ! -f $out/binarised ]]; then
   words=()
   if [[ -n $like ]]; then
     cp "$like/dict.$source.txt" "$out/dictionary.partial"
-    if [[ -n $keep ]] && ! cut -d ' ' -f 1 "$out/dictionary.partial" | grep -qxF -e "$keep"; then
+    if [[ -n $keep ]] && ! grep -qxF -e "$keep" <(cut -d ' ' -f 1 "$out/dictionary.partial"); then
       echo "$keep 1" >>"$out/dictionary.partial" # the 1 stands for how often it occurs, which nothing here reads
     fi
     words=(--srcdict "$out/dictionary.partial")
