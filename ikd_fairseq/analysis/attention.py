@@ -142,7 +142,8 @@ def run(
     trained = load_trained(checkpoint, data, device)
     check(
         not trained.model.encoder.no_text,
-        f"{checkpoint} was trained with --no-text, so that nothing in it attends to words: give one that was not",
+        f"{checkpoint} was trained with --no-text, so that nothing in it attends to words: give one that was "
+        "not",
     )
     dataset = load_sentences(trained, split)
     sentences = range(min(DEFAULT_COUNT, len(dataset))) if sentences is None else sentences

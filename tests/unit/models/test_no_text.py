@@ -23,7 +23,7 @@ def trained(model):
 
 
 def by_hand(encoder, m):
-    """The encoder's output for one sentence from its feature m, ``P x C`` to ``P x d``: attention of m on itself."""
+    """The encoder's output for one sentence from its feature m, ``P x C`` to ``P x d``: m attends to itself."""
     x = encoder.region_projection(m)
     for layer in encoder.layers:
         attention = layer.self_attn
@@ -122,7 +122,9 @@ def test_image_must_model_encodes_the_image_alone():
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize(
-    "images", [{}, dict(images=toy.images(1), image_positions=torch.tensor([1]))], ids=["none", "one of three"]
+    "images",
+    [{}, dict(images=toy.images(1), image_positions=torch.tensor([1]))],
+    ids=["none", "one of three"],
 )
 def test_image_must_model_refuses_a_sentence_without_image(images, training):
     model = toy.image_must_model(no_text=True).train(training)
