@@ -16,15 +16,12 @@ _INTRODUCTION = (
 
 def curve_section(systems: Systems) -> Section:
     """The section; *systems* are runs by system."""
-    logs: Dict[str, List[TrainingLog]] = {name: [] for name in systems}
-    missing = []
-    for name, own in systems.items():
-        for run in own:
-            if run.log and run.log.curves[VALID]:
-                logs[name].append(run.log)
-            else:
-                missing.append(run.name)
-    terms = _terms(log for own in logs.values() for log in own)
+    logs: Dict[str, Dict[str, TrainingLog]] = {
+        name: {run.name: run.log for run in own if run.log and run.log.curves[VALID]}
+        for name, own in systems.items()
+    }
+    terms = _terms(log for own in logs.values() for log in own.values())
+    missing = [run.name for name, own in systems.items() for run in own if run.name not in logs[name]]
     content: List[Html] = []
     if terms:
         content += [
@@ -45,10 +42,10 @@ def _terms(logs: Iterable[TrainingLog]) -> List[str]:
     return [name for name in TERMS if name in found] + [name for name in found if name not in TERMS]
 
 
-def _chart(term: str, logs: Mapping[str, Sequence[TrainingLog]]) -> Html:
+def _chart(term: str, logs: Mapping[str, Mapping[str, TrainingLog]]) -> Html:
     lines, told = [], []
     for series, (name, own) in enumerate(logs.items()):
-        for log in own:
+        for log in own.values():
             if term in log.curves[TRAIN]:
                 lines.append(Line(log.curves[TRAIN][term], series, faint=True))
             if term in log.curves[VALID]:
@@ -61,12 +58,12 @@ def _chart(term: str, logs: Mapping[str, Sequence[TrainingLog]]) -> Html:
     return tag("figure", tag("h3", title, " ", tag("code", term)), line_chart(label, lines, "updates"))
 
 
-def _last_values(terms: Sequence[str], logs: Mapping[str, Sequence[TrainingLog]]) -> Html:
+def _last_values(terms: Sequence[str], logs: Mapping[str, Mapping[str, TrainingLog]]) -> Html:
     rows = []
-    for name, own in logs.items():
-        for log in own:
+    for own in logs.values():
+        for name, log in own.items():
             curves = [log.curves[VALID].get(term) for term in terms]
             values = (number(curve[-1][1], 3) if curve else ABSENT for curve in curves)
             rows.append([name, f"{log.updates:,}", *values])
-    columns = ["system", "updates", *(tag("code", term) for term in terms)]
+    columns = ["run", "updates", *(tag("code", term) for term in terms)]
     return table("last-values", "Last validation of each run", columns, rows, right=range(1, len(columns)))

@@ -39,27 +39,22 @@ def score_section(systems: Systems, splits: Sequence[str], scores: Scores) -> Se
 
 
 def _verdict(names: Sequence[str], scores: Scores) -> str:
-    """How many differences in the first metric are significant, in a sentence."""
+    """How many differences are significant, and which, in a sentence."""
     baseline, *others = names
     if not others:
         return "There is one system, so there is nothing to compare it with."
-    metric, title = next(iter(scores.names.items()))
-    tested = {
-        (system, split): outcome
-        for (of, system, split), outcome in scores.outcomes.items()
-        if of == metric and outcome.p_values
-    }
+    tested = {key: outcome for key, outcome in scores.outcomes.items() if outcome.p_values}
     if not tested:
         return f"No difference from {baseline} could be tested."
     marked = [
-        f"{system} on {split} ({number(outcome.difference, sign=True)}{outcome.mark})"
-        for (system, split), outcome in tested.items()
+        f"{system} on {split} ({number(outcome.difference, sign=True)} {scores.names[metric]}{outcome.mark})"
+        for (metric, system, split), outcome in tested.items()
         if outcome.mark
     ]
     found = f"{len(marked)} {'is' if len(marked) == 1 else 'are'}" if marked else "none is"
     which = f": {', '.join(marked)}" if marked else ""
     every = count(len(tested), "difference")
-    return f"Of {every} from {baseline} in {title}, {found} significant at p < {MARKS[-1][0]}{which}."
+    return f"Of {every} from {baseline}, {found} significant at p < {MARKS[-1][0]}{which}."
 
 
 def _runs(runs: Sequence[Run]) -> str:
@@ -97,7 +92,8 @@ def _notes(systems: Systems, scores: Scores) -> List[Any]:
         notes.append(
             f"Below each score: difference from {next(iter(systems))}, and p by {test.title}, "
             f"{test.trials:,} {test.trial_name}, two-sided, run against run of the same seed; {marks}, where "
-            "every pair of runs reaches it in the same direction."
+            "every pair of runs reaches it in the same direction. Of twenty pairs of runs that are equally "
+            "good, one is expected below 0.05."
         )
     notes += [
         join([scores.names[metric], ": ", tag("code", signature)])
