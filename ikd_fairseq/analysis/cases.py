@@ -21,6 +21,8 @@ from ..cli.progress import progress
 from ..cli.significance import named_runs
 from ..cli.translations import agreed_count, load_run, read_lines
 from ..errors import check
+from .arguments import add_sentences_argument
+from .features import check_sentences
 from .output import Table, check_folder, new_figure, require, save_figure, write_json
 
 SUMMARY = "translations of systems side by side where they differ most, wrong words marked (Figure 5)"
@@ -203,15 +205,14 @@ def load_corpus(
     return Corpus({name: text.hypotheses for name, text in texts.items()}, texts[first].references, lines)
 
 
-def draw(wins: Sequence[Case], losses: Sequence[Case], metric: str):
-    """A figure of the cases, wins first: source, reference, and the marked words of every system."""
-    cases = [*wins, *losses]
-    systems = list(cases[0].scores)
-    writer = _Writer(["reference", *(_label(case, name) for case in cases for name in systems)])
-    for end, outcome in ((wins, "wins"), (losses, "loses")):
-        if end:
-            writer.heading(f"{systems[0]} {outcome} against {systems[1]}")
-        for case in end:
+def draw(shown: Dict[str, Sequence[Case]], metric: str):
+    """A figure of the cases under their headings: source, reference, and the marked words of every system."""
+    labels = [_label(case, name) for cases in shown.values() for case in cases for name in case.scores]
+    writer = _Writer(["reference", *labels])
+    for heading, cases in shown.items():
+        if cases:
+            writer.heading(heading)
+        for case in cases:
             writer.case(case, metric)
     writer.write("", [(LEGEND, "black", False)])
     return writer.finish()
@@ -322,6 +323,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="sentences to show where the first system wins, and where it loses (default: %(default)s)",
     )
+    add_sentences_argument(parser, "the --count of each end")
     parser.add_argument(
         "--output", required=True, metavar="FOLDER", help="where the results go; made if need be"
     )
@@ -335,6 +337,7 @@ def run(
     remove_bpe: bool = False,
     metric: str = DEFAULT_METRIC,
     count: int = DEFAULT_COUNT,
+    sentences: Optional[Sequence[int]] = None,
 ) -> Table:
     """Writes ``cases.tsv``, ``cases.json`` and ``cases.png`` into *output*.
 
@@ -342,10 +345,10 @@ def run(
     Arguments are the command's options.
 
     Returns:
-        The scores of the sentences shown.
+        The scores of the sentences shown: wins, then losses, clearest first, or in the order asked for.
 
     Raises:
-        IkdError: input that cannot be used, or translations that all score the same.
+        IkdError: input that cannot be used, or nothing to choose from, as all translations score the same.
     """
     require("matplotlib")
     named = [(name, named_runs("--systems", (name, path))[1][0]) for name, path in systems]
@@ -355,13 +358,18 @@ def run(
     check(twice is None, f"two systems are called {twice}; give each a name of its own")
     check_folder(output)
     corpus = load_corpus(named, references, sources, remove_bpe)
+    check_sentences(sentences or (), "the test set", len(corpus.references))
     scorer = make_scorer(metric)
     scores = score_sentences(corpus, scorer)
-    wins, losses = ([make_case(corpus, scores, place) for place in end] for end in select_ends(scores, count))
     first, second, *_ = names
-    check(wins or losses, f"{first} and {second} score the same in every sentence: there is nothing to show")
     better, worse = count_wins(scores)
     total = len(corpus.references)
+    if sentences is None:
+        check(better or worse, f"{first} and {second} score the same in every sentence: name some --sentences")
+        chosen = dict(zip(("wins", "losses"), select_ends(scores, count)))
+    else:
+        chosen = {"chosen": list(dict.fromkeys(sentences))}
+    shown = {kind: [make_case(corpus, scores, place) for place in places] for kind, places in chosen.items()}
     logger.info("%s is better than %s in %d sentences, worse in %d, and as good in %d", first, second, better,
                 worse, total - better - worse)
 
@@ -373,13 +381,20 @@ def run(
             "metric": metric,
             "signature": str(scorer.get_signature()),
             "sentences": {"all": total, "better": better, "worse": worse},
-            "wins": [_as_json(case) for case in wins],
-            "losses": [_as_json(case) for case in losses],
+            **{kind: [_as_json(case) for case in cases] for kind, cases in shown.items()},
         },
     )
-    save_figure(draw(wins, losses, metric), os.path.join(output, "cases.png"))
-    shown = [(case.sentence, case.difference, *case.scores.values()) for case in (*wins, *reversed(losses))]
-    return Table(["sentence", "difference", *names], shown)
+    headings = {
+        "wins": f"{first} wins against {second}",
+        "losses": f"{first} loses against {second}",
+        "chosen": f"{first} and {second} in chosen sentences",
+    }
+    picture = draw({headings[kind]: cases for kind, cases in shown.items()}, metric)
+    save_figure(picture, os.path.join(output, "cases.png"))
+    rows = [
+        (case.sentence, case.difference, *case.scores.values()) for cases in shown.values() for case in cases
+    ]
+    return Table(["sentence", "difference", *names], rows)
 
 
 def _table_of_all(corpus: Corpus, scores: Dict[str, List[float]]) -> Table:

@@ -158,10 +158,25 @@ def test_command_writes_every_sentence_sorted_and_the_ends_with_marks(tmp_path, 
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["sentence", "0", "1"]
 
 
+def test_command_shows_the_sentences_asked_for_in_their_order(tmp_path, capsys):
+    pytest.importorskip("matplotlib")
+    systems = []
+    for name, lines in (("ikd", FIRST), ("text", SECOND)):
+        systems += ["--systems", name, write_generated(tmp_path / name, lines)]
+    output = tmp_path / "cases"
+    assert not main(["cases", *systems, "--output", str(output), "--sentences", "2", "0"])  # 2 is a tie
+    found = json.loads((output / "cases.json").read_text())
+    assert [case["sentence"] for case in found["chosen"]] == [2, 0] and "wins" not in found
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["sentence", "2", "0"]
+
+    assert main(["cases", *systems, "--output", str(output), "--sentences", "4"]) == 1
+    assert "--sentences 4: the test set has 4 sentences, numbered 0 to 3" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("names, message", [
     (["a"], "one system has nothing to differ from"),
     (["a", "a"], "two systems are called a"),
-    (["a", "b"], "a and b score the same in every sentence"),
+    (["a", "b"], "a and b score the same in every sentence: name some"),
 ])
 def test_systems_that_cannot_be_compared_are_refused(tmp_path, capsys, names, message):
     pytest.importorskip("matplotlib")
