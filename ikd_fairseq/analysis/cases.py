@@ -365,7 +365,8 @@ def run(
     better, worse = count_wins(scores)
     total = len(corpus.references)
     if sentences is None:
-        check(better or worse, f"{first} and {second} score the same in every sentence: name some --sentences")
+        check(better or worse, f"{first} and {second} score the same in every sentence: name some "
+              "--sentences")
         chosen = dict(zip(("wins", "losses"), select_ends(scores, count)))
     else:
         chosen = {"chosen": list(dict.fromkeys(sentences))}
