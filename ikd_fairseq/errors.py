@@ -89,7 +89,9 @@ def command(main: Callable) -> Callable:
         try:
             return main(argv)
         except IkdError as error:
-            print(f"{main.__module__.rpartition('.')[2].replace('_', '-')}: error: {error}", file=sys.stderr)
+            module = main.__module__.rpartition(".")[2]
+            name = os.path.basename(sys.argv[0]) if module == "__main__" else module.replace("_", "-")
+            print(f"{name}: error: {error}", file=sys.stderr)
             return 1
 
     return run

@@ -99,7 +99,7 @@ for pair in $pairs; do
     fail "$folder holds no $pair that prepare.sh made (--data, --pairs)"
   folder_of[$pair]=$folder
   pictured=
-  for reference in "$folder"/reference/*."${pair#*-}"; do
+  for reference in "$folder"/reference/test*."${pair#*-}"; do # not valid, which ablations.sh may put there
     split=$(basename "$reference" ".${pair#*-}")
     tests_of[$pair]+=" $split"
     [[ ! -f $folder/$split.images.npy ]] || pictured+=" $split"

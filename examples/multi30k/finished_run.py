@@ -77,7 +77,8 @@ def read_test_sets(data: Path, pair: str) -> List[Split]:
         IkdError: there are none, or an image pack does not fit.
     """
     language = pair.split("-")[1]
-    paths = sorted((data / "reference").glob(f"*.{language}"))
+    # Not valid, which ablations.sh may have put there.
+    paths = sorted((data / "reference").glob(f"test*.{language}"))
     check(bool(paths), f"{data}/reference holds no test set in {language}: prepare {pair} with prepare.sh")
     found = []
     for path in paths:

@@ -69,7 +69,7 @@ def data(tmp_path) -> Path:
     """Two test sets of 40 sentences: every other one of ``test`` has an image, none of ``test1``."""
     folder = tmp_path / "data"
     (folder / "reference").mkdir(parents=True)
-    for split in ("test", "test1"):
+    for split in ("test", "test1", "valid"):  # the last by ablations.sh: no test set
         (folder / "reference" / f"{split}.de").write_text("\n".join(REFERENCES) + "\n", encoding="utf-8")
     index = np.full(40, -1, dtype=np.int32)
     index[PICTURED] = 0
