@@ -77,8 +77,8 @@ def read_splits(folder: str, language: str) -> List[Split]:
     there = [split for split in SPLITS if os.path.isfile(text_path(folder, split, language))]
     check(
         bool(there),
-        f"--folder {folder} has no text in {language} (such as {text_path(folder, SPLITS[0], language)}): lay "
-        "it out as prepare.sh --help says",
+        f"--folder {folder} has no text in {language} (such as {text_path(folder, SPLITS[0], language)}): "
+        "lay it out as prepare.sh --help says",
     )
     return [
         Split(split, [line.split() for line in read_lines(text_path(folder, split, language))])
@@ -132,8 +132,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--positions",
         nargs="+",
         metavar="FILE",
-        help="positions from 0 in each sentence of all splits, a line for each, -1 for none; several files add "
-        "up (annotation of Multi30K: color.position, or noun, nouns and people.position)",
+        help="positions from 0 in each sentence of all splits, a line for each, -1 for none; several files "
+        "add up (annotation of Multi30K: color.position, or noun, nouns and people.position)",
     )
     parser.add_argument(
         "--colours",
