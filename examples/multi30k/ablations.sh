@@ -97,6 +97,12 @@ for system in "${systems[@]}"; do
   if [[ ${kinds[$system]} == ikd ]]; then
     options[$system]="--kd-images-per-batch $images_per_batch ${options[$system]}"
   fi
+  if [[ ${kinds[$system]} == image-must ]]; then
+    for split in "${splits[@]}"; do
+      [[ -f $data/$split.images.npy ]] ||
+        fail "$system looks at images, and $data has none for $split: leave it out, or give --splits that have some"
+    done
+  fi
 done
 
 settings_of() { # of a system, all that a resumed run must share with the one before
