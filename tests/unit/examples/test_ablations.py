@@ -148,8 +148,16 @@ def test_discard_leaves_the_average(grid):
 
 
 def test_images_are_read_at_test_by_the_image_must_system_alone(grid):
+    (grid.data / "test.images.npy").touch()
     calls = grid("--systems", "base image-must", "--seeds", "1", "--splits", "test")[2]
     assert "translate image-must-seed1 test --with-images" in calls and "translate base-seed1 test" in calls
+
+
+def test_an_image_must_system_without_images_to_look_at_is_refused_before_any_training(grid):
+    (grid.data / "test.images.npy").touch()
+    status, output, calls = grid("--systems", "base image-must", "--seeds", "1", "--splits", "test test1")
+    assert status == 1 and not calls
+    assert f"image-must looks at images, and {grid.data} has none for test1" in output
 
 
 def test_the_validation_set_has_its_subwords_joined_as_reference(grid):
