@@ -76,3 +76,14 @@ def images(count: int, seed: int = 1) -> torch.Tensor:
     """uint8 ``count x H x W x 3``."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(0, 256, (count, IMAGE_SIZE, IMAGE_SIZE, 3), generator=generator, dtype=torch.uint8)
+
+
+def trained(model):
+    """Moves weights and batch statistics away from their initial values."""
+    torch.manual_seed(5)
+    for parameter in model.parameters():
+        parameter.data.add_(0.1 * torch.randn_like(parameter))
+    for name, value in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")):
+            value.add_(torch.rand_like(value))
+    return model.eval()

@@ -14,7 +14,7 @@ import logging
 import re
 import sys
 from pathlib import Path
-from typing import Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
+from typing import Collection, Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
 
 from finished_run import COSTS, Run, Split, costs_of, find_runs, read_test_sets, read_translations
 
@@ -165,9 +165,7 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
     by_system: Dict[str, List[Run]] = {}
     for run in runs:
         by_system.setdefault(run.system, []).append(run)
-    known = [system for system in TITLES if system in by_system]
-    others = sorted(by_system.keys() - TITLES.keys())
-    costs = {system: costs_of(by_system[system], test_sets) for system in known + others}
+    costs = {system: costs_of(by_system[system], test_sets) for system in in_order(by_system)}
 
     def rows(columns: Dict[Column, Dict[str, Outcome]]) -> List[Row]:
         found = []
@@ -186,6 +184,19 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
     everything = rows(every) + published_rows(pair, sizes)
     tables.append(Table("Every sentence: image-free systems", sizes, everything))
     return tables
+
+
+def in_order(systems: Collection[str]) -> List[str]:
+    """*systems* as in :data:`TITLES`, others behind them by name."""
+    return [system for system in TITLES if system in systems] + sorted(set(systems) - TITLES.keys())
+
+
+def write_both(folder: Path, stem: str, text: str, rows: Iterable[Sequence[str]]) -> None:
+    """Writes STEM.md, which holds *text*, and STEM.tsv, which holds *rows*, into *folder*."""
+    table = "".join("\t".join(row) + "\n" for row in rows)
+    for name, content in ((f"{stem}.md", text), (f"{stem}.tsv", table)):
+        with write_atomically(folder / name, "w", encoding="utf-8") as stream:
+            stream.write(content)
 
 
 def parts_of(figure: Figure) -> Tuple[str, str, str]:
@@ -289,10 +300,7 @@ def write_tables(runs_folder: Path, data_of: Dict[str, Path]) -> str:
             lines += markdown(table)
             numbers += tsv(pair, table)
     text = "\n".join(lines) + "\n" + NOTES
-    table = "".join("\t".join(line) + "\n" for line in numbers)
-    for name, content in (("table.md", text), ("table.tsv", table)):
-        with write_atomically(runs_folder / name, "w", encoding="utf-8") as stream:
-            stream.write(content)
+    write_both(runs_folder, "table", text, numbers)
     return text
 
 

@@ -15,10 +15,9 @@ import sys
 from pathlib import Path
 from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
 
-from comparison_table import BASELINE, TITLES
+from comparison_table import BASELINE, TITLES, in_order, write_both
 from finished_run import Run, Split, find_runs, read_test_sets, read_translations
 
-from ikd_fairseq.cli.checkpoint_files import write_atomically
 from ikd_fairseq.cli.meteor import MODULES, Meteor
 from ikd_fairseq.cli.progress import progress, set_up_logging
 from ikd_fairseq.cli.score import compute_scores
@@ -149,7 +148,7 @@ def markdown(table: Table, metrics: Sequence[str]) -> List[str]:
     lines.append(["---"] * len(lines[0]))
     for system, scores in _in_order(table.scores):
         seeds = str(len(scores[keys[0]]))
-        lines.append([TITLES[system], *(cell(scores, *key) for key in keys), seeds])
+        lines.append([TITLES.get(system, system), *(cell(scores, *key) for key in keys), seeds])
     return [f"### {table.group.title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
@@ -167,7 +166,8 @@ def tsv(table: Table) -> List[List[str]]:
 
 def _in_order(scores: Dict[str, Dict[Key, List[float]]]) -> List[Tuple[str, Dict[Key, List[float]]]]:
     """The text-only Transformer first, as in the paper's table, then as in that of compare.sh."""
-    return sorted(scores.items(), key=lambda item: (item[0] != BASELINE, list(TITLES).index(item[0])))
+    ordered = sorted(in_order(scores), key=lambda system: system != BASELINE)
+    return [(system, scores[system]) for system in ordered]
 
 
 def shares(folder: Path) -> List[str]:
@@ -207,12 +207,7 @@ def write_table(folder: Path, data: Path, pair: str) -> str:
     ]
     text = "\n".join([*lines, *notes]) + "\n"
     rows = [TSV_COLUMNS, *(row for table in tables for row in tsv(table))]
-    for name, content in (
-        ("degraded.md", text),
-        ("degraded.tsv", "".join("\t".join(row) + "\n" for row in rows)),
-    ):
-        with write_atomically(folder / name, "w", encoding="utf-8") as stream:
-            stream.write(content)
+    write_both(folder, "degraded", text, rows)
     return text
 
 

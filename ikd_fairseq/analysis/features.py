@@ -58,8 +58,9 @@ def load_trained(checkpoint: str, data: str, device: str = "cpu", student: bool 
             student.
     """
     _check_place(data, device)
-    _check_architecture(load_checkpoint(checkpoint), checkpoint, student)
-    return load_model(checkpoint, data, device, student=student)
+    state = load_checkpoint(checkpoint)
+    _check_architecture(state, checkpoint, student)
+    return _load(state, checkpoint, data, device, image_free=True, student=student)
 
 
 def load_model(
@@ -79,7 +80,12 @@ def load_model(
         IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of other dictionaries.
     """
     _check_place(data, device)
-    state = load_checkpoint(checkpoint)
+    return _load(load_checkpoint(checkpoint), checkpoint, data, device, image_free, student)
+
+
+def _load(
+    state: State, checkpoint: str, data: str, device: str, image_free: bool, student: bool
+) -> Trained:
     trained_on = config_section(state, "task")
     cfg = MultimodalTranslationConfig(
         data=data,

@@ -5,13 +5,12 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from ikd_fairseq.cli.score import compute_scores
-from ikd_fairseq.data.image_pack import ImagePackWriter, sources_digest
 from ikd_fairseq.errors import IkdError
+from tests.prepared_data import write_test_sets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples" / "multi30k"))
 
@@ -68,15 +67,7 @@ def add_run(runs, name, translations, meteor=None, **settings) -> Path:
 def data(tmp_path) -> Path:
     """Two test sets of 40 sentences: every other one of ``test`` has an image, none of ``test1``."""
     folder = tmp_path / "data"
-    (folder / "reference").mkdir(parents=True)
-    for split in ("test", "test1", "valid"):  # the last by ablations.sh: no test set
-        (folder / "reference" / f"{split}.de").write_text("\n".join(REFERENCES) + "\n", encoding="utf-8")
-    index = np.full(40, -1, dtype=np.int32)
-    index[PICTURED] = 0
-    digest = sources_digest(2, index, [("a.jpg", 1, 1)])
-    with ImagePackWriter(str(folder / "test"), 2, index, 1, digest) as writer:
-        writer.write(0, np.zeros((2, 2, 3), dtype=np.uint8))
-        writer.commit({"text": {}})
+    write_test_sets(folder, ("test", "test1", "valid"), REFERENCES, PICTURED)  # the last by ablations.sh: no test set
     return folder
 
 

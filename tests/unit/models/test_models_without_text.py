@@ -11,17 +11,6 @@ from tests import toy
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 
 
-def trained(model):
-    """Moves weights and batch statistics away from their initial values."""
-    torch.manual_seed(5)
-    for parameter in model.parameters():
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
-    for name, value in model.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-            value.add_(torch.rand_like(value))
-    return model.eval()
-
-
 def by_hand(encoder, m):
     """The encoder's output for one sentence from its feature m, ``P x C`` to ``P x d``: m attends to itself."""
     x = encoder.region_projection(m)
@@ -40,7 +29,7 @@ def by_hand(encoder, m):
 
 
 def test_regions_attend_to_regions_alone_and_all_of_them_reach_the_decoder():
-    encoder = trained(toy.ikd_model(no_text=True)).encoder
+    encoder = toy.trained(toy.ikd_model(no_text=True)).encoder
     with torch.no_grad():
         out = encoder(toy.tokens(*SENTENCES), return_all_hiddens=True)
         states = out["encoder_out"][0]
@@ -52,7 +41,7 @@ def test_regions_attend_to_regions_alone_and_all_of_them_reach_the_decoder():
 
 
 def test_the_text_reaches_the_output_through_the_feature_alone():
-    model = trained(toy.ikd_model(no_text=True))
+    model = toy.trained(toy.ikd_model(no_text=True))
     source, other = toy.tokens([1, 2, 3]), toy.tokens([9, 8, 7, 6, 5])
     with torch.no_grad():
         m, own = (model.encoder(source)[key][0] for key in ("regions", "encoder_out"))
@@ -62,7 +51,7 @@ def test_the_text_reaches_the_output_through_the_feature_alone():
 
 
 def test_with_text_the_same_feature_gives_another_output():
-    model = trained(toy.ikd_model())
+    model = toy.trained(toy.ikd_model())
     m = torch.rand(1, toy.REGIONS, toy.CHANNELS)
     model.encoder.generator.forward = lambda text, padding_mask: m
     with torch.no_grad():
@@ -71,7 +60,7 @@ def test_with_text_the_same_feature_gives_another_output():
 
 
 def test_batch_mates_and_padding_side_do_not_matter():
-    model = trained(toy.ikd_model(no_text=True))
+    model = toy.trained(toy.ikd_model(no_text=True))
     search = SequenceGenerator([model], toy.dictionary(), beam_size=3, max_len_b=12)
 
     def encode(source):
@@ -108,7 +97,7 @@ def test_a_checkpoint_with_text_loads_without_and_the_other_way_round():
 
 
 def test_image_must_model_encodes_the_image_alone():
-    encoder = trained(toy.image_must_model(no_text=True)).encoder
+    encoder = toy.trained(toy.image_must_model(no_text=True)).encoder
     pictures, positions = toy.images(2), torch.tensor([1, 0])
     with torch.no_grad():
         outs = [

@@ -21,21 +21,10 @@ def encode(model, source, **images):
     return [rows[~hidden] for rows, hidden in zip(states, mask)]
 
 
-def trained(model):
-    """Moves weights and batch statistics away from their initial values."""
-    torch.manual_seed(5)
-    for parameter in model.parameters():
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
-    for name, value in model.named_buffers():
-        if name.endswith(("running_mean", "running_var")):
-            value.add_(torch.rand_like(value))
-    return model.eval()
-
-
 @pytest.mark.parametrize("text_memory", ["layer", "embedding"])
 @pytest.mark.parametrize("unpool", list(UNPOOLS))
 def test_batch_mates_and_padding_side_do_not_matter(unpool, text_memory):
-    model = trained(toy.ikd_model(unpool=unpool, text_memory=text_memory))
+    model = toy.trained(toy.ikd_model(unpool=unpool, text_memory=text_memory))
     with torch.no_grad():
         together = encode(model, toy.tokens(*SENTENCES))
         left_padded = encode(model, toy.tokens(*SENTENCES, left_pad=True))
@@ -48,14 +37,14 @@ def test_batch_mates_and_padding_side_do_not_matter(unpool, text_memory):
 
 def test_text_memories_differ():
     states = [
-        encode(trained(toy.ikd_model(text_memory=memory)), toy.tokens([1, 2, 3]))[0]
+        encode(toy.trained(toy.ikd_model(text_memory=memory)), toy.tokens([1, 2, 3]))[0]
         for memory in ("layer", "embedding")
     ]
     assert not torch.allclose(*states)
 
 
 def test_beam_search_gives_the_same_alone_and_in_any_batch():
-    model = trained(toy.ikd_model())
+    model = toy.trained(toy.ikd_model())
     search = SequenceGenerator([model], toy.dictionary(), beam_size=4, max_len_b=12)
 
     def translate(source):
@@ -71,7 +60,7 @@ def test_beam_search_gives_the_same_alone_and_in_any_batch():
 
 
 def test_reordering_for_beam_search_reorders_everything():
-    model = trained(toy.ikd_model())
+    model = toy.trained(toy.ikd_model())
     out = model.encoder(toy.tokens(*SENTENCES), return_all_hiddens=True)
     states = [state.clone() for state in out["encoder_states"]]
     order = torch.tensor([2, 0, 0, 1])
@@ -84,7 +73,7 @@ def test_reordering_for_beam_search_reorders_everything():
 
 
 def test_image_free_model_does_not_look_at_images():
-    model = trained(toy.ikd_model())
+    model = toy.trained(toy.ikd_model())
     source = toy.tokens(*SENTENCES)
     with torch.no_grad():
         without = encode(model, source)
@@ -94,7 +83,7 @@ def test_image_free_model_does_not_look_at_images():
 
 
 def test_student_turns_the_asked_for_sentences_into_images():
-    model = trained(toy.ikd_model())
+    model = toy.trained(toy.ikd_model())
     sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
     logits, extra = model(**sample["net_input"], student_positions=torch.tensor([2, 0]))
     regions = model.encoder(sample["net_input"]["src_tokens"])["regions"][0]
@@ -107,7 +96,7 @@ def test_student_turns_the_asked_for_sentences_into_images():
 
 
 def test_student_is_saved_loaded_and_can_be_left_out():
-    model, other = trained(toy.ikd_model()), toy.ikd_model(unpool="depthwise").eval()
+    model, other = toy.trained(toy.ikd_model()), toy.ikd_model(unpool="depthwise").eval()
     state = model.state_dict()
     assert any(key.startswith("student.") for key in state)
     other.load_state_dict(dict(state), strict=True)
@@ -125,7 +114,7 @@ def test_student_is_saved_loaded_and_can_be_left_out():
 
 
 def test_image_must_model_reads_the_last_map_of_the_image():
-    model = trained(toy.image_must_model())
+    model = toy.trained(toy.image_must_model())
     source, pictures = toy.tokens(*SENTENCES), toy.images(1)
     out = model.encoder(source, images=pictures, image_positions=torch.tensor([1]))
     backbone = model.encoder.backbone
@@ -135,7 +124,7 @@ def test_image_must_model_reads_the_last_map_of_the_image():
 
 
 def test_sentence_without_image_is_encoded_as_if_there_were_no_regions():
-    model = trained(toy.image_must_model())
+    model = toy.trained(toy.image_must_model())
     source = toy.tokens(*SENTENCES)
     with torch.no_grad():
         among_images = encode(model, source, images=toy.images(2), image_positions=torch.tensor([0, 2]))
@@ -145,7 +134,7 @@ def test_sentence_without_image_is_encoded_as_if_there_were_no_regions():
 
 
 def test_decoder_sees_regions_only_of_sentences_that_have_an_image():
-    model = trained(toy.image_must_model())
+    model = toy.trained(toy.image_must_model())
     sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
     with torch.no_grad():
         text_path = model(**sample["net_input"])[0]
@@ -155,7 +144,7 @@ def test_decoder_sees_regions_only_of_sentences_that_have_an_image():
 
 
 def test_features_of_the_cnn_stand_for_its_images():
-    model = trained(toy.image_must_model())
+    model = toy.trained(toy.image_must_model())
     source, pictures, positions = toy.tokens(*SENTENCES), toy.images(2), torch.tensor([0, 1])
     with torch.no_grad():
         from_images = encode(model, source, images=pictures, image_positions=positions)
