@@ -225,6 +225,14 @@ def test_meteor_has_columns_beside_bleu_where_it_is_there(runs, data, monkeypatc
     assert "METEOR: `halved`." in text and "No METEOR" not in text
 
 
+def test_a_system_of_ones_own_stands_under_its_own_name_behind_the_others(runs, data):
+    for text, wrong in (("original", [0]), ("colour", [0, 3]), ("entity", [0, 3, 4])):
+        add_run(runs, text, "mine", 1, wrong)
+    lines = degraded.write_table(runs, data, "en-de").splitlines()
+    first = [line.split(" |")[0] for line in lines if line.startswith("| ")]
+    assert "| mine" in first and first.index("| mine") > first.index("| " + degraded.TITLES["image-must"])
+
+
 def test_shares_of_masked_words_stand_below(runs, data):
     (runs / "text-colour").mkdir()
     splits = [{"split": "train", "percent": 3.2577}, {"split": "val", "percent": 3.0}]
