@@ -21,7 +21,7 @@ class Term(NamedTuple):
     """
 
     total: Tensor
-    count: Union[int, Tensor]
+    count: int | Tensor
 
 
 class Prediction(NamedTuple):

@@ -28,12 +28,17 @@ def require_fairseq() -> None:
     except ModuleNotFoundError as error:
         check(False, f"fairseq cannot be imported ({error}); {remedy}")
     except ValueError as error:
-        check("mutable default" not in str(error), "the installed fairseq does not run on Python 3.11 or newer; "
-              f"uninstall it (pip uninstall fairseq) and {remedy}, which brings fairseq-fixed")
+        check(
+            "mutable default" not in str(error),
+            "the installed fairseq does not run on Python 3.11 or newer; "
+            f"uninstall it (pip uninstall fairseq) and {remedy}, which brings fairseq-fixed",
+        )
         raise
     version = str(getattr(fairseq, "__version__", "unknown"))
-    check(version.startswith(SUPPORTED_FAIRSEQ),
-          f"this plugin extends fairseq {SUPPORTED_FAIRSEQ}x, but fairseq {version} is installed; {remedy}")
+    check(
+        version.startswith(SUPPORTED_FAIRSEQ),
+        f"this plugin extends fairseq {SUPPORTED_FAIRSEQ}x, but fairseq {version} is installed; {remedy}",
+    )
 
 
 def register_safe_globals() -> None:
@@ -86,7 +91,9 @@ def copy_checkpoints_atomically() -> None:
     copy_anywhere = PathManager.copy
 
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
-        if "://" in src_path or "://" in dst_path:  # a remote file, which iopath handles where it is installed
+        if (
+            "://" in src_path or "://" in dst_path
+        ):  # a remote file, which iopath handles where it is installed
             return copy_anywhere(src_path, dst_path, overwrite)
         partial = f"{dst_path}.tmp"
         shutil.copyfile(src_path, partial)

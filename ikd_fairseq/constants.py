@@ -9,7 +9,7 @@ IMAGE_POSITIONS = "image_positions"  # int64, K: the batch row that each image o
 IGNORED = "ignored"
 
 # Keys of a model's second output ("extra").
-STUDENT = "student"  # vision.student_cnn.StudentOutput of the sentences asked for
+STUDENT = "student"  # vision.inverse_cnn.InverseOutput of the sentences asked for
 AUXILIARY = "auxiliary"  # auxiliary.Entry by name, where a criterion asks for them
 LOGGED = "logged"  # name: (sum, count), means for the training and validation log, see logged_values
 
@@ -26,11 +26,15 @@ NO_IMAGE = -1
 IMAGE_INPUTS = (IMAGES, FEATURES, IMAGE_POSITIONS)
 
 # Keys of a batch that comes with the answers of its teachers, from a cache.
-TEACHER_IDS = "teacher_ids"  # int64, B x J x k: the words most likely at every target position, most likely first
+TEACHER_IDS = (
+    "teacher_ids"  # int64, B x J x k: the words most likely at every target position, most likely first
+)
 TEACHER_PROBS = "teacher_probs"  # float16, B x J x k: their probabilities, zeros where the target is padding
 
 # Files of such a cache, beside the binarised text: DATA/SPLIT + suffix.
 TEACHER_IDS_SUFFIX = ".teacher.{name}.ids.npy"  # uint16 or int32, tokens x k
 TEACHER_PROBS_SUFFIX = ".teacher.{name}.probs.npy"  # float16, tokens x k
-TEACHER_OFFSETS_SUFFIX = ".teacher.{name}.offsets.npy"  # int64, sentences + 1: where each sentence's tokens begin
+TEACHER_OFFSETS_SUFFIX = (
+    ".teacher.{name}.offsets.npy"  # int64, sentences + 1: where each sentence's tokens begin
+)
 TEACHER_MANIFEST_SUFFIX = ".teacher.{name}.json"

@@ -10,7 +10,7 @@ import os
 import pickle
 import re
 import sys
-from typing import Callable, Iterator, Optional
+from collections.abc import Callable, Iterator
 
 
 class IkdError(ValueError):
@@ -71,11 +71,13 @@ def show_errors_without_traceback() -> None:
     sys.excepthook = hook
 
 
-def _sentence_of(error: BaseException) -> Optional[str]:
+def _sentence_of(error: BaseException) -> str | None:
     """The sentence of an :class:`IkdError`, also of one in a process that fairseq started for a GPU."""
     if isinstance(error, IkdError):
         return str(error)
-    if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: holds the traceback as text
+    if (
+        type(error).__name__ == "ProcessRaisedException"
+    ):  # torch.multiprocessing's: holds the traceback as text
         raised = re.search(rf"^{re.escape(__name__)}\.IkdError: (.+)$", str(error), re.MULTILINE)
         return raised[1] if raised else None
     return None

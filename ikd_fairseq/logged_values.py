@@ -5,8 +5,9 @@ is logged under *name* is the mean over all batches and workers. It must give th
 with a count of 0 where it has nothing to count: workers add their values up name by name.
 """
 
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List
+from typing import Any
 
 from fairseq import utils
 from fairseq.logging import metrics
@@ -18,13 +19,13 @@ _SUM, _COUNT = "logged_sum_", "logged_count_"
 
 
 @contextmanager
-def logged_values_of(model: nn.Module) -> Iterator[Dict[str, Any]]:
+def logged_values_of(model: nn.Module) -> Iterator[dict[str, Any]]:
     """Collects what *model* (or what a wrapper of it returns) gives to the log while the context lasts.
 
     Yields:
         Entries for a logging output, those of the last forward pass; empty for a model that logs nothing.
     """
-    found: Dict[str, Any] = {}
+    found: dict[str, Any] = {}
 
     def keep(module, inputs, output) -> None:
         extra = output[1] if isinstance(output, tuple) and len(output) > 1 else None
@@ -39,10 +40,10 @@ def logged_values_of(model: nn.Module) -> Iterator[Dict[str, Any]]:
         hook.remove()
 
 
-def log_values(logging_outputs: List[Dict[str, Any]]) -> None:
+def log_values(logging_outputs: list[dict[str, Any]]) -> None:
     """Logs the mean of each value that :func:`logged_values_of` put into *logging_outputs*, one update's."""
     for key in dict.fromkeys(key for log in logging_outputs for key in log if key.startswith(_SUM)):
-        name = key[len(_SUM):]
+        name = key[len(_SUM) :]
         count = utils.item(sum(log.get(_COUNT + name, 0) for log in logging_outputs))
         if count > 0:
             total = utils.item(sum(log.get(key, 0) for log in logging_outputs))

@@ -52,8 +52,14 @@ def write_run(folder: Path, translations: dict, log: bool = True, metrics=("bleu
             for place, (line, reference) in reversed(list(enumerate(zip(lines, references))))
         )
         (folder / f"generate-{split}.txt").write_text(text, encoding="utf-8")
-        score = {"references": "gone", "sentences": len(lines), "preset": "tokenised", "remove_bpe": False,
-                 "detokenise": None, "scores": compute_scores(lines, references, metrics=metrics)}
+        score = {
+            "references": "gone",
+            "sentences": len(lines),
+            "preset": "tokenised",
+            "remove_bpe": False,
+            "detokenise": None,
+            "scores": compute_scores(lines, references, metrics=metrics),
+        }
         (folder / f"score-{split}.json").write_text(json.dumps(score), encoding="utf-8")
     if log:
         name, _, seed = folder.name.partition("-seed")

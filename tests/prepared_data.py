@@ -1,7 +1,7 @@
 """Test sets as prepare.sh leaves them: references, and an image pack for those sentences that have an image."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Sequence
 
 import numpy as np
 

@@ -11,10 +11,20 @@ from ikd_fairseq.models.multimodal_transformer import ImageMustTransformerConfig
 IMAGE_SIZE = 64  # EfficientNet-Lite0's last map is 2 x 2 x 320 there
 REGIONS, CHANNELS = 4, 320
 SIZES = dict(
-    encoder_embed_dim=16, encoder_ffn_embed_dim=24, encoder_layers=2, encoder_attention_heads=2,
-    encoder_normalize_before=True, decoder_embed_dim=16, decoder_ffn_embed_dim=24, decoder_layers=1,
-    decoder_attention_heads=2, decoder_normalize_before=True, dropout=0.0, share_all_embeddings=True,
-    backbone="efficientnet_lite0", image_size=IMAGE_SIZE,
+    encoder_embed_dim=16,
+    encoder_ffn_embed_dim=24,
+    encoder_layers=2,
+    encoder_attention_heads=2,
+    encoder_normalize_before=True,
+    decoder_embed_dim=16,
+    decoder_ffn_embed_dim=24,
+    decoder_layers=1,
+    decoder_attention_heads=2,
+    decoder_normalize_before=True,
+    dropout=0.0,
+    share_all_embeddings=True,
+    backbone="efficientnet_lite0",
+    image_size=IMAGE_SIZE,
 )
 
 
@@ -34,8 +44,9 @@ def toy_task(**attributes) -> SimpleNamespace:
 
 def ikd_model(**options) -> IKDTransformerModel:
     torch.manual_seed(1)
-    return IKDTransformerModel.build_model(IKDTransformerConfig(**{**SIZES, "unpool": "depthwise", **options}),
-                                           toy_task())
+    return IKDTransformerModel.build_model(
+        IKDTransformerConfig(**{**SIZES, "unpool": "depthwise", **options}), toy_task()
+    )
 
 
 def image_must_model(**options) -> MultimodalTransformerModel:

@@ -11,8 +11,9 @@ import json
 import os
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 
 class System(NamedTuple):
@@ -24,7 +25,7 @@ class System(NamedTuple):
 
 
 BASE = "base"
-SYSTEMS: Dict[str, System] = {
+SYSTEMS: dict[str, System] = {
     BASE: System("ikd", "", "L2, model, both losses"),
     # Table 2, rows A: similarity function.
     "l1": System("ikd", "--distance l1", "L1"),
@@ -57,7 +58,7 @@ class Run(NamedTuple):
     """A finished run: BLEU by split, in the order asked for."""
 
     seed: str
-    bleu: List[float]
+    bleu: list[float]
 
 
 class TableError(ValueError):
@@ -65,8 +66,8 @@ class TableError(ValueError):
 
 
 def finished_runs(
-    folder: Path, system: str, seeds: Sequence[str], splits: Sequence[str], signatures: Dict[str, Path]
-) -> List[Run]:
+    folder: Path, system: str, seeds: Sequence[str], splits: Sequence[str], signatures: dict[str, Path]
+) -> list[Run]:
     """The runs of *system* that are scored on every one of *splits*.
 
     *signatures* collects sacreBLEU's signatures met so far, each with the first file that had it.
@@ -99,12 +100,12 @@ class Row(NamedTuple):
 
     system: str
     runs: int
-    means: List[float]
-    deviations: Optional[List[float]]
-    difference: Optional[float]
+    means: list[float]
+    deviations: list[float] | None
+    difference: float | None
 
 
-def rows_of(runs: Dict[str, List[Run]]) -> List[Row]:
+def rows_of(runs: dict[str, list[Run]]) -> list[Row]:
     """One row for each system with a finished run.
 
     The last mean and deviation are of the average over splits. The deviation is that of the sample (n - 1); the
@@ -131,7 +132,7 @@ def rows_of(runs: Dict[str, List[Run]]) -> List[Row]:
     return rows
 
 
-def notes_on(rows: List[Row], runs: Dict[str, List[Run]], seeds: Sequence[str], signatures) -> List[str]:
+def notes_on(rows: list[Row], runs: dict[str, list[Run]], seeds: Sequence[str], signatures) -> list[str]:
     """What a reader must know of the table, a sentence each."""
     notes = [f"BLEU: `{next(iter(signatures))}`."]
     if any(row.deviations for row in rows):
@@ -153,7 +154,7 @@ def notes_on(rows: List[Row], runs: Dict[str, List[Run]], seeds: Sequence[str], 
     return notes
 
 
-def markdown(rows: List[Row], splits: Sequence[str], notes: List[str]) -> str:
+def markdown(rows: list[Row], splits: Sequence[str], notes: list[str]) -> str:
     lines = [["system", "", *splits, "average", f"from {BASE}", "runs"]]
     lines.append(["---"] * len(lines[0]))
     for row in rows:
@@ -168,7 +169,7 @@ def markdown(rows: List[Row], splits: Sequence[str], notes: List[str]) -> str:
     return table + "\n" + "\n".join(notes) + "\n"
 
 
-def tsv(rows: List[Row], splits: Sequence[str]) -> str:
+def tsv(rows: list[Row], splits: Sequence[str]) -> str:
     columns = [f"{name}{end}" for name in (*splits, "average") for end in ("", " deviation")]
     lines = [["system", *columns, "difference", "runs"]]
     for row in rows:
@@ -185,7 +186,7 @@ def write_table(folder: Path, systems: Sequence[str], seeds: Sequence[str], spli
     Raises:
         TableError: no run is finished, or scores do not compare.
     """
-    signatures: Dict[str, Path] = {}
+    signatures: dict[str, Path] = {}
     runs = {system: finished_runs(folder, system, seeds, splits, signatures) for system in systems}
     rows = rows_of(runs)
     if not rows:
@@ -206,7 +207,9 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the systems and what each adds, and end")
     for name in ("systems", "seeds", "splits"):
         parser.add_argument(f"--{name}", type=str.split, help=f"{name}, separated by spaces")
-    parser.add_argument("--system", metavar="NAME", help="print its name in train.sh and its options, and end")
+    parser.add_argument(
+        "--system", metavar="NAME", help="print its name in train.sh and its options, and end"
+    )
     return parser
 
 

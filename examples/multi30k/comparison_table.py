@@ -13,16 +13,17 @@ import json
 import logging
 import re
 import sys
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import Collection, Dict, Iterable, List, NamedTuple, Sequence, Tuple, Union
+from typing import NamedTuple, Union
 
 from finished_run import COSTS, Run, Split, costs_of, find_runs, read_test_sets, read_translations
 
-from ikd_fairseq.cli.checkpoint_files import write_atomically
-from ikd_fairseq.cli.progress import set_up_logging
 from ikd_fairseq.cli.score import compute_scores, make_scorers
-from ikd_fairseq.cli.significance import TESTS, Outcome, compare_runs
 from ikd_fairseq.errors import check, command
+from ikd_fairseq.evaluation.significance import TESTS, Outcome, compare_runs
+from ikd_fairseq.io.checkpoints import write_atomically
+from ikd_fairseq.io.progress import set_up_logging
 
 BASELINE = "text"
 TITLES = {  # system -> its name in the table, in the order of its block; others follow under their own names
@@ -45,7 +46,7 @@ PUBLISHED_SENTENCES = {"test": 1000, "test1": 1000, "test2": 461}
 
 TSV_COLUMNS = "pair table block system measure test_set sentences mean deviation mark seeds source".split()
 
-Column = Tuple[str, str]  # metric and test set
+Column = tuple[str, str]  # metric and test set
 Figure = Union[Outcome, str]  # ours, or a published one as it stands there
 
 
@@ -60,8 +61,8 @@ class Row(NamedTuple):
 
     block: str
     title: str
-    figures: Dict[Column, Figure]
-    costs: Dict[str, float]
+    figures: dict[Column, Figure]
+    costs: dict[str, float]
     source: str = ""
 
     @property
@@ -77,16 +78,16 @@ class Table(NamedTuple):
     """Rows whose figures compare, and how many sentences of each test set they are of."""
 
     title: str
-    sizes: Dict[str, int]
-    rows: List[Row]
+    sizes: dict[str, int]
+    rows: list[Row]
 
 
 # ---- figures -----------------------------------------------------------------------------------------------
 
 
 def bleu_outcomes(
-    texts: Dict[Tuple[str, int], List[str]], references: Sequence[str], sentences: Sequence[int]
-) -> Dict[str, Outcome]:
+    texts: dict[tuple[str, int], list[str]], references: Sequence[str], sentences: Sequence[int]
+) -> dict[str, Outcome]:
     """BLEU by system on some *sentences*, tested against the baseline, seed by seed.
 
     A system has no mark where the baseline lacks one of its seeds.
@@ -98,7 +99,7 @@ def bleu_outcomes(
     """
     chosen = [references[i] for i in sentences]
     lines = {key: [text[i] for i in sentences] for key, text in texts.items()}
-    systems_of: Dict[Tuple[int, ...], List[str]] = {}  # by seeds: only equal seeds are compared
+    systems_of: dict[tuple[int, ...], list[str]] = {}  # by seeds: only equal seeds are compared
     for system in dict.fromkeys(name for name, _ in lines):
         seeds = tuple(seed for name, seed in lines if name == system)
         systems_of.setdefault(seeds, []).append(system)
@@ -116,24 +117,22 @@ def bleu_outcomes(
     return outcomes
 
 
-def meteor_outcomes(runs: Iterable[Run], test_set: str) -> Dict[str, Outcome]:
+def meteor_outcomes(runs: Iterable[Run], test_set: str) -> dict[str, Outcome]:
     """METEOR by system on a whole test set, where the score files of all its seeds have it."""
-    values: Dict[str, list] = {}
+    values: dict[str, list] = {}
     for run in runs:
         scores = json.loads((run.folder / f"score-{test_set}.json").read_text(encoding="utf-8"))["scores"]
         values.setdefault(run.system, []).append(scores.get("meteor", {}).get("score"))
     return {system: Outcome(tuple(found)) for system, found in values.items() if None not in found}
 
 
-def published_rows(pair: str, sizes: Dict[str, int]) -> List[Row]:
+def published_rows(pair: str, sizes: dict[str, int]) -> list[Row]:
     """Rows of published.tsv for the test sets that have as many sentences as Multi30K's."""
     whole = [test_set for test_set, size in sizes.items() if PUBLISHED_SENTENCES.get(test_set) == size]
-    rows: Dict[Tuple[str, str, str], Row] = {}
+    rows: dict[tuple[str, str, str], Row] = {}
     with open(PUBLISHED, encoding="utf-8", newline="") as stream:
         for line in csv.DictReader(stream, delimiter="\t"):
-            figures = {
-                (line["metric"], test_set): line[test_set] for test_set in whole if line[test_set]
-            }
+            figures = {(line["metric"], test_set): line[test_set] for test_set in whole if line[test_set]}
             if line["pair"] == pair and figures:
                 key = line["block"], line["system"], line["source"]
                 rows.setdefault(key, Row(key[0], key[1], {}, {}, key[2])).figures.update(figures)
@@ -143,10 +142,10 @@ def published_rows(pair: str, sizes: Dict[str, int]) -> List[Row]:
 # ---- tables ------------------------------------------------------------------------------------------------
 
 
-def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> List[Table]:
+def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> list[Table]:
     """The table of the sentences that have an image, if there are any, and that of every sentence."""
-    pictured: Dict[Column, Dict[str, Outcome]] = {}
-    every: Dict[Column, Dict[str, Outcome]] = {}
+    pictured: dict[Column, dict[str, Outcome]] = {}
+    every: dict[Column, dict[str, Outcome]] = {}
     for test_set in test_sets:
         name, references = test_set.name, test_set.references
         texts = {
@@ -162,12 +161,12 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
         every["BLEU", name] = bleu_outcomes(texts, references, range(len(references)))
         every["METEOR", name] = meteor_outcomes(scored, name)
 
-    by_system: Dict[str, List[Run]] = {}
+    by_system: dict[str, list[Run]] = {}
     for run in runs:
         by_system.setdefault(run.system, []).append(run)
     costs = {system: costs_of(by_system[system], test_sets) for system in in_order(by_system)}
 
-    def rows(columns: Dict[Column, Dict[str, Outcome]]) -> List[Row]:
+    def rows(columns: dict[Column, dict[str, Outcome]]) -> list[Row]:
         found = []
         for system in costs:
             figures = {column: by_name[system] for column, by_name in columns.items() if system in by_name}
@@ -186,7 +185,7 @@ def build_tables(pair: str, runs: Sequence[Run], test_sets: Sequence[Split]) -> 
     return tables
 
 
-def in_order(systems: Collection[str]) -> List[str]:
+def in_order(systems: Collection[str]) -> list[str]:
     """*systems* as in :data:`TITLES`, others behind them by name."""
     return [system for system in TITLES if system in systems] + sorted(set(systems) - TITLES.keys())
 
@@ -199,7 +198,7 @@ def write_both(folder: Path, stem: str, text: str, rows: Iterable[Sequence[str]]
             stream.write(content)
 
 
-def parts_of(figure: Figure) -> Tuple[str, str, str]:
+def parts_of(figure: Figure) -> tuple[str, str, str]:
     """Mean, deviation (if there are several seeds) and mark, as text."""
     if isinstance(figure, str):
         return figure, "", ""
@@ -213,7 +212,7 @@ def cell(figure: Figure) -> str:
     return mean + (f" ± {deviation}" if deviation else "") + mark
 
 
-def markdown(table: Table) -> List[str]:
+def markdown(table: Table) -> list[str]:
     """The table under its title, block by block, as lines of Markdown."""
     own = (row for row in table.rows if not row.source)
     metrics = list(dict.fromkeys(metric for row in own for metric, _ in row.figures))
@@ -233,7 +232,7 @@ def markdown(table: Table) -> List[str]:
     return [f"### {table.title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
-def tsv(pair: str, table: Table) -> List[List[str]]:
+def tsv(pair: str, table: Table) -> list[list[str]]:
     """One line a number, as :data:`TSV_COLUMNS`."""
     lines = []
     for row in table.rows:
@@ -246,7 +245,7 @@ def tsv(pair: str, table: Table) -> List[List[str]]:
     return lines
 
 
-def protocol(runs: Sequence[Run]) -> List[str]:
+def protocol(runs: Sequence[Run]) -> list[str]:
     """Budget and data of the runs, and the options of single systems, as lines of Markdown."""
     settings = runs[0].settings
     options = f", `{settings['options']}`" if settings["options"] else ""
@@ -277,7 +276,7 @@ those of fairseq-generate's own clock on the system's first test set, with the C
 """
 
 
-def write_tables(runs_folder: Path, data_of: Dict[str, Path]) -> str:
+def write_tables(runs_folder: Path, data_of: dict[str, Path]) -> str:
     """Writes RUNS/table.md and RUNS/table.tsv.
 
     Args:
@@ -290,7 +289,7 @@ def write_tables(runs_folder: Path, data_of: Dict[str, Path]) -> str:
     Raises:
         IkdError: runs or data are missing, or do not fit together.
     """
-    lines: List[str] = []
+    lines: list[str] = []
     numbers = [TSV_COLUMNS]
     for pair, data in data_of.items():
         test_sets = read_test_sets(data, pair)

@@ -12,16 +12,17 @@ import json
 import logging
 import statistics
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple
 
 from comparison_table import BASELINE, TITLES, in_order, write_both
 from finished_run import Run, Split, find_runs, read_test_sets, read_translations
 
-from ikd_fairseq.cli.meteor import MODULES, Meteor
-from ikd_fairseq.cli.progress import progress, set_up_logging
 from ikd_fairseq.cli.score import compute_scores
 from ikd_fairseq.errors import IkdError, check, command
+from ikd_fairseq.evaluation.meteor import MODULES, Meteor
+from ikd_fairseq.io.progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ TEXTS = {ORIGINAL: "D", "colour": "D_C", "entity": "D_E"}  # as the paper calls 
 
 TSV_COLUMNS = "test_set sentences with_image system metric text mean deviation difference seeds".split()
 
-Key = Tuple[str, str]  # metric and text
+Key = tuple[str, str]  # metric and text
 
 
 class Group(NamedTuple):
@@ -50,10 +51,10 @@ class Table(NamedTuple):
     """Scores of one group: by system, then by metric and text, one a seed."""
 
     group: Group
-    scores: Dict[str, Dict[Key, List[float]]]
+    scores: dict[str, dict[Key, list[float]]]
 
 
-def groups_of(test_set: Split) -> List[Group]:
+def groups_of(test_set: Split) -> list[Group]:
     """The sentences that have an image, if there are any, and all, if these are more."""
     count = len(test_set.references)
     groups = [Group(test_set, test_set.pictured, True)] if test_set.pictured else []
@@ -62,7 +63,7 @@ def groups_of(test_set: Split) -> List[Group]:
     return groups
 
 
-def complete_runs(folder: Path, pair: str, test_sets: Sequence[Split]) -> Dict[str, List[Run]]:
+def complete_runs(folder: Path, pair: str, test_sets: Sequence[Split]) -> dict[str, list[Run]]:
     """By text, the runs whose system and seed are finished for all texts; of others the log tells.
 
     Raises:
@@ -79,7 +80,7 @@ def complete_runs(folder: Path, pair: str, test_sets: Sequence[Split]) -> Dict[s
     }
 
 
-def find_meteor(language: str) -> Tuple[Optional[Meteor], str]:
+def find_meteor(language: str) -> tuple[Meteor | None, str]:
     """METEOR if it is there, else why not."""
     if language not in MODULES:
         return None, f"METEOR does not know {language}"
@@ -90,11 +91,11 @@ def find_meteor(language: str) -> Tuple[Optional[Meteor], str]:
 
 
 def build_tables(
-    runs: Dict[str, List[Run]],
+    runs: dict[str, list[Run]],
     test_sets: Sequence[Split],
-    meteor: Optional[Meteor],
-    signatures: Dict[str, str],
-) -> List[Table]:
+    meteor: Meteor | None,
+    signatures: dict[str, str],
+) -> list[Table]:
     """A table for every group of every test set that a run translated.
 
     Args:
@@ -124,9 +125,7 @@ def build_tables(
     return [table for table in tables if table.scores]
 
 
-def numbers_of(
-    scores: Dict[Key, List[float]], metric: str, text: str
-) -> Tuple[float, Optional[float], float]:
+def numbers_of(scores: dict[Key, list[float]], metric: str, text: str) -> tuple[float, float | None, float]:
     """Mean over seeds, its deviation (of the sample) if there are several, and the difference from D."""
     own = scores[metric, text]
     mean = statistics.mean(own)
@@ -134,14 +133,14 @@ def numbers_of(
     return mean, deviation, mean - statistics.mean(scores[metric, ORIGINAL])
 
 
-def cell(scores: Dict[Key, List[float]], metric: str, text: str) -> str:
+def cell(scores: dict[Key, list[float]], metric: str, text: str) -> str:
     """E.g. ``50.28 ± 0.10 (-2.22)``."""
     mean, deviation, difference = numbers_of(scores, metric, text)
     written = f"{mean:.2f}" + ("" if deviation is None else f" ± {deviation:.2f}")
     return written if text == ORIGINAL else f"{written} ({difference:+.2f})"
 
 
-def markdown(table: Table, metrics: Sequence[str]) -> List[str]:
+def markdown(table: Table, metrics: Sequence[str]) -> list[str]:
     """The table under its title, as lines of Markdown."""
     keys = [(metric, text) for metric in metrics for text in TEXTS]
     lines = [["system", *(f"{metric} {TEXTS[text]}" for metric, text in keys), "seeds"]]
@@ -152,7 +151,7 @@ def markdown(table: Table, metrics: Sequence[str]) -> List[str]:
     return [f"### {table.group.title}", "", *(f"| {' | '.join(line)} |" for line in lines), ""]
 
 
-def tsv(table: Table) -> List[List[str]]:
+def tsv(table: Table) -> list[list[str]]:
     """One line a number, as :data:`TSV_COLUMNS`."""
     group, lines = table.group, []
     for system, scores in _in_order(table.scores):
@@ -164,13 +163,13 @@ def tsv(table: Table) -> List[List[str]]:
     return lines
 
 
-def _in_order(scores: Dict[str, Dict[Key, List[float]]]) -> List[Tuple[str, Dict[Key, List[float]]]]:
+def _in_order(scores: dict[str, dict[Key, list[float]]]) -> list[tuple[str, dict[Key, list[float]]]]:
     """The text-only Transformer first, as in the paper's table, then as in that of compare.sh."""
     ordered = sorted(in_order(scores), key=lambda system: system != BASELINE)
     return [(system, scores[system]) for system in ordered]
 
 
-def shares(folder: Path) -> List[str]:
+def shares(folder: Path) -> list[str]:
     """What share of the words was masked, a sentence for each kind."""
     lines = []
     for text in TEXTS:
@@ -191,7 +190,7 @@ def write_table(folder: Path, data: Path, pair: str) -> str:
     test_sets = read_test_sets(data, pair)
     runs = complete_runs(folder, pair, test_sets)
     meteor, why_not = find_meteor(pair.split("-")[1])
-    signatures: Dict[str, str] = {}
+    signatures: dict[str, str] = {}
     tables = build_tables(runs, test_sets, meteor, signatures)
     lines = [line for table in tables for line in markdown(table, list(signatures))]
     settings = runs[ORIGINAL][0].settings

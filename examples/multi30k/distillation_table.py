@@ -13,12 +13,12 @@ import json
 import re
 import sys
 from pathlib import Path
-from typing import Dict, List, NamedTuple
+from typing import NamedTuple
 
 from finished_run import decoding_speed, parameters_of
 
-from ikd_fairseq.cli.checkpoint_files import load_checkpoint
 from ikd_fairseq.errors import check, command
+from ikd_fairseq.io.checkpoints import load_checkpoint
 
 METHODS = {  # suffix of the run's folder -> its name in the paper, which has no control
     "base": "baseline",
@@ -37,8 +37,8 @@ SPEEDS = [(1, 1), (1, 64), (None, 1), (None, 64)]  # (beam, batch size); None: t
 class Output(NamedTuple):
     """What fairseq-generate wrote of a split: words and probability of each sentence's best hypothesis."""
 
-    text: Dict[int, str]
-    probability: Dict[int, float]
+    text: dict[int, str]
+    probability: dict[int, float]
 
 
 def read_output(path: Path) -> Output:
@@ -80,7 +80,7 @@ def speed_cell(run: Path, teacher: Path, beam: int, batch: int) -> str:
     return f"{own:.1f}" if reference is None or run == teacher else f"{own:.1f} ({own / reference:.1f}x)"
 
 
-def runs_of(out: Path) -> List[Path]:
+def runs_of(out: Path) -> list[Path]:
     """The folders with an average, teacher first, students in the order of :data:`METHODS`, pruned ones last."""
     order, ranks = list(METHODS), {}
     for run in (checkpoint.parent for checkpoint in out.glob("*/average.pt")):
@@ -95,7 +95,7 @@ def runs_of(out: Path) -> List[Path]:
     return sorted(ranks, key=ranks.__getitem__)
 
 
-def row(run: Path, out: Path, split: str, beam: int) -> List[str]:
+def row(run: Path, out: Path, split: str, beam: int) -> list[str]:
     """One row: system, method, BLEU twice, p(t = ŷ), as teacher, weights, size on disk, four speeds."""
     student, _, method = run.name.partition("-")
     greedy = read_output(run / "beam1" / f"generate-{split}.txt")
@@ -114,14 +114,18 @@ def row(run: Path, out: Path, split: str, beam: int) -> List[str]:
         f"{bleu(run, beam, split):.2f}",
         f"{100 * sum(greedy.probability.values()) / len(greedy.probability):.1f} %",
         same,
-        f"{size.weights / 1e6:.2f} M" if size.weights == size.not_zero else f"{size.not_zero / 1e6:.2f} M not 0",
+        f"{size.weights / 1e6:.2f} M"
+        if size.weights == size.not_zero
+        else f"{size.not_zero / 1e6:.2f} M not 0",
         f"{(packed if packed.is_file() else run / 'average.pt').stat().st_size / 1e6:.2f} MB",
         *(speed_cell(run, out / "teacher", width or beam, batch) for width, batch in SPEEDS),
     ]
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder that sequence_kd.sh filled")
     parser.add_argument("--split", default="test")
     parser.add_argument("--beam", type=int, default=5)
@@ -134,10 +138,21 @@ def main(argv=None) -> None:
     runs = runs_of(args.out)
     check(bool(runs), f"{args.out} holds no finished run of sequence_kd.sh (a folder with average.pt)")
     beam = args.beam
-    header = ["system", "method", "BLEU, greedy", f"BLEU, beam {beam}", "p(t = ŷ)", "as teacher", "weights", "file",
-              *(f"beam {width or beam}, batch {batch}" for width, batch in SPEEDS)]
+    header = [
+        "system",
+        "method",
+        "BLEU, greedy",
+        f"BLEU, beam {beam}",
+        "p(t = ŷ)",
+        "as teacher",
+        "weights",
+        "file",
+        *(f"beam {width or beam}, batch {batch}" for width, batch in SPEEDS),
+    ]
     rows = [row(run, args.out, args.split, beam) for run in runs]
-    (args.out / "table.tsv").write_text("".join("\t".join(line) + "\n" for line in [header, *rows]), encoding="utf-8")
+    (args.out / "table.tsv").write_text(
+        "".join("\t".join(line) + "\n" for line in [header, *rows]), encoding="utf-8"
+    )
     lines = [f"| {' | '.join(line)} |\n" for line in [header, ["---"] * len(header), *rows]]
     (args.out / "table.md").write_text("".join(lines), encoding="utf-8")
     sys.stdout.writelines(lines)

@@ -3,17 +3,18 @@
 import logging
 import re
 import statistics
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Callable, Dict, Iterable, List, NamedTuple, Optional, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
 
-from ikd_fairseq.cli.checkpoint_files import State, load_checkpoint, memory_of
-from ikd_fairseq.cli.translations import ordered_sentences, read_generate_output, read_lines
 from ikd_fairseq.constants import NO_IMAGE
 from ikd_fairseq.data.image_pack import ImagePack
 from ikd_fairseq.errors import check
+from ikd_fairseq.evaluation.translations import ordered_sentences, read_generate_output, read_lines
+from ikd_fairseq.io.checkpoints import State, load_checkpoint, memory_of
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,7 @@ TRAINING_ONLY = ("student.", "imagination.")
 # Entries of a state dictionary that are no parameters: running statistics, and marks of fairseq's modules.
 _BUFFERS = re.compile(r"\.running_(mean|var)$|\._float_tensor$|\.version$")
 
-COSTS: Dict[str, Callable[[float], str]] = {  # column of a table -> how its numbers are written
+COSTS: dict[str, Callable[[float], str]] = {  # column of a table -> how its numbers are written
     "parameters, training": lambda number: f"{number / 1e6:.2f} M",
     "parameters, translating": lambda number: f"{number / 1e6:.2f} M",
     "training, min": lambda number: f"{number:.1f}",
@@ -37,8 +38,8 @@ class Split(NamedTuple):
     """References by sentence, and which sentences have an image, counted from 0."""
 
     name: str
-    references: List[str]
-    pictured: List[int]
+    references: list[str]
+    pictured: list[int]
 
 
 class Run(NamedTuple):
@@ -51,14 +52,14 @@ class Run(NamedTuple):
     system: str
     seed: int
     folder: Path
-    settings: Dict[str, str]
+    settings: dict[str, str]
 
     @property
     def needs_images(self) -> bool:
         """Whether it looks at images at test."""
         return self.settings["images"] == "test"
 
-    def translated(self, test_sets: Iterable[Split]) -> List[Split]:
+    def translated(self, test_sets: Iterable[Split]) -> list[Split]:
         """The test sets that it translates: all, or those that have images."""
         return [test_set for test_set in test_sets if test_set.pictured or not self.needs_images]
 
@@ -70,7 +71,7 @@ class Weights(NamedTuple):
     translating: int
 
 
-def read_test_sets(data: Path, pair: str) -> List[Split]:
+def read_test_sets(data: Path, pair: str) -> list[Split]:
     """The test sets of a folder that prepare.sh made.
 
     Raises:
@@ -83,7 +84,7 @@ def read_test_sets(data: Path, pair: str) -> List[Split]:
     found = []
     for path in paths:
         references, prefix = read_lines(str(path)), str(data / path.stem)
-        pictured: List[int] = []
+        pictured: list[int] = []
         if ImagePack.exists(prefix):
             pack = ImagePack.open(prefix)
             check(
@@ -96,13 +97,13 @@ def read_test_sets(data: Path, pair: str) -> List[Split]:
     return found
 
 
-def read_settings(path: Path) -> Dict[str, str]:
+def read_settings(path: Path) -> dict[str, str]:
     """``made-with.txt`` of a run: a name, a colon and a value a line."""
     lines = path.read_text(encoding="utf-8").splitlines()
     return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
 
-def find_runs(folder: Path, test_sets: Sequence[Split]) -> List[Run]:
+def find_runs(folder: Path, test_sets: Sequence[Split]) -> list[Run]:
     """The finished runs in RUNS/PAIR, by system and seed; unfinished ones are named in the log.
 
     Raises:
@@ -130,7 +131,7 @@ def find_runs(folder: Path, test_sets: Sequence[Split]) -> List[Run]:
     return runs
 
 
-def read_translations(run: Run, test_set: Split) -> List[str]:
+def read_translations(run: Run, test_set: Split) -> list[str]:
     """The translations of a whole test set, in its order.
 
     Raises:
@@ -141,14 +142,16 @@ def read_translations(run: Run, test_set: Split) -> List[str]:
     return ordered_sentences(found, len(test_set.references), path, "translation")
 
 
-def parameters_of(state: State, translating: bool = False) -> List[torch.Tensor]:
+def parameters_of(state: State, translating: bool = False) -> list[torch.Tensor]:
     """The parameters in a checkpoint, tied ones once; with *translating* only those that decoding needs."""
-    return list({
-        memory_of(tensor): tensor
-        for name, tensor in state["model"].items()
-        if tensor.is_floating_point() and not _BUFFERS.search(name)
-        if not (translating and name.startswith(TRAINING_ONLY))
-    }.values())
+    return list(
+        {
+            memory_of(tensor): tensor
+            for name, tensor in state["model"].items()
+            if tensor.is_floating_point() and not _BUFFERS.search(name)
+            if not (translating and name.startswith(TRAINING_ONLY))
+        }.values()
+    )
 
 
 def count_weights(state: State) -> Weights:
@@ -156,14 +159,14 @@ def count_weights(state: State) -> Weights:
     return Weights(*(sum(tensor.numel() for tensor in parameters_of(state, part)) for part in (False, True)))
 
 
-def decoding_speed(log: Path) -> Optional[float]:
+def decoding_speed(log: Path) -> float | None:
     """Sentences a second by the clock that fairseq-generate keeps around its search, if *log* is there."""
     text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
     found = re.search(r"\(([\d.,]+) sentences/s", text)
     return float(found[1].replace(",", "")) if found else None
 
 
-def costs_of(runs: Sequence[Run], test_sets: Sequence[Split]) -> Dict[str, float]:
+def costs_of(runs: Sequence[Run], test_sets: Sequence[Split]) -> dict[str, float]:
     """Size of a system, and its time as a mean over its *runs*, by column of :data:`COSTS`.
 
     Training time is fairseq's own clock in the averaged checkpoint: until the last averaged epoch was saved,

@@ -1,13 +1,13 @@
 """Learning curves of one or more runs as one picture, from the logs that train.sh keeps.
 
-    python examples/multi30k/plot_curves.py --output curves.png text=runs/text/train.log ikd=runs/ikd/train.log
+python examples/multi30k/plot_curves.py --output curves.png text=runs/text/train.log ikd=runs/ikd/train.log
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from ikd_fairseq.report.training_log import read_curves
+from ikd_fairseq.experiments.page.training_log import read_curves
 
 PANELS = {  # value in the log -> title of its panel
     "nll_loss": "translation: bits a token, validation",
@@ -18,8 +18,12 @@ PANELS = {  # value in the log -> title of its panel
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("runs", nargs="+", metavar="NAME=LOG", help="a name for the legend and a training log")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "runs", nargs="+", metavar="NAME=LOG", help="a name for the legend and a training log"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="picture to write, e.g. curves.png")
     return parser
 
@@ -29,7 +33,9 @@ def main(argv=None) -> int:
     try:
         import matplotlib
     except ModuleNotFoundError:
-        print('plot_curves.py: error: matplotlib is missing: pip install "ikd-fairseq[plots]"', file=sys.stderr)
+        print(
+            'plot_curves.py: error: matplotlib is missing: pip install "ikd-fairseq[plots]"', file=sys.stderr
+        )
         return 1
     matplotlib.use("Agg")
     from matplotlib import pyplot

@@ -22,15 +22,16 @@ import logging
 import os
 import random
 import sys
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Dict, Iterable, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from typing import NamedTuple
 
 import scene_grammar as grammar
 from scene_drawing import draw_scene, lay_out
 from scene_grammar import Group
 
-from ikd_fairseq.cli.progress import progress, set_up_logging
 from ikd_fairseq.errors import IkdError, check, command
+from ikd_fairseq.io.progress import progress, set_up_logging
 
 logger = logging.getLogger("make_scenes")
 
@@ -42,16 +43,16 @@ class Scene(NamedTuple):
     """One picture and its two captions."""
 
     template: str
-    groups: Tuple[Group, ...]
+    groups: tuple[Group, ...]
     background: str
     place: str  # of a single group, otherwise ""
     relation: str  # between two groups, otherwise ""
     english: str
     german: str
-    word: Optional[str]  # the ambiguous English noun, if there is one
-    sense: Optional[str]  # its German translation here
+    word: str | None  # the ambiguous English noun, if there is one
+    sense: str | None  # its German translation here
 
-    def keys(self) -> Tuple:
+    def keys(self) -> tuple:
         """What no other scene may share: its English, and its content but for the sense of a noun."""
         groups = tuple((grammar.NOUNS[group.kind].english, *group[1:]) for group in self.groups)
         return self.english, (groups, self.background, self.place, self.relation)
@@ -89,7 +90,7 @@ def draw_one(rng: random.Random, ambiguous: bool) -> Scene:
     return Scene(template, groups, background, place, relation, english, german, word, sense)
 
 
-def draw_splits(sizes: Dict[str, int], ambiguous_share: float, seed: int) -> Dict[str, List[Scene]]:
+def draw_splits(sizes: dict[str, int], ambiguous_share: float, seed: int) -> dict[str, list[Scene]]:
     """Scenes of every split: all different, in each split the same share ambiguous (to one sentence)."""
     rng = random.Random(seed)
     seen = set()
@@ -108,7 +109,7 @@ def draw_splits(sizes: Dict[str, int], ambiguous_share: float, seed: int) -> Dic
 
 
 def make_scenes(
-    output: Path, sizes: Dict[str, int], ambiguous_share: float, image_size: int, seed: int
+    output: Path, sizes: dict[str, int], ambiguous_share: float, image_size: int, seed: int
 ) -> None:
     """Writes the data set to *output*, which appears when it is complete.
 

@@ -6,18 +6,18 @@ one a kind, at three times the wanted resolution and then reduced, which smooths
 
 import math
 import random
-from typing import Callable, Dict, List, NamedTuple, Sequence, Tuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from PIL import Image, ImageDraw
-
 from scene_grammar import Group
 
-Colour = Tuple[int, int, int]
-Point = Tuple[float, float]
+Colour = tuple[int, int, int]
+Point = tuple[float, float]
 
 OVERSAMPLING = 3
 
-COLOURS: Dict[str, Colour] = {
+COLOURS: dict[str, Colour] = {
     "red": (215, 40, 40),
     "blue": (35, 75, 205),
     "green": (25, 125, 50),
@@ -52,7 +52,7 @@ class Pen:
         self.shade = mix(self.body, LIGHT if colour == "black" else DARK, 0.3)
         self.tint = mix(self.body, (255, 255, 255), 0.45)
 
-    def _points(self, points: Sequence[Point]) -> List[Point]:
+    def _points(self, points: Sequence[Point]) -> list[Point]:
         return [(self._left + x * self._side, self._top + y * self._side) for x, y in points]
 
     def _width(self, width: float) -> int:
@@ -89,7 +89,7 @@ class Pen:
         self.stroke(points, colour, width)
 
 
-def arc(x: float, y: float, rx: float, ry: float, start: float, end: float, steps: int = 16) -> List[Point]:
+def arc(x: float, y: float, rx: float, ry: float, start: float, end: float, steps: int = 16) -> list[Point]:
     """Points of an elliptic arc around (x, y), angles in degrees clockwise from three o'clock."""
     angles = [math.radians(start + (end - start) * i / steps) for i in range(steps + 1)]
     return [(x + rx * math.cos(angle), y + ry * math.sin(angle)) for angle in angles]
@@ -324,7 +324,7 @@ def _bow_weapon(pen: Pen) -> None:
     pen.polygon([(0.99, 0.5), (0.85, 0.42), (0.85, 0.58)], METAL, 0.01)
 
 
-SKETCHES: Dict[str, Callable[[Pen], None]] = {
+SKETCHES: dict[str, Callable[[Pen], None]] = {
     "ball": _ball,
     "tree": _tree,
     "star": _star,
@@ -355,7 +355,7 @@ SKETCHES: Dict[str, Callable[[Pen], None]] = {
 }
 
 # Horizon and colours (above, below it) of a background; a horizon of 1 fills the picture.
-_SCENERY: Dict[str, Tuple[float, Colour, Colour]] = {
+_SCENERY: dict[str, tuple[float, Colour, Colour]] = {
     "grass": (0.3, (190, 225, 245), (150, 200, 105)),
     "sea": (0.36, (205, 232, 245), (85, 160, 200)),
     "sky": (1.0, (165, 212, 242), (165, 212, 242)),
@@ -386,7 +386,7 @@ _CELLS = {  # column and row of each object of a group: a row of two, a triangle
 }
 
 
-def _place_group(group: Group, x: float, y: float) -> List[PlacedObject]:
+def _place_group(group: Group, x: float, y: float) -> list[PlacedObject]:
     """The objects of a group around (x, y), kept inside the picture."""
     width, height = _extent(group)
     left = min(max(x - width / 2, 0.01), 0.99 - width)
@@ -413,7 +413,7 @@ _RELATION_CENTRES = {  # of the first and the second group
 }
 
 
-def lay_out(groups: Sequence[Group], place: str, relation: str, rng: random.Random) -> List[PlacedObject]:
+def lay_out(groups: Sequence[Group], place: str, relation: str, rng: random.Random) -> list[PlacedObject]:
     """Where every object goes, the farthest first; *relation* for two groups, *place* for one."""
 
     def near(point: Point) -> Point:

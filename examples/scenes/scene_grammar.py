@@ -5,7 +5,7 @@ senses with different German words, often of different gender: the English capti
 meant, only the picture does.
 """
 
-from typing import Dict, NamedTuple, Tuple
+from typing import NamedTuple
 
 NOMINATIVE, ACCUSATIVE, DATIVE = "nominative", "accusative", "dative"
 
@@ -23,7 +23,7 @@ class Noun(NamedTuple):
     german_oblique: str = ""  # accusative and dative singular, where they differ from the nominative
 
 
-PLAIN: Tuple[Noun, ...] = (
+PLAIN: tuple[Noun, ...] = (
     Noun("ball", "ball", "balls", "m", "ball", "bälle", "bällen"),
     Noun("tree", "tree", "trees", "m", "baum", "bäume", "bäumen"),
     Noun("star", "star", "stars", "m", "stern", "sterne", "sternen"),
@@ -38,7 +38,7 @@ PLAIN: Tuple[Noun, ...] = (
 )
 
 # Each pair shares its English word; the two senses are drawn differently and are equally likely.
-AMBIGUOUS: Tuple[Tuple[Noun, Noun], ...] = (
+AMBIGUOUS: tuple[tuple[Noun, Noun], ...] = (
     (
         Noun("bat_animal", "bat", "bats", "f", "fledermaus", "fledermäuse", "fledermäusen"),
         Noun("bat_club", "bat", "bats", "m", "schläger", "schläger", "schlägern"),
@@ -73,7 +73,7 @@ AMBIGUOUS: Tuple[Tuple[Noun, Noun], ...] = (
     ),
 )
 
-NOUNS: Dict[str, Noun] = {noun.kind: noun for noun in PLAIN + tuple(n for pair in AMBIGUOUS for n in pair)}
+NOUNS: dict[str, Noun] = {noun.kind: noun for noun in PLAIN + tuple(n for pair in AMBIGUOUS for n in pair)}
 
 # English adjective -> German stem; every stem here takes the regular endings.
 COLOURS = {
@@ -201,7 +201,7 @@ RELATED_TEMPLATES = ("related", "shows_related", "is_related")
 PAIRED_TEMPLATES = ("with_both", "both")
 
 
-def placed_caption(template: str, group: Group, place: str, background: str, absent: str) -> Tuple[str, str]:
+def placed_caption(template: str, group: Group, place: str, background: str, absent: str) -> tuple[str, str]:
     """English and German sentence for one group; *absent* is the kind that template ``without`` names."""
     scenery, (where, wo) = BACKGROUNDS[background], PLACES[place]
     if template == "placed":
@@ -229,7 +229,7 @@ def placed_caption(template: str, group: Group, place: str, background: str, abs
 
 def related_caption(
     template: str, first: Group, second: Group, relation: str, background: str
-) -> Tuple[str, str]:
+) -> tuple[str, str]:
     """English and German sentence for two groups, *relation* being the first one's to the second."""
     scenery, (where, wo) = BACKGROUNDS[background], RELATIONS[relation]
     if template == "related":
@@ -253,7 +253,7 @@ def related_caption(
     return english + " .", german + " ."
 
 
-def paired_caption(template: str, first: Group, second: Group, background: str) -> Tuple[str, str]:
+def paired_caption(template: str, first: Group, second: Group, background: str) -> tuple[str, str]:
     """English and German sentence that names two groups and nothing of where they stand."""
     scenery = BACKGROUNDS[background]
     if template == "with_both":
@@ -269,5 +269,5 @@ def paired_caption(template: str, first: Group, second: Group, background: str) 
     return english + " .", german + " ."
 
 
-def _is(group: Group) -> Tuple[str, str]:
+def _is(group: Group) -> tuple[str, str]:
     return ("is", "ist") if group.count == 1 else ("are", "sind")

@@ -8,8 +8,9 @@ words, given too) or picks (0), for text and regions apart.
 
 import argparse
 import os
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Dict, Iterator, List, Optional, Sequence, Tuple
+from typing import Any
 
 import torch
 from fairseq.data import LanguagePairDataset
@@ -33,7 +34,7 @@ DEFAULT_COUNT = 4
 
 
 @contextmanager
-def head_weights(attention: nn.Module) -> Iterator[List[Tensor]]:
+def head_weights(attention: nn.Module) -> Iterator[list[Tensor]]:
     """Collects the weights of every call of a fairseq *attention* within the block, head by head.
 
     The layer that calls it asks for no weights. It is asked for them on the way in, and its result is left as
@@ -43,7 +44,7 @@ def head_weights(attention: nn.Module) -> Iterator[List[Tensor]]:
         A list to which each call adds a tensor, ``heads x B x queries x keys``. Keys under the padding mask
         have a weight of 0.
     """
-    found: List[Tensor] = []
+    found: list[Tensor] = []
 
     def ask(module, args, kwargs):
         # static_kv, which means nothing without an incremental state, leads past PyTorch's own function,
@@ -66,7 +67,7 @@ def head_weights(attention: nn.Module) -> Iterator[List[Tensor]]:
 
 def attention_of(
     trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
-) -> Dict[int, Tensor]:
+) -> dict[int, Tensor]:
     """The first layer's weights for each of the distinct *sentences*.
 
     Returns:
@@ -74,7 +75,7 @@ def attention_of(
         included, whatever its batch was padded to.
     """
     padding = trained.task.source_dictionary.pad()
-    found: Dict[int, Tensor] = {}
+    found: dict[int, Tensor] = {}
     with head_weights(trained.model.encoder.layers[0].self_attn) as weights:
         for batch in encode(trained, dataset, sentences, max_tokens):
             (all_weights,) = weights
@@ -125,7 +126,7 @@ def run(
     checkpoint: str,
     split: str,
     output: str,
-    sentences: Optional[Sequence[int]] = None,
+    sentences: Sequence[int] | None = None,
     max_tokens: int = 4096,
     device: str = "cpu",
 ) -> Table:
@@ -151,8 +152,8 @@ def run(
     check_sentences(sentences, split, len(dataset))
 
     found = attention_of(trained, dataset, sentences, max_tokens)
-    rows: List[Tuple] = []
-    entries: List[Dict[str, Any]] = []
+    rows: list[tuple] = []
+    entries: list[dict[str, Any]] = []
     for sentence in sentences:
         weights, words = found[sentence], source_words(trained, dataset, sentence)
         bits, uniform = entropy(weights), float(torch.log2(torch.tensor(len(words))))

@@ -10,17 +10,18 @@ import argparse
 import difflib
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Tuple
+from typing import Any, NamedTuple
 
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
 
 from ..cli.arguments import positive_int
-from ..cli.progress import progress
-from ..cli.significance import named_runs
-from ..cli.translations import agreed_count, load_run, read_lines
 from ..errors import check
+from ..evaluation.significance import named_runs
+from ..evaluation.translations import agreed_count, load_run, read_lines
+from ..io.progress import progress
 from .arguments import add_sentences_argument
 from .features import check_sentences
 from .output import Table, check_folder, new_figure, require, save_figure, write_json
@@ -62,9 +63,9 @@ class Corpus(NamedTuple):
         sources: None where they are not known.
     """
 
-    translations: Dict[str, List[str]]
-    references: List[str]
-    sources: Optional[List[str]] = None
+    translations: dict[str, list[str]]
+    references: list[str]
+    sources: list[str] | None = None
 
 
 @dataclass(frozen=True)
@@ -78,10 +79,10 @@ class Case:
     """
 
     sentence: int
-    source: Optional[str]
+    source: str | None
     reference: str
-    scores: Dict[str, float]
-    translations: Dict[str, List[Word]]
+    scores: dict[str, float]
+    translations: dict[str, list[Word]]
 
     @property
     def difference(self) -> float:
@@ -90,7 +91,7 @@ class Case:
         return first - second
 
 
-def mark_words(translation: str, reference: str) -> List[Word]:
+def mark_words(translation: str, reference: str) -> list[Word]:
     """The words of *translation*, right or wrong, and those that it leaves out, where they would stand.
 
     Words are aligned by difflib, longest common run of words first, ignoring case. Words that stand in the
@@ -99,7 +100,7 @@ def mark_words(translation: str, reference: str) -> List[Word]:
     ours, theirs = translation.split(), reference.split()
     lowered = ([word.lower() for word in words] for words in (ours, theirs))
     matcher = difflib.SequenceMatcher(None, *lowered, autojunk=False)
-    marked: List[Word] = []
+    marked: list[Word] = []
     for kind, begin, end, their_begin, their_end in matcher.get_opcodes():
         if kind == "insert":  # what would turn the translation into the reference
             marked += [Word(text, MISSING) for text in theirs[their_begin:their_end]]
@@ -118,7 +119,7 @@ def make_scorer(metric: str) -> Metric:
     return BLEU(tokenize="none", lowercase=True, force=True, effective_order=True)
 
 
-def score_sentences(corpus: Corpus, scorer: Metric) -> Dict[str, List[float]]:
+def score_sentences(corpus: Corpus, scorer: Metric) -> dict[str, list[float]]:
     """Scores by system and sentence, 0 to 100."""
     return {
         name: [
@@ -131,13 +132,13 @@ def score_sentences(corpus: Corpus, scorer: Metric) -> Dict[str, List[float]]:
     }
 
 
-def sort_by_difference(scores: Dict[str, List[float]]) -> List[int]:
+def sort_by_difference(scores: dict[str, list[float]]) -> list[int]:
     """Sentences by score of the first system minus that of the second, largest first; ties by number."""
     first, second, *_ = scores.values()
     return sorted(range(len(first)), key=lambda place: (second[place] - first[place], place))
 
 
-def select_ends(scores: Dict[str, List[float]], count: int) -> Tuple[List[int], List[int]]:
+def select_ends(scores: dict[str, list[float]], count: int) -> tuple[list[int], list[int]]:
     """Up to *count* sentences where the first system wins, and as many where it loses, clearest first.
 
     Sentences of equal score are in neither, so that there may be fewer.
@@ -149,14 +150,14 @@ def select_ends(scores: Dict[str, List[float]], count: int) -> Tuple[List[int], 
     return wins[:count], losses[:count]
 
 
-def count_wins(scores: Dict[str, List[float]]) -> Tuple[int, int]:
+def count_wins(scores: dict[str, list[float]]) -> tuple[int, int]:
     """In how many sentences the first system scores higher than the second, and in how many lower."""
     first, second, *_ = scores.values()
     higher = sum(ours > theirs for ours, theirs in zip(first, second))
     return higher, sum(ours < theirs for ours, theirs in zip(first, second))
 
 
-def make_case(corpus: Corpus, scores: Dict[str, List[float]], sentence: int) -> Case:
+def make_case(corpus: Corpus, scores: dict[str, list[float]], sentence: int) -> Case:
     """The case of one sentence."""
     reference = corpus.references[sentence]
     return Case(
@@ -169,9 +170,9 @@ def make_case(corpus: Corpus, scores: Dict[str, List[float]], sentence: int) -> 
 
 
 def load_corpus(
-    systems: Sequence[Tuple[str, str]],
-    references: Optional[str] = None,
-    sources: Optional[str] = None,
+    systems: Sequence[tuple[str, str]],
+    references: str | None = None,
+    sources: str | None = None,
     remove_bpe: bool = False,
 ) -> Corpus:
     """Reads the translations of one test set.
@@ -187,17 +188,21 @@ def load_corpus(
     """
     if references is None:
         for _, path in systems:
-            check(any(line.startswith("T-") for line in read_lines(path)),
-                  f"{path} holds no references (T- lines); give --references FILE")
+            check(
+                any(line.startswith("T-") for line in read_lines(path)),
+                f"{path} holds no references (T- lines); give --references FILE",
+            )
     options = argparse.Namespace(
         references=references, remove_bpe=remove_bpe, sentences=None, data=None, split=None, detokenise=None
     )
     texts = {name: load_run(path, options) for name, path in systems}
     (first, path), *others = systems
     for name, other in others:
-        check(texts[name].references == texts[first].references,
-              f"{other} and {path} hold different references (T- lines); give outputs for one test set, or "
-              "--references FILE")
+        check(
+            texts[name].references == texts[first].references,
+            f"{other} and {path} hold different references (T- lines); give outputs for one test set, or "
+            "--references FILE",
+        )
     lines = next((text.sources for text in texts.values() if text.sources), None)
     if sources is not None:
         lines = read_lines(sources)
@@ -205,7 +210,7 @@ def load_corpus(
     return Corpus({name: text.hypotheses for name, text in texts.items()}, texts[first].references, lines)
 
 
-def draw(shown: Dict[str, Sequence[Case]], metric: str):
+def draw(shown: dict[str, Sequence[Case]], metric: str):
     """A figure of the cases under their headings: source, reference, and the marked words of every system."""
     labels = [_label(case, name) for cases in shown.values() for case in cases for name in case.scores]
     writer = _Writer(["reference", *labels])
@@ -227,8 +232,8 @@ class _Writer:
         self.depth = _MARGIN
         self.renderer = RendererAgg(1, 1, _DPI)  # measures text
         self.indent = 2 * _MARGIN + max(map(self._width_of, labels))
-        self.texts: List[Tuple[float, float, str, Dict[str, Any]]] = []  # left, depth of base line, text, how
-        self.rules: List[Tuple[float, float, float, str, float]] = []  # left, right, depth, colour, points
+        self.texts: list[tuple[float, float, str, dict[str, Any]]] = []  # left, depth of base line, text, how
+        self.rules: list[tuple[float, float, float, str, float]] = []  # left, right, depth, colour, points
 
     def heading(self, text: str) -> None:
         self._newline(_LINE)
@@ -244,12 +249,18 @@ class _Writer:
             self.write("source", [(case.source, "black", False)])
         self.write("reference", [(case.reference, "black", False)])
         for name, words in case.translations.items():
-            shown = [(f"[{word.text}]" if word.mark == MISSING else word.text, COLOURS[word.mark],
-                      word.mark == WRONG) for word in words]
+            shown = [
+                (
+                    f"[{word.text}]" if word.mark == MISSING else word.text,
+                    COLOURS[word.mark],
+                    word.mark == WRONG,
+                )
+                for word in words
+            ]
             self.write(_label(case, name), shown)
         self._newline(_GAP)
 
-    def write(self, label: str, pieces: Sequence[Tuple[str, str, bool]]) -> None:
+    def write(self, label: str, pieces: Sequence[tuple[str, str, bool]]) -> None:
         """A label, and beside it words, broken into lines: text, colour and whether it is underlined."""
         self._newline()
         self.texts.append((_MARGIN, self.depth, label, {"color": "#404040"}))
@@ -332,12 +343,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(
     systems: Sequence[Sequence[str]],
     output: str,
-    references: Optional[str] = None,
-    sources: Optional[str] = None,
+    references: str | None = None,
+    sources: str | None = None,
     remove_bpe: bool = False,
     metric: str = DEFAULT_METRIC,
     count: int = DEFAULT_COUNT,
-    sentences: Optional[Sequence[int]] = None,
+    sentences: Sequence[int] | None = None,
 ) -> Table:
     """Writes ``cases.tsv``, ``cases.json`` and ``cases.png`` into *output*.
 
@@ -365,14 +376,21 @@ def run(
     better, worse = count_wins(scores)
     total = len(corpus.references)
     if sentences is None:
-        check(better or worse, f"{first} and {second} score the same in every sentence: name some "
-              "--sentences")
+        check(
+            better or worse, f"{first} and {second} score the same in every sentence: name some --sentences"
+        )
         chosen = dict(zip(("wins", "losses"), select_ends(scores, count)))
     else:
         chosen = {"chosen": list(dict.fromkeys(sentences))}
     shown = {kind: [make_case(corpus, scores, place) for place in places] for kind, places in chosen.items()}
-    logger.info("%s is better than %s in %d sentences, worse in %d, and as good in %d", first, second, better,
-                worse, total - better - worse)
+    logger.info(
+        "%s is better than %s in %d sentences, worse in %d, and as good in %d",
+        first,
+        second,
+        better,
+        worse,
+        total - better - worse,
+    )
 
     _table_of_all(corpus, scores).write(os.path.join(output, "cases.tsv"))
     write_json(
@@ -398,7 +416,7 @@ def run(
     return Table(["sentence", "difference", *names], rows)
 
 
-def _table_of_all(corpus: Corpus, scores: Dict[str, List[float]]) -> Table:
+def _table_of_all(corpus: Corpus, scores: dict[str, list[float]]) -> Table:
     first, second, *_ = scores.values()
     texts = {"reference": corpus.references, **corpus.translations}
     if corpus.sources:
@@ -416,7 +434,7 @@ def _table_of_all(corpus: Corpus, scores: Dict[str, List[float]]) -> Table:
     return Table(columns, rows)
 
 
-def _as_json(case: Case) -> Dict[str, Any]:
+def _as_json(case: Case) -> dict[str, Any]:
     return {
         "sentence": case.sentence,
         "difference": case.difference,

@@ -13,8 +13,8 @@ import argparse
 import logging
 import os
 import textwrap
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import List, Optional, Sequence, Tuple
 
 import numpy as np
 import torch
@@ -59,7 +59,7 @@ class Example:
     caption: str
 
 
-def cluster(features: Tensor, clusters: int, seed: int) -> Tuple[Tensor, Tensor]:
+def cluster(features: Tensor, clusters: int, seed: int) -> tuple[Tensor, Tensor]:
     """k-means, from the best of ten starts.
 
     Args:
@@ -100,7 +100,7 @@ def project(features: Tensor, projection: str, seed: int) -> np.ndarray:
     return TSNE(2, metric="cosine", perplexity=perplexity, random_state=seed).fit_transform(features.numpy())
 
 
-def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> List[int]:
+def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> list[int]:
     """The *count* rows of ``G x C`` most similar to the query, ``C``, most similar first, but for one row.
 
     There are fewer where the gallery is smaller.
@@ -187,7 +187,7 @@ def run(
     neighbours: int = 5,
     projection: str = PROJECTIONS[0],
     seed: int = 1,
-    teacher_weights: Optional[str] = None,
+    teacher_weights: str | None = None,
     centre: bool = True,
 ) -> Table:
     """Writes ``clusters.tsv``, ``clusters.points.tsv`` and ``clusters.png`` into *output*.

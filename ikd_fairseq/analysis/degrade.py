@@ -15,10 +15,11 @@ import argparse
 import os
 import shutil
 import tempfile
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence, Set, Tuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from ..cli.translations import read_lines
 from ..errors import IkdError, check
+from ..evaluation.translations import read_lines
 from .output import Table, check_folder, new_figure, require, save_figure, write_json
 from .word_positions import (
     BASIC_COLOURS,
@@ -44,7 +45,7 @@ class Split(NamedTuple):
     """The source side of a split."""
 
     name: str
-    sentences: List[Sentence]
+    sentences: list[Sentence]
 
 
 class Share(NamedTuple):
@@ -68,7 +69,7 @@ def text_path(folder: str, split: str, language: str) -> str:
     return os.path.join(folder, "text", f"{split}.lc.norm.tok.{language}")
 
 
-def read_splits(folder: str, language: str) -> List[Split]:
+def read_splits(folder: str, language: str) -> list[Split]:
     """The splits that are there in *language*, in the order of :data:`SPLITS`.
 
     Raises:
@@ -86,12 +87,12 @@ def read_splits(folder: str, language: str) -> List[Split]:
     ]
 
 
-def mask_words(sentence: Sentence, positions: Set[int], token: str) -> str:
+def mask_words(sentence: Sentence, positions: set[int], token: str) -> str:
     """The sentence with the words at *positions* replaced, one by one."""
     return " ".join(token if place in positions else word for place, word in enumerate(sentence))
 
 
-def share_of(split: Split, positions: Sequence[Set[int]]) -> Share:
+def share_of(split: Split, positions: Sequence[set[int]]) -> Share:
     """Counts what the *positions* in each sentence of *split* touch."""
     words, masked = sum(map(len, split.sentences)), sum(map(len, positions))
     return Share(
@@ -158,9 +159,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def check_options(
     mask: str,
-    positions: Optional[Sequence[str]],
-    colours: Optional[str],
-    spacy_model: Optional[str],
+    positions: Sequence[str] | None,
+    colours: str | None,
+    spacy_model: str | None,
     language: str,
 ) -> None:
     """Refuses options that contradict each other. Raises :class:`IkdError`."""
@@ -181,10 +182,10 @@ def check_options(
 def find_positions(
     sentences: Sequence[Sentence],
     mask: str,
-    positions: Optional[Sequence[str]] = None,
-    colours: Optional[str] = None,
-    spacy_model: Optional[str] = None,
-) -> Tuple[List[Set[int]], Dict[str, Any]]:
+    positions: Sequence[str] | None = None,
+    colours: str | None = None,
+    spacy_model: str | None = None,
+) -> tuple[list[set[int]], dict[str, Any]]:
     """Where the words to mask stand in each sentence, and what says so, for the record.
 
     Raises:
@@ -210,7 +211,7 @@ def check_mask_token(token: str, splits: Sequence[Split]) -> None:
             )
 
 
-def write_folder(folder: str, output: str, language: str, masked: Dict[str, List[str]]) -> None:
+def write_folder(folder: str, output: str, language: str, masked: dict[str, list[str]]) -> None:
     """Writes the *masked* sentences by split, and beside them all else that belongs to these splits.
 
     The other languages and the image lists are copied; ``images`` is a link to the folder of that name.
@@ -235,9 +236,9 @@ def run(
     folder: str,
     output: str,
     mask: str,
-    positions: Optional[Sequence[str]] = None,
-    colours: Optional[str] = None,
-    spacy_model: Optional[str] = None,
+    positions: Sequence[str] | None = None,
+    colours: str | None = None,
+    spacy_model: str | None = None,
     language: str = ENGLISH,
     mask_token: str = MASK_TOKEN,
 ) -> Table:
@@ -261,8 +262,8 @@ def run(
     sentences = [sentence for split in splits for sentence in split.sentences]
     found, source = find_positions(sentences, mask, positions, colours, spacy_model)
 
-    masked: Dict[str, List[str]] = {}
-    shares: List[Share] = []
+    masked: dict[str, list[str]] = {}
+    shares: list[Share] = []
     for split in splits:
         own, found = found[: len(split.sentences)], found[len(split.sentences) :]
         masked[split.name] = [mask_words(*pair, mask_token) for pair in zip(split.sentences, own)]

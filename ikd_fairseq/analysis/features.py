@@ -1,8 +1,9 @@
 """A trained model beside a data folder, and the features of sentences and images that analyses compare."""
 
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Dict, Iterator, List, Optional, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,13 +13,13 @@ from fairseq.data import LanguagePairDataset
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from ..cli.checkpoint_files import State, config_section, load_checkpoint
-from ..cli.progress import progress
 from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack
 from ..errors import IkdError, check
+from ..io.checkpoints import State, config_section, load_checkpoint
+from ..io.progress import progress
 from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
-from ..vision.teacher_cnn import TeacherCNN
+from ..vision.frozen_cnn import FrozenCNN
 from ..vision.weights import IMAGENET
 
 _ARCHITECTURE = "ikd_transformer"  # and its presets
@@ -83,9 +84,7 @@ def load_model(
     return _load(load_checkpoint(checkpoint), checkpoint, data, device, image_free, student)
 
 
-def _load(
-    state: State, checkpoint: str, data: str, device: str, image_free: bool, student: bool
-) -> Trained:
+def _load(state: State, checkpoint: str, data: str, device: str, image_free: bool, student: bool) -> Trained:
     trained_on = config_section(state, "task")
     cfg = MultimodalTranslationConfig(
         data=data,
@@ -183,9 +182,7 @@ def sentences_with_image(pack: ImagePack) -> np.ndarray:
     return np.flatnonzero(pack.index != NO_IMAGE)
 
 
-def check_sentences(
-    sentences: Sequence[int], split: str, count: int, pack: Optional[ImagePack] = None
-) -> None:
+def check_sentences(sentences: Sequence[int], split: str, count: int, pack: ImagePack | None = None) -> None:
     """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
 
     Raises:
@@ -202,7 +199,7 @@ def check_sentences(
         )
 
 
-def source_words(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> List[str]:
+def source_words(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> list[str]:
     """The source units (words, or pieces of them) of a sentence, with the end of sentence."""
     return [trained.task.source_dictionary[number] for number in dataset.src[sentence].tolist()]
 
@@ -214,7 +211,7 @@ def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -
 
 def batches(
     dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int, max_positions: int
-) -> Iterator[Dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Batches of the given *sentences* as fairseq collates them, short ones first.
 
     Args:
@@ -242,7 +239,7 @@ def batches(
 
 def encode(
     trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
-) -> Iterator[Dict[str, Any]]:
+) -> Iterator[dict[str, Any]]:
     """Runs the encoder over *sentences*, with a progress bar and without gradients.
 
     Yields:
@@ -283,7 +280,7 @@ def generated_features(
 
 
 def visual_features(
-    trained: Trained, pack: ImagePack, rows: Sequence[int], weights: Optional[str] = None
+    trained: Trained, pack: ImagePack, rows: Sequence[int], weights: str | None = None
 ) -> Tensor:
     """The teacher's last map of each of R images, averaged over its positions: float32 ``R x C`` on the CPU.
 
@@ -297,7 +294,7 @@ def visual_features(
         IkdError: weights that cannot be had or used.
     """
     backbone = trained.model.backbone
-    teacher = TeacherCNN(backbone, weights or trained.teacher_weights).to(trained.device)
+    teacher = FrozenCNN(backbone, weights or trained.teacher_weights).to(trained.device)
     rows = np.asarray(rows)
     features = torch.empty(len(rows), backbone.channels)
     with torch.no_grad(), progress(None, total=len(rows), desc="look", unit=" images") as bar:

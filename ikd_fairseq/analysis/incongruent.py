@@ -15,14 +15,15 @@ import argparse
 import logging
 import os
 import statistics
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from ..cli.arguments import positive_int
 from ..cli.score import make_scorers
-from ..cli.significance import Comparison, compare_runs
 from ..errors import check
+from ..evaluation.significance import Comparison, compare_runs
 from .arguments import add_common_arguments, add_translation_arguments
 from .features import Trained, load_model, load_sentences, sentences_with_image, source_text
 from .output import Table, check_folder, new_figure, require, save_figure, write_json
@@ -95,7 +96,7 @@ def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
 
 def translate_conditions(
     trained: Trained, split: str, shuffles: Sequence[np.ndarray], beam: int, max_tokens: int
-) -> Dict[str, List[str]]:
+) -> dict[str, list[str]]:
     """Translations of the sentences with an image, by condition: :data:`OWN`, the shuffles, :data:`NONE`.
 
     A model without text (``--no-text``) has no condition without images.
@@ -126,11 +127,11 @@ def changed(lines: Sequence[str], own: Sequence[str]) -> float:
     return 100 * statistics.mean(line != other for line, other in zip(lines, own))
 
 
-def table_of(translations: Dict[str, List[str]], comparison: Comparison) -> Table:
+def table_of(translations: dict[str, list[str]], comparison: Comparison) -> Table:
     """A row a condition, and behind the shuffles their mean and sample standard deviation."""
     own = translations[OWN]
-    rows: List[Tuple] = []
-    shuffled: List[Tuple] = []
+    rows: list[tuple] = []
+    shuffled: list[tuple] = []
     for name, outcome in comparison.outcomes.items():
         (bleu,) = outcome.scores
         if name == OWN:
@@ -149,7 +150,7 @@ def table_of(translations: Dict[str, List[str]], comparison: Comparison) -> Tabl
 
 def draw(table: Table):
     """BLEU by condition as points, the shuffles in one line with their mean and deviation."""
-    lines: Dict[str, List[Tuple]] = {}
+    lines: dict[str, list[tuple]] = {}
     for row in table.rows:
         lines.setdefault("another's" if row[0] not in (OWN, NONE) else row[0], []).append(row)
     figure = new_figure(6.4, 1.1 + 0.6 * len(lines), dpi=120, layout="constrained")
@@ -192,7 +193,7 @@ def run(
     split: str,
     output: str,
     beam: int = 5,
-    references: Optional[str] = None,
+    references: str | None = None,
     shuffles: int = 5,
     seed: int = 1,
     max_tokens: int = 4096,
@@ -229,7 +230,7 @@ def run(
 
     table = table_of(translations, comparison)
     table.write(os.path.join(output, "incongruent.tsv"))
-    entries: List[Dict[str, Any]] = [
+    entries: list[dict[str, Any]] = [
         {
             "sentence": int(sentence),
             "source": source_text(trained, dataset, sentence),

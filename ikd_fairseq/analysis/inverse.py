@@ -9,7 +9,7 @@ sentence has the second one near or below the first.
 import argparse
 import os
 import textwrap
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -65,7 +65,7 @@ def paint(
     return torch.stack([painted[sentence] for sentence in sentences])
 
 
-def distances(real: Tensor, painted: Tensor) -> Tuple[List[float], List[float]]:
+def distances(real: Tensor, painted: Tensor) -> tuple[list[float], list[float]]:
     """Root mean square difference of each painted image to its real one, and to the mean of the real ones.
 
     Both are uint8 ``S x H x W x 3``; the unit is a step of 256.
@@ -98,12 +98,17 @@ def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]
             enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
             # Laid down pixel by pixel, where an axis would resample it. The origin is bottom left.
             figure.figimage(enlarged, _GAP + column * (cell + _GAP), height - top - cell, origin="upper")
-        figure.text(text_left / width, 1 - (top + cell / 2) / height,
-                    textwrap.fill(captions[line], characters), va="center", parse_math=False)
+        figure.text(
+            text_left / width,
+            1 - (top + cell / 2) / height,
+            textwrap.fill(captions[line], characters),
+            va="center",
+            parse_math=False,
+        )
     return figure
 
 
-def cell_size(image_size: int) -> Tuple[int, int]:
+def cell_size(image_size: int) -> tuple[int, int]:
     """Side of an image on the sheet in pixels, and the whole number by which it is enlarged."""
     factor = -(-_SMALLEST_CELL // image_size)
     return factor * image_size, factor
@@ -119,7 +124,7 @@ def run(
     checkpoint: str,
     split: str,
     output: str,
-    sentences: Optional[Sequence[int]] = None,
+    sentences: Sequence[int] | None = None,
     max_tokens: int = 4096,
     device: str = "cpu",
 ) -> Table:

@@ -13,13 +13,14 @@ The paper does not say which of the two its row "w/o Text Feat." is.
 
 import argparse
 import os
-from typing import Any, Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
-from ..cli.checkpoint_files import write_atomically
-from ..cli.meteor import MODULES as METEOR_MODULES
-from ..cli.meteor import Meteor
 from ..cli.score import compute_scores
 from ..errors import check
+from ..evaluation.meteor import MODULES as METEOR_MODULES
+from ..evaluation.meteor import Meteor
+from ..io.checkpoints import write_atomically
 from ..modules.multimodal_encoder import MultimodalEncoder
 from .arguments import add_common_arguments, add_translation_arguments
 from .features import Trained, load_model, load_sentences
@@ -64,7 +65,7 @@ def load_image_free(checkpoint: str, data: str, device: str) -> Trained:
     return trained
 
 
-def load_systems(checkpoint: str, retrained: Optional[str], data: str, device: str) -> List[System]:
+def load_systems(checkpoint: str, retrained: str | None, data: str, device: str) -> list[System]:
     """The rows of the table.
 
     Raises:
@@ -133,11 +134,11 @@ def run(
     checkpoint: str,
     split: Sequence[str],
     output: str,
-    retrained: Optional[str] = None,
+    retrained: str | None = None,
     beam: int = 5,
-    references: Optional[str] = None,
-    meteor_language: Optional[str] = None,
-    meteor_jar: Optional[str] = None,
+    references: str | None = None,
+    meteor_language: str | None = None,
+    meteor_jar: str | None = None,
     max_tokens: int = 4096,
     device: str = "cpu",
 ) -> Table:
@@ -161,10 +162,10 @@ def run(
     ]
 
     metrics = ["BLEU", "METEOR"] if meteor else ["BLEU"]
-    entries: List[Dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     for system in systems:
         system.trained.model.encoder.no_text = system.no_text
-        scores: Dict[str, List[Dict[str, Any]]] = {}
+        scores: dict[str, list[dict[str, Any]]] = {}
         for name, dataset, wanted in zip(split, loaded, right):
             lines = translate(
                 system.trained, dataset, range(len(dataset)), beam, max_tokens, f"{name}, {system.name}"

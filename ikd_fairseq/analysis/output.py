@@ -3,11 +3,12 @@
 import importlib
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, List, Sequence, Tuple
+from typing import TYPE_CHECKING, Any
 
-from ..cli.checkpoint_files import write_atomically
 from ..errors import IkdError, check
+from ..io.checkpoints import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -65,9 +66,11 @@ class Table:
             for row in cells
         )
 
-    def _cells(self) -> List[Tuple[str, ...]]:
-        rows = [tuple(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row)
-                for row in self.rows]
+    def _cells(self) -> list[tuple[str, ...]]:
+        rows = [
+            tuple(f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row)
+            for row in self.rows
+        ]
         return [tuple(self.columns), *rows]
 
 

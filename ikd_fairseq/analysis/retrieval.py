@@ -11,15 +11,15 @@ and what is seen differ. The chance level, ``min(K, images) / images``, stands b
 
 import argparse
 import os
-from typing import List, Optional, Sequence, Tuple
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from fairseq.data import LanguagePairDataset
 from torch import Tensor
 
-from ..cli.progress import progress
 from ..data.image_pack import ImagePack
+from ..io.progress import progress
 from .arguments import add_centre_arguments, add_common_arguments, add_teacher_argument
 from .features import (
     Trained,
@@ -40,7 +40,7 @@ CUTOFFS = (1, 5, 10, 15)
 _QUERIES_AT_ONCE = 1024  # similarities of a block to 30,000 images: 120 MB
 
 
-def competitors(queries: Tensor, gallery: Tensor, targets: Tensor) -> Tuple[Tensor, Tensor]:
+def competitors(queries: Tensor, gallery: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """How many images are more similar to each query than its own, and how many as similar.
 
     Exact: every similarity is computed, a block of queries at a time.
@@ -85,9 +85,9 @@ def retrieval_of_split(
     dataset: LanguagePairDataset,
     pack: ImagePack,
     max_tokens: int,
-    weights: Optional[str] = None,
+    weights: str | None = None,
     centre: bool = True,
-) -> Tuple:
+) -> tuple:
     """A row of the table: sentences, images, R@K for each of :data:`CUTOFFS`, and the chance of each.
 
     Sentences that share an image all have that one row of the pack to find.
@@ -113,7 +113,7 @@ def retrieval_of_split(
     return (len(sentences), len(rows), *found, *(chance(len(rows), cutoff) for cutoff in CUTOFFS))
 
 
-def draw(rows: Sequence[Tuple]):
+def draw(rows: Sequence[tuple]):
     """A figure of the table's *rows*: recall over K, the chance level dashed in the same colour."""
     figure = new_figure(6, 4, layout="constrained")
     axes = figure.subplots()
@@ -140,7 +140,7 @@ def run(
     output: str,
     max_tokens: int = 4096,
     device: str = "cpu",
-    teacher_weights: Optional[str] = None,
+    teacher_weights: str | None = None,
     centre: bool = True,
 ) -> Table:
     """Writes ``retrieval.tsv`` and ``retrieval.png`` into *output*; arguments are the command's options.
@@ -153,7 +153,7 @@ def run(
     trained = load_trained(checkpoint, data, device)
     # All of them, before the first one takes its minutes.
     opened = [(load_sentences(trained, name), open_images(trained, name)) for name in split]
-    rows: List[Tuple] = [
+    rows: list[tuple] = [
         (name, *retrieval_of_split(trained, dataset, pack, max_tokens, teacher_weights, centre))
         for name, (dataset, pack) in zip(split, opened)
     ]

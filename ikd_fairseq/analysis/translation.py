@@ -6,17 +6,17 @@ loaded once for all the conditions that an analysis compares.
 
 import logging
 import os
-from typing import List, Optional, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from fairseq import utils
 from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
 
-from ..cli.progress import progress
-from ..cli.translations import BPE_MARK, agreed_count, read_lines
 from ..data.image_pair_dataset import BySentence, ImagePairDataset
 from ..errors import check
+from ..evaluation.translations import BPE_MARK, agreed_count, read_lines
+from ..io.progress import progress
 from .features import Trained, batches
 
 REFERENCE_FOLDER = "reference"  # in the data folder, where examples/multi30k/prepare.sh leaves the test sets'
@@ -34,7 +34,7 @@ class _Rearranged:
     def __len__(self) -> int:
         return len(self.order)
 
-    def __getitem__(self, sentence: int) -> Optional[np.ndarray]:
+    def __getitem__(self, sentence: int) -> np.ndarray | None:
         return self.pack[self.order[sentence]]
 
 
@@ -60,7 +60,7 @@ def translate(
     beam: int = 5,
     max_tokens: int = 4096,
     what: str = "translate",
-) -> List[str]:
+) -> list[str]:
     """The best translation of each of *sentences*, subwords joined, in the order of *sentences*.
 
     Args:
@@ -90,8 +90,8 @@ def translate(
 
 
 def references_of(
-    trained: Trained, dataset: LanguagePairDataset, split: str, folder: Optional[str] = None
-) -> List[str]:
+    trained: Trained, dataset: LanguagePairDataset, split: str, folder: str | None = None
+) -> list[str]:
     """A reference for every sentence of *split*, tokenised, subwords joined.
 
     Args:

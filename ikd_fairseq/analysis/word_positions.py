@@ -5,11 +5,11 @@ Every function takes sentences as lists of words and returns, for each of them, 
 
 import os
 import re
-from typing import Iterable, List, Sequence, Set
+from collections.abc import Iterable, Sequence
 
-from ..cli.progress import progress
-from ..cli.translations import read_lines
 from ..errors import IkdError, check
+from ..evaluation.translations import read_lines
+from ..io.progress import progress
 
 Sentence = Sequence[str]
 
@@ -20,7 +20,7 @@ NO_POSITION = "-1"  # of a file's line: the sentence has no such word
 BASIC_COLOURS = tuple("black blue brown gray green grey orange pink purple red white yellow".split())
 
 
-def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> List[Set[int]]:
+def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> list[set[int]]:
     """The union of the positions in some files of annotation.
 
     Line i of a file holds the positions in sentence i, parted by spaces, or ``-1`` alone for none: the format
@@ -31,7 +31,7 @@ def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> 
         IkdError: a file cannot be read, has another number of lines than there are sentences, or holds what
             is no position of its sentence.
     """
-    union: List[Set[int]] = [set() for _ in sentences]
+    union: list[set[int]] = [set() for _ in sentences]
     for path in paths:
         lines = read_lines(path)
         check(
@@ -47,7 +47,7 @@ def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> 
     return union
 
 
-def _positions_of_line(line: str, sentence: Sentence, where: str) -> Set[int]:
+def _positions_of_line(line: str, sentence: Sentence, where: str) -> set[int]:
     if line.strip() == NO_POSITION:
         return set()
     entries = line.split()
@@ -65,7 +65,7 @@ def _positions_of_line(line: str, sentence: Sentence, where: str) -> Set[int]:
     return set(map(int, entries))
 
 
-def read_words(path: str) -> List[str]:
+def read_words(path: str) -> list[str]:
     """A list of words, one a line, in lower case. Raises :class:`IkdError`."""
     words = [line.strip().lower() for line in read_lines(path)]
     for number, word in enumerate(words, start=1):
@@ -73,14 +73,14 @@ def read_words(path: str) -> List[str]:
     return words
 
 
-def listed_positions(sentences: Sequence[Sentence], words: Iterable[str]) -> List[Set[int]]:
+def listed_positions(sentences: Sequence[Sentence], words: Iterable[str]) -> list[set[int]]:
     """Where a sentence has one of *words*, which are in lower case; case does not matter."""
     listed = frozenset(words)
     bar = progress(sentences, desc="colours", unit=" sentences")
     return [{place for place, word in enumerate(sentence) if word.lower() in listed} for sentence in bar]
 
 
-def noun_positions(sentences: Sequence[Sentence], model: str) -> List[Set[int]]:
+def noun_positions(sentences: Sequence[Sentence], model: str) -> list[set[int]]:
     """The nouns of noun phrases, by spaCy's pipeline *model* on the words as they are.
 
     Of a phrase such as "two young white males" only "males" counts: articles, numbers and adjectives would be
@@ -117,5 +117,5 @@ def noun_positions(sentences: Sequence[Sentence], model: str) -> List[Set[int]]:
         ) from error
 
 
-def _nouns_of_phrases(document) -> Set[int]:
+def _nouns_of_phrases(document) -> set[int]:
     return {word.i for phrase in document.noun_chunks for word in phrase if word.pos_ in ("NOUN", "PROPN")}

@@ -2,14 +2,13 @@
 
 import argparse
 from types import ModuleType
-from typing import Dict, List, Optional
 
 from ..analysis import attention, cases, clusters, degrade, incongruent, inverse, no_text, retrieval
 from ..errors import command
-from .progress import set_up_logging
+from ..io.progress import set_up_logging
 
 # A new analysis is one entry here; see ikd_fairseq/analysis/__init__.py for what its module has.
-ANALYSES: Dict[str, ModuleType] = {
+ANALYSES: dict[str, ModuleType] = {
     "retrieval": retrieval,
     "inverse": inverse,
     "attention": attention,
@@ -40,7 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ikd-analyse``."""
     options = vars(build_parser().parse_args(argv))
     set_up_logging()

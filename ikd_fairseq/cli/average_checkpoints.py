@@ -8,14 +8,14 @@ import argparse
 import logging
 import os
 import re
+from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any, Dict, Hashable, List, Optional, Sequence
+from typing import Any
 
 import torch
 
 from ..errors import check, command
-from .arguments import positive_int
-from .checkpoint_files import (
+from ..io.checkpoints import (
     State,
     check_output,
     config_section,
@@ -26,7 +26,8 @@ from .checkpoint_files import (
     without_optimizer,
     write_checkpoint,
 )
-from .progress import progress, set_up_logging
+from ..io.progress import progress, set_up_logging
+from .arguments import positive_int
 
 logger = logging.getLogger(__name__)
 
@@ -54,7 +55,7 @@ _KEEP_OPTIONS = {
 _NOT_OF_THE_MEAN = ("metrics", "val_loss", "best", "ema", "ema_fp32_params")
 
 
-def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: Optional[int] = None) -> List[Path]:
+def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | None = None) -> list[Path]:
     """The *count* last or best checkpoints that fairseq saved in *folder*.
 
     Args:
@@ -73,20 +74,26 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: Optional[
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
-        check(len(metrics) == 1, f"{folder} holds the best checkpoints by several metrics "
-              f"({', '.join(metrics)}); name the files to average instead")
+        check(
+            len(metrics) == 1,
+            f"{folder} holds the best checkpoints by several metrics "
+            f"({', '.join(metrics)}); name the files to average instead",
+        )
         settings = config_section(load_checkpoint(Path(folder, matches[0].string)), "checkpoint")
         highest_first = bool(settings.get("maximize_best_checkpoint_metric", False))
     if upto is not None:
         matches = [match for match in matches if float(match["order"]) <= upto]
     bound = "" if upto is None else f" up to {upto}"
-    check(len(matches) >= count, f"{folder} holds {len(matches)} checkpoints named {_EXAMPLES[by]}{bound}, "
-          f"but --last asks for {count}; ask for fewer, or keep more in training ({_KEEP_OPTIONS[by]})")
+    check(
+        len(matches) >= count,
+        f"{folder} holds {len(matches)} checkpoints named {_EXAMPLES[by]}{bound}, "
+        f"but --last asks for {count}; ask for fewer, or keep more in training ({_KEEP_OPTIONS[by]})",
+    )
     matches.sort(key=lambda match: float(match["order"]), reverse=highest_first)
     return [Path(folder, match.string) for match in matches[:count]]
 
 
-def average_models(models: Sequence[Dict[str, torch.Tensor]], newest: int) -> Dict[str, torch.Tensor]:
+def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> dict[str, torch.Tensor]:
     """The mean of several state dictionaries with the same keys and shapes, entry by entry.
 
     Args:
@@ -97,8 +104,8 @@ def average_models(models: Sequence[Dict[str, torch.Tensor]], newest: int) -> Di
         New tensors. Sums run in float64 whatever the stored dtype. Entries that share memory in every input
         (tied embeddings) share it in the result.
     """
-    averaged: Dict[str, torch.Tensor] = {}
-    done: Dict[Hashable, torch.Tensor] = {}
+    averaged: dict[str, torch.Tensor] = {}
+    done: dict[Hashable, torch.Tensor] = {}
     for key, like in progress(models[newest].items(), desc="average", unit="tensor"):
         tensors = [model[key] for model in models]
         memory = tuple(map(memory_of, tensors))
@@ -121,11 +128,15 @@ def _check_same_parameters(paths: Sequence[os.PathLike], states: Sequence[State]
         for key in model:
             check(key in other, f"{first} and {path} are of different models: {key} is in the first alone")
             shapes = tuple(model[key].shape), tuple(other[key].shape)
-            check(shapes[0] == shapes[1],
-                  f"{first} and {path} are of different models: {key} has shape {shapes[0]} and {shapes[1]}")
-            check(model[key].is_floating_point() == other[key].is_floating_point(),
-                  f"{first} and {path} are of different models: {key} is of type {model[key].dtype} and "
-                  f"{other[key].dtype}")
+            check(
+                shapes[0] == shapes[1],
+                f"{first} and {path} are of different models: {key} has shape {shapes[0]} and {shapes[1]}",
+            )
+            check(
+                model[key].is_floating_point() == other[key].is_floating_point(),
+                f"{first} and {path} are of different models: {key} is of type {model[key].dtype} and "
+                f"{other[key].dtype}",
+            )
         for key in other:
             check(key in model, f"{first} and {path} are of different models: {key} is in the second alone")
 
@@ -142,8 +153,9 @@ def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> No
     check_output(output, paths)
     real_paths = [os.path.realpath(path) for path in paths]
     for place, path in enumerate(paths):
-        check(real_paths[place] not in real_paths[:place],
-              f"{path} is given twice; name each checkpoint once")
+        check(
+            real_paths[place] not in real_paths[:place], f"{path} is given twice; name each checkpoint once"
+        )
     states = [load_checkpoint(path) for path in progress(paths, desc="open", unit="file")]
     _check_same_parameters(paths, states)
     newest = max(range(len(states)), key=lambda place: num_updates(states[place]))
@@ -157,8 +169,13 @@ def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> No
     ]
     averaged["extra_state"] = extra_state
     write_checkpoint(averaged, output)
-    logger.info("wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)",
-                output, size_in_megabytes([output]), len(paths), size_in_megabytes(paths))
+    logger.info(
+        "wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)",
+        output,
+        size_in_megabytes([output]),
+        len(paths),
+        size_in_megabytes(paths),
+    )
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -168,27 +185,48 @@ def build_parser() -> argparse.ArgumentParser:
         "checkpoint for fairseq-generate. Optimizer state is left out.",
         epilog="example: ikd-average-checkpoints --last 10 --output run/average.pt run",
     )
-    parser.add_argument("inputs", nargs="+", metavar="FOLDER|FILE",
-                        help="a folder of checkpoints (fairseq's --save-dir), or the checkpoints themselves")
-    parser.add_argument("--output", required=True, metavar="FILE",
-                        help="checkpoint to write; replaced when complete if it exists")
-    parser.add_argument("--last", type=positive_int, metavar="N",
-                        help=f"with a folder: how many checkpoints to average (default: {DEFAULT_LAST})")
-    parser.add_argument("--by", choices=sorted(_PATTERNS),
-                        help="with a folder: the last epochs (checkpointN.pt, the default), the last updates "
-                        "(checkpoint_EPOCH_UPDATE.pt) or the best by the metric of the training run "
-                        "(checkpoint.best_METRIC_VALUE.pt)")
-    parser.add_argument("--upto", type=positive_int, metavar="N",
-                        help="with a folder: ignore checkpoints of a later epoch, or update, than this one")
+    parser.add_argument(
+        "inputs",
+        nargs="+",
+        metavar="FOLDER|FILE",
+        help="a folder of checkpoints (fairseq's --save-dir), or the checkpoints themselves",
+    )
+    parser.add_argument(
+        "--output",
+        required=True,
+        metavar="FILE",
+        help="checkpoint to write; replaced when complete if it exists",
+    )
+    parser.add_argument(
+        "--last",
+        type=positive_int,
+        metavar="N",
+        help=f"with a folder: how many checkpoints to average (default: {DEFAULT_LAST})",
+    )
+    parser.add_argument(
+        "--by",
+        choices=sorted(_PATTERNS),
+        help="with a folder: the last epochs (checkpointN.pt, the default), the last updates "
+        "(checkpoint_EPOCH_UPDATE.pt) or the best by the metric of the training run "
+        "(checkpoint.best_METRIC_VALUE.pt)",
+    )
+    parser.add_argument(
+        "--upto",
+        type=positive_int,
+        metavar="N",
+        help="with a folder: ignore checkpoints of a later epoch, or update, than this one",
+    )
     return parser
 
 
-def _inputs(args: argparse.Namespace) -> List[Any]:
+def _inputs(args: argparse.Namespace) -> list[Any]:
     folders = [path for path in args.inputs if os.path.isdir(path)]
     if not folders:
         for name in ("last", "by", "upto"):
-            check(getattr(args, name) is None,
-                  f"--{name} selects from a folder, but {args.inputs[0]} is not a folder")
+            check(
+                getattr(args, name) is None,
+                f"--{name} selects from a folder, but {args.inputs[0]} is not a folder",
+            )
         return args.inputs
     check(len(args.inputs) == 1, f"give one folder or several files, not {folders[0]} beside others")
     by = args.by or "epochs"
@@ -197,7 +235,7 @@ def _inputs(args: argparse.Namespace) -> List[Any]:
 
 
 @command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     average_checkpoints(_inputs(args), args.output)

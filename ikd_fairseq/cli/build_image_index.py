@@ -4,7 +4,8 @@ import argparse
 import logging
 import math
 import os
-from typing import Any, Dict, Iterator, List, NamedTuple, Optional, Sequence, Tuple
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,14 +15,14 @@ from torch import Tensor
 from ..constants import NO_IMAGE
 from ..data.feature_pack import FeaturePack, to_half
 from ..data.image_pack import ImagePack, check_disk_space
-from ..data.text_index import sentence_counts
 from ..errors import check, command
+from ..io.progress import progress, set_up_logging
+from ..io.text_index import sentence_counts
 from ..modules.dual_encoder import DualEncoder, contrastive_loss
 from ..modules.image_index import FILE_NAME, KINDS, DenseIndex, ImageIndex, TopicIndex
 from ..vision.backbones import BACKBONES, get_backbone
-from ..vision.teacher_cnn import TeacherCNN
+from ..vision.frozen_cnn import FrozenCNN
 from .arguments import positive_int
-from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ class Captions(NamedTuple):
         dictionary: of the token numbers.
     """
 
-    sentences: List[List[int]]
+    sentences: list[list[int]]
     images: Tensor
     dictionary: Dictionary
 
@@ -76,7 +77,7 @@ def build_topic_index(
         rows=torch.empty(0, dtype=torch.int32),
         topics=torch.tensor(topics),
     )
-    images_of: List[set] = [set() for _ in range(size)]
+    images_of: list[set] = [set() for _ in range(size)]
     for sentence, image in zip(progress(captions.sentences, unit=" captions"), captions.images.tolist()):
         words, are_topics = index.topic_words(torch.tensor([sentence], dtype=torch.long))
         for word in words[are_topics].tolist():
@@ -140,8 +141,8 @@ def build_dense_index(
 
 
 def read_captions(
-    data_dir: str, split: str, source_lang: Optional[str], index: np.ndarray
-) -> Tuple[Captions, np.ndarray]:
+    data_dir: str, split: str, source_lang: str | None, index: np.ndarray
+) -> tuple[Captions, np.ndarray]:
     """The source sentences of a split that have an image.
 
     Args:
@@ -185,7 +186,7 @@ def _pooled_by_cnn(
     """Yields float16 vectors ``some x C`` of the images *rows*: means over a frozen CNN's last map."""
     backbone = get_backbone(backbone_name)
     backbone.check_image_size(pack.image_size)
-    teacher = TeacherCNN(backbone, weights=weights).to(device)
+    teacher = FrozenCNN(backbone, weights=weights).to(device)
     with torch.inference_mode(), progress(None, total=len(rows), unit=" images") as bar:
         for start in range(0, len(rows), batch_size):
             images = torch.from_numpy(pack.images[rows[start : start + batch_size]]).to(device)
@@ -207,9 +208,9 @@ def build_image_index(
     data_dir: str,
     retriever: str,
     split: str = "train",
-    source_lang: Optional[str] = None,
-    output: Optional[str] = None,
-    image_features: Optional[str] = None,
+    source_lang: str | None = None,
+    output: str | None = None,
+    image_features: str | None = None,
     backbone: str = DEFAULT_BACKBONE,
     weights: str = "imagenet",
     batch_size: int = 64,
@@ -257,7 +258,7 @@ def build_image_index(
     captions, rows = read_captions(data_dir, split, source_lang, pack.index)
     if image_features is None:
         blocks = _pooled_by_cnn(pack, rows, backbone, weights, batch_size, device)
-        source: Dict[str, Any] = {"backbone": backbone, "weights": weights, "image_size": pack.image_size}
+        source: dict[str, Any] = {"backbone": backbone, "weights": weights, "image_size": pack.image_size}
     else:
         blocks = _pooled_from_pack(pack, rows)
         source = {"image_features": image_features}
@@ -366,7 +367,7 @@ def _flags(names: Sequence[str]) -> str:
 
 
 @command
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ikd-build-image-index``."""
     args = build_parser().parse_args(argv)
     set_up_logging()

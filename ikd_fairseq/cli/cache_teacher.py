@@ -6,20 +6,21 @@ A student trained with ``--criterion word_distillation --teacher-cache NAME`` th
 import argparse
 import logging
 import os
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from fairseq import utils
 
-from ..criterions.teacher_ensemble import TeacherEnsemble
 from ..data.feature_pack import check_name
 from ..data.image_pack import text_fingerprint
-from ..data.teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
+from ..distillation.teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
+from ..distillation.teacher_ensemble import TeacherEnsemble
 from ..errors import check, command
+from ..io.progress import progress, set_up_logging
 from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from .arguments import positive_int
-from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -51,16 +52,18 @@ def cache_teacher(
         IkdError: a teacher, the text or its images cannot be used, or the disk is too full.
     """
     check_name(name)
-    check(
-        os.path.isdir(data_dir), f"{data_dir} is no folder: give one; of a path a:b, cache each by itself"
-    )
+    check(os.path.isdir(data_dir), f"{data_dir} is no folder: give one; of a path a:b, cache each by itself")
     check(
         device != "cuda" or torch.cuda.is_available(),
         "--device cuda: this machine has no usable GPU, use cpu",
     )
     cfg = MultimodalTranslationConfig(
         # The last three are fairseq's data set options, which only its own command line fills in.
-        data=data_dir, train_subset="train", dataset_impl=None, required_seq_len_multiple=1, **task_options
+        data=data_dir,
+        train_subset="train",
+        dataset_impl=None,
+        required_seq_len_multiple=1,
+        **task_options,
     )
     task = MultimodalTranslationTask.setup_task(cfg)
     words = len(task.target_dictionary)
@@ -78,7 +81,9 @@ def cache_teacher(
         logger.warning(
             "%d sentences (such as %s, from 0) are longer than the %s positions of the teachers and get no "
             "answers",
-            len(too_long), too_long[0], max_positions,
+            len(too_long),
+            too_long[0],
+            max_positions,
         )
     longest = int(dataset.num_tokens_vec(fitting).max(initial=0))
     check(
@@ -102,7 +107,7 @@ def cache_teacher(
 def _write_answers(
     writer: TeacherCacheWriter,
     teachers: TeacherEnsemble,
-    batch: Dict[str, Any],
+    batch: dict[str, Any],
     device: torch.device,
     padding: int,
 ) -> None:
@@ -128,20 +133,30 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("data", metavar="DATA", help="folder that fairseq-preprocess wrote")
     parser.add_argument("--split", default="train", help="train, valid, train1, ... (default: %(default)s)")
     parser.add_argument(
-        "--teacher-path", required=True, metavar="A[:B...]",
+        "--teacher-path",
+        required=True,
+        metavar="A[:B...]",
         help="checkpoints of the teachers, separated by ':'; their probabilities are averaged",
     )
     parser.add_argument("--name", required=True, help="name of the cache, which --teacher-cache takes")
     parser.add_argument(
-        "--top-k", type=positive_int, default=8, metavar="K",
+        "--top-k",
+        type=positive_int,
+        default=8,
+        metavar="K",
         help="words to keep at each position; K times 4 bytes a token (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-tokens", type=positive_int, default=4096, metavar="N",
+        "--max-tokens",
+        type=positive_int,
+        default=4096,
+        metavar="N",
         help="tokens of a batch, padding included (default: %(default)s)",
     )
     parser.add_argument(
-        "--device", choices=["auto", "cpu", "cuda"], default="auto",
+        "--device",
+        choices=["auto", "cpu", "cuda"],
+        default="auto",
         help="where the teachers run (default: the GPU if there is one)",
     )
     parser.add_argument(
@@ -156,7 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ikd-cache-teacher``."""
     args = build_parser().parse_args(argv)
     set_up_logging()
@@ -164,14 +179,26 @@ def main(argv: Optional[List[str]] = None) -> None:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     cache = cache_teacher(
-        args.data, args.split, utils.split_paths(args.teacher_path), args.name,
-        top_k=args.top_k, max_tokens=args.max_tokens, device=device,
-        image_features=args.image_features, image_free=args.image_free,
-        source_lang=args.source_lang, target_lang=args.target_lang,
+        args.data,
+        args.split,
+        utils.split_paths(args.teacher_path),
+        args.name,
+        top_k=args.top_k,
+        max_tokens=args.max_tokens,
+        device=device,
+        image_features=args.image_features,
+        image_free=args.image_free,
+        source_lang=args.source_lang,
+        target_lang=args.target_lang,
     )
     logger.info(
         "%s: teacher cache %r, %d sentences, %d tokens; the top %d words have %.2f %% of the probability; "
         "%.1f MB",
-        cache.prefix, cache.name, len(cache), cache.manifest["tokens"], cache.top_k,
-        100 * cache.manifest["covered_mass"], cache.nbytes / 1e6,
+        cache.prefix,
+        cache.name,
+        len(cache),
+        cache.manifest["tokens"],
+        cache.top_k,
+        100 * cache.manifest["covered_mass"],
+        cache.nbytes / 1e6,
     )

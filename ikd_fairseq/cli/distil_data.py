@@ -10,14 +10,16 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Dict, List, Optional, Sequence, Tuple
+from typing import Any
 
-from ..data.distilled_folder import Split, write_distilled_folder
 from ..data.image_pack import sha256_of_file
-from ..data.nbest import NBest, closest, read_nbest
-from ..data.text_index import text_index_files
+from ..distillation.distilled_folder import Split, write_distilled_folder
+from ..distillation.nbest import NBest, closest, read_nbest
 from ..errors import IkdError, check, command
+from ..io.progress import progress, set_up_logging
+from ..io.text_index import text_index_files
 from .arguments import positive_int
 from .generate_shards import (
     MADE_FROM,
@@ -27,7 +29,6 @@ from .generate_shards import (
     read_record,
     write_record,
 )
-from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +66,8 @@ class Selection:
             selected ones.
     """
 
-    targets: List[List[int]] = field(default_factory=list)
-    counts: Dict[str, Any] = field(default_factory=dict)
+    targets: list[list[int]] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
 
 
 def check_sources(split: Split, nbest: NBest) -> None:
@@ -143,7 +144,7 @@ def make_folder(path: str) -> None:
     check(os.access(path, os.W_OK), f"the folder {path} cannot be written to: check its permissions")
 
 
-def is_finished(out: str, request: Dict[str, Any]) -> bool:
+def is_finished(out: str, request: dict[str, Any]) -> bool:
     """Whether *out* is complete, and made as *request* says. Raises :class:`IkdError` if made otherwise."""
     record = read_record(os.path.join(out, RECORD))
     if record is None or not record.get("finished"):
@@ -154,8 +155,8 @@ def is_finished(out: str, request: Dict[str, Any]) -> bool:
 
 
 def distil(
-    split: Split, out: str, request: Dict[str, Any], outputs: Sequence[str], select: str, nbest: int
-) -> Dict[str, Any]:
+    split: Split, out: str, request: dict[str, Any], outputs: Sequence[str], select: str, nbest: int
+) -> dict[str, Any]:
     """Writes the data folder *out* from ready output of ``fairseq-generate``; returns its counts.
 
     Args:
@@ -336,14 +337,14 @@ def _warn_of_further_parts(split: Split) -> None:
         )
 
 
-def _parted(argv: Sequence[str]) -> Tuple[List[str], List[str]]:
+def _parted(argv: Sequence[str]) -> tuple[list[str], list[str]]:
     """The arguments before and after the first ``--``."""
     place = argv.index("--") if "--" in argv else len(argv)
     return list(argv[:place]), list(argv[place + 1 :])
 
 
 @command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``ikd-distil-data``."""
     own, passed_on = _parted(sys.argv[1:] if argv is None else argv)
     args = build_parser().parse_args(own)
@@ -353,7 +354,7 @@ def main(argv: Optional[Sequence[str]] = None) -> None:
     split.check_packs()
     check_out(args.out, args.data)
 
-    request: Dict[str, Any] = {"select": args.select}
+    request: dict[str, Any] = {"select": args.select}
     generation = None
     if args.generate_output:
         for path in args.generate_output:

@@ -3,13 +3,14 @@
 import argparse
 import logging
 import os
-from typing import Any, Dict, Hashable, Optional, Sequence
+from collections.abc import Hashable, Sequence
+from typing import Any
 
 import torch
 from fairseq.models import ARCH_MODEL_REGISTRY
 
 from ..errors import check, command
-from .checkpoint_files import (
+from ..io.checkpoints import (
     State,
     check_output,
     config_section,
@@ -19,7 +20,7 @@ from .checkpoint_files import (
     without_optimizer,
     write_checkpoint,
 )
-from .progress import set_up_logging
+from ..io.progress import set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -34,7 +35,7 @@ _OPTIONS_OF_BOTH = ("label_smoothing", "report_accuracy", "ignore_prefix_size", 
 _KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported")
 
 
-def export_model(model: Dict[str, torch.Tensor], half: bool = False) -> Dict[str, torch.Tensor]:
+def export_model(model: dict[str, torch.Tensor], half: bool = False) -> dict[str, torch.Tensor]:
     """The entries of a state dictionary that decoding needs, each with memory of its own size.
 
     Args:
@@ -47,16 +48,18 @@ def export_model(model: Dict[str, torch.Tensor], half: bool = False) -> Dict[str
     Raises:
         IkdError: a value is too large for float16.
     """
-    exported: Dict[str, torch.Tensor] = {}
-    done: Dict[Hashable, torch.Tensor] = {}
+    exported: dict[str, torch.Tensor] = {}
+    done: dict[Hashable, torch.Tensor] = {}
     for key, tensor in model.items():
         if key.startswith(STUDENT_PREFIX):
             continue
         memory = memory_of(tensor)
         if memory not in done:
             done[memory] = tensor.half() if half and tensor.is_floating_point() else tensor
-            check(done[memory].isfinite().all() or not tensor.isfinite().all(),
-                  f"{key} holds values beyond float16's range (65504); export without --half")
+            check(
+                done[memory].isfinite().all() or not tensor.isfinite().all(),
+                f"{key} holds values beyond float16's range (65504); export without --half",
+            )
             done[memory] = done[memory].clone(memory_format=torch.contiguous_format)
         exported[key] = done[memory]
     return exported
@@ -102,7 +105,7 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     exported = without_optimizer(state)
     exported["model"] = export_model(state["model"], half)
     exported["criterion"] = None
-    extra_state: Dict[str, Any] = {
+    extra_state: dict[str, Any] = {
         key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
     }
     extra_state["exported"] = {"file": str(checkpoint), "half": half}
@@ -120,16 +123,20 @@ def build_parser() -> argparse.ArgumentParser:
         "hub interface; an image-free model needs no image, pack or teacher there.",
     )
     parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run or an average")
-    parser.add_argument("output", metavar="OUTPUT",
-                        help="checkpoint to write; replaced when complete if it exists")
-    parser.add_argument("--half", action="store_true",
-                        help="store parameters as float16: half the size, but translations may differ "
-                        "slightly (default: the type that CHECKPOINT has)")
+    parser.add_argument(
+        "output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists"
+    )
+    parser.add_argument(
+        "--half",
+        action="store_true",
+        help="store parameters as float16: half the size, but translations may differ "
+        "slightly (default: the type that CHECKPOINT has)",
+    )
     return parser
 
 
 @command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     export_checkpoint(args.checkpoint, args.output, args.half)

@@ -6,7 +6,7 @@ With features beside the text, an image-must model trains without running its CN
 import argparse
 import logging
 import os
-from typing import Iterator, List, Optional
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -14,10 +14,10 @@ import torch
 from ..data.feature_pack import BY_IMAGE, BY_SENTENCE, FeaturePack, check_name, to_half, write_features
 from ..data.image_pack import ImagePack, text_fingerprint
 from ..errors import IkdError, check, command
+from ..io.progress import progress, set_up_logging
 from ..vision.backbones import BACKBONES, Backbone, get_backbone
-from ..vision.teacher_cnn import TeacherCNN
+from ..vision.frozen_cnn import FrozenCNN
 from .arguments import positive_int
-from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ def extract_features(
     split: str,
     backbone_name: str = DEFAULT_BACKBONE,
     weights: str = "imagenet",
-    name: Optional[str] = None,
+    name: str | None = None,
     batch_size: int = 64,
     device: str = "cpu",
 ) -> FeaturePack:
@@ -59,7 +59,7 @@ def extract_features(
     pack = ImagePack.open(prefix)
     pack.check_text(data_dir, split)
     backbone = get_backbone(backbone_name)
-    teacher = TeacherCNN(backbone, weights=weights).to(device)
+    teacher = FrozenCNN(backbone, weights=weights).to(device)
     shape = (len(pack.images), backbone.grid(pack.image_size) ** 2, backbone.channels)
     return write_features(
         prefix,
@@ -78,7 +78,7 @@ def extract_features(
 
 
 def _maps(
-    teacher: TeacherCNN, backbone: Backbone, pack: ImagePack, batch_size: int, device: str
+    teacher: FrozenCNN, backbone: Backbone, pack: ImagePack, batch_size: int, device: str
 ) -> Iterator[np.ndarray]:
     """Yields float16 rows x P x C, the regions row by row."""
     with torch.inference_mode(), progress(None, total=len(pack.images), unit=" images") as bar:
@@ -90,9 +90,7 @@ def _maps(
             bar.update(len(images))
 
 
-def import_features(
-    data_dir: str, split: str, path: str, name: str, rows: Optional[str] = None
-) -> FeaturePack:
+def import_features(data_dir: str, split: str, path: str, name: str, rows: str | None = None) -> FeaturePack:
     """Brings in features that others published, as ``SPLIT.features.NAME``.
 
     Args:
@@ -152,7 +150,7 @@ def _open_published(path: str) -> np.ndarray:
 
 
 def _tell_rows(
-    asked: Optional[str], path: str, count: int, prefix: str, sentences: int, pack: Optional[ImagePack]
+    asked: str | None, path: str, count: int, prefix: str, sentences: int, pack: ImagePack | None
 ) -> str:
     """Decides whether the *count* rows of a file stand for images or for sentences."""
     images = None if pack is None else pack.manifest["images"]
@@ -206,7 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ikd-extract-features``."""
     args = build_parser().parse_args(argv)
     set_up_logging()

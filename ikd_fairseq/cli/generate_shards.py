@@ -8,19 +8,20 @@ import re
 import subprocess
 import sys
 import threading
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Callable, Dict, Iterator, List, Optional, Set, Tuple
+from typing import Any
 
 from fairseq.utils import split_paths
 
-from ..data.distilled_folder import Split
 from ..data.image_pack import sha256_of_file
-from ..data.teacher_checkpoint import check_teacher
+from ..distillation.distilled_folder import Split
+from ..distillation.teacher_checkpoint import check_teacher
 from ..errors import IkdError, check
-from .checkpoint_files import write_atomically
-from .progress import progress
+from ..io.checkpoints import write_atomically
+from ..io.progress import progress
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +67,7 @@ class Generation:
     nbest: int
     shards: int
     image_free: bool = False
-    options: Tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
 
     def verify(self) -> None:
         """Refuses, before minutes are spent, what would not work.
@@ -84,7 +85,7 @@ class Generation:
             split = self.split
             check_teacher(path, split.source_dictionary, split.target_dictionary, split.source, split.target)
 
-    def record(self) -> Dict[str, Any]:
+    def record(self) -> dict[str, Any]:
         """What the shards are made from, for JSON: contents by SHA-256, as paths differ between machines."""
         return {
             "teacher": [sha256_of_file(path) for path in split_paths(self.teacher_path)],
@@ -98,7 +99,7 @@ class Generation:
             "options": list(self.options),
         }
 
-    def command(self, shard: int, cpu: bool) -> List[str]:
+    def command(self, shard: int, cpu: bool) -> list[str]:
         """The command line that translates one shard.
 
         fairseq 0.12 takes ``--num-shards`` and ``--shard-id`` and ignores them: its generate.py asks the
@@ -118,7 +119,7 @@ class Generation:
         ]
 
 
-def read_record(path: str) -> Optional[Dict[str, Any]]:
+def read_record(path: str) -> dict[str, Any] | None:
     """The JSON object in the file *path*, or None if there is no such file. Raises :class:`IkdError`."""
     try:
         with open(path, encoding="utf-8") as stream:
@@ -131,14 +132,14 @@ def read_record(path: str) -> Optional[Dict[str, Any]]:
     return record
 
 
-def write_record(path: str, record: Dict[str, Any]) -> None:
+def write_record(path: str, record: dict[str, Any]) -> None:
     """Writes *record* as JSON, complete or not at all."""
     with write_atomically(path, "w", encoding="utf-8") as stream:
         json.dump(record, stream, indent=2, ensure_ascii=False)
         stream.write("\n")
 
 
-def differences(then: Dict[str, Any], now: Dict[str, Any]) -> str:
+def differences(then: dict[str, Any], now: dict[str, Any]) -> str:
     """The entries of *now* that are others in *then*, in words for a message; empty if there are none."""
     words = []
     for name, value in now.items():
@@ -154,8 +155,8 @@ def shard_path(folder: str, shard: int, shards: int) -> str:
 
 
 def generate_shards(
-    folder: str, generation: Generation, workers: int = 1, cpu: bool = False, only_shard: Optional[int] = None
-) -> List[str]:
+    folder: str, generation: Generation, workers: int = 1, cpu: bool = False, only_shard: int | None = None
+) -> list[str]:
     """Translates the shards that are not in *folder* yet, and returns the paths of all, there or not.
 
     Args:
@@ -211,12 +212,12 @@ class _Processes:
     """
 
     def __init__(self):
-        self.error: Optional[BaseException] = None
-        self._running: Set[subprocess.Popen] = set()
+        self.error: BaseException | None = None
+        self._running: set[subprocess.Popen] = set()
         self._lock = threading.Lock()
 
     @contextlib.contextmanager
-    def start(self, command: List[str], **options: Any) -> Iterator[subprocess.Popen]:
+    def start(self, command: list[str], **options: Any) -> Iterator[subprocess.Popen]:
         with self._lock:
             check(self.error is None, "another shard failed")
             process = subprocess.Popen(command, **options)
@@ -236,7 +237,7 @@ class _Processes:
 
 
 def _run_all(
-    generation: Generation, todo: Dict[int, str], workers: int, cpu: bool, on_sentence: Callable[[int], Any]
+    generation: Generation, todo: dict[int, str], workers: int, cpu: bool, on_sentence: Callable[[int], Any]
 ) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8"}
     if workers > 1:  # each would take all cores for itself

@@ -17,9 +17,10 @@ import posixpath
 import re
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Any, Dict, Iterator, List, Optional, Set, Tuple, Union
+from typing import Any
 
 import numpy as np
 
@@ -27,8 +28,8 @@ from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack, ImagePackWriter, sources_digest, text_fingerprint
 from ..data.image_transforms import decode_image
 from ..errors import IkdError, check, command
+from ..io.progress import progress, set_up_logging
 from .arguments import positive_int
-from .progress import progress, set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ _NAMES_SHOWN = 3
 _CAPTION_ID = re.compile(r"#\w*$")
 
 # A row and its image, uint8 H x W x 3, or why there is none.
-Decoded = Tuple[int, Union[np.ndarray, IkdError]]
+Decoded = tuple[int, np.ndarray | IkdError]
 
 
 @dataclasses.dataclass
@@ -55,14 +56,14 @@ class Sources:
     """
 
     index: np.ndarray
-    paths: List[str] = dataclasses.field(default_factory=list)
-    lines: List[int] = dataclasses.field(default_factory=list)
-    stats: List[Tuple[str, int, int]] = dataclasses.field(default_factory=list)
+    paths: list[str] = dataclasses.field(default_factory=list)
+    lines: list[int] = dataclasses.field(default_factory=list)
+    stats: list[tuple[str, int, int]] = dataclasses.field(default_factory=list)
     missing_sentences: int = 0
     missing_files: int = 0
 
 
-def read_image_list(path: str) -> List[str]:
+def read_image_list(path: str) -> list[str]:
     """Returns the image name of every sentence, without caption number; "" for an empty line.
 
     Raises :class:`IkdError` if the file cannot be read or a line has a caption number alone.
@@ -84,7 +85,7 @@ def _is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
 
 
-def find_images(names: List[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
+def find_images(names: list[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
     """Finds the file of every name, each once, and decides which row every sentence gets.
 
     Raises :class:`IkdError` for names that lead out of *folder*, for missing files unless *allow_missing*,
@@ -92,8 +93,8 @@ def find_images(names: List[str], list_path: str, folder: str, allow_missing: bo
     """
     check(os.path.isdir(folder), f"--images {folder} is not a folder")
     sources = Sources(index=np.full(len(names), NO_IMAGE, dtype=np.int32))
-    rows: Dict[str, int] = {}
-    missing: List[Tuple[int, str]] = []
+    rows: dict[str, int] = {}
+    missing: list[tuple[int, str]] = []
     for sentence, name in enumerate(names):
         if not name:
             continue
@@ -159,9 +160,9 @@ def _leave_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _decode_some(rows: List[Tuple[int, str]], image_size: int) -> List[Decoded]:
+def _decode_some(rows: list[tuple[int, str]], image_size: int) -> list[Decoded]:
     """Decodes the images of some rows; an image that cannot be decoded ends the list with its error."""
-    decoded: List[Decoded] = []
+    decoded: list[Decoded] = []
     for row, path in rows:
         try:
             decoded.append((row, decode_image(path, image_size)))
@@ -170,7 +171,7 @@ def _decode_some(rows: List[Tuple[int, str]], image_size: int) -> List[Decoded]:
     return decoded
 
 
-def _decode_all(rows: List[Tuple[int, str]], image_size: int, workers: int) -> Iterator[Decoded]:
+def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> Iterator[Decoded]:
     """Yields (row, image or error), in the order in which *workers* processes finish them."""
     tasks = (rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK))
     if workers == 1:
@@ -181,7 +182,7 @@ def _decode_all(rows: List[Tuple[int, str]], image_size: int, workers: int) -> I
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([__name__])
     executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
-    pending: Set[Future] = set()
+    pending: set[Future] = set()
     try:
         # A few tasks ahead of the workers, not all of them: decoded images wait here until they are written.
         pending = {
@@ -203,7 +204,7 @@ def _decode_all(rows: List[Tuple[int, str]], image_size: int, workers: int) -> I
         executor.shutdown()
 
 
-def _matching_pack(prefix: str, digest: str) -> Optional[ImagePack]:
+def _matching_pack(prefix: str, digest: str) -> ImagePack | None:
     if not ImagePack.exists(prefix):
         return None
     try:
@@ -274,7 +275,7 @@ def pack_images(
 
 
 def _write_pack(
-    prefix: str, image_size: int, sources: Sources, digest: str, workers: int, described: Dict[str, Any]
+    prefix: str, image_size: int, sources: Sources, digest: str, workers: int, described: dict[str, Any]
 ) -> ImagePack:
     """Decodes and writes all rows; *described* are further entries of the manifest."""
     with ImagePackWriter(prefix, image_size, sources.index, len(sources.paths), digest) as writer:
@@ -327,7 +328,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(argv: Optional[List[str]] = None) -> None:
+def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ikd-pack-images``."""
     args = build_parser().parse_args(argv)
     set_up_logging()

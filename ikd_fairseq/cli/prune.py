@@ -1,18 +1,18 @@
 """``ikd-prune``: a checkpoint whose smallest weights are zero, to retrain under that mask; its packed form.
 
-What is pruned, and how retraining keeps it, is described in :mod:`ikd_fairseq.modules.pruning`.
+What is pruned, and how retraining keeps it, is described in :mod:`ikd_fairseq.compression.pruning`.
 """
 
 import argparse
 import logging
 import os
-from typing import Dict, List, NamedTuple, Optional, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import Tensor
 
-from ..errors import check, command
-from ..modules.pruning import (
+from ..compression.pruning import (
     MASK_SUFFIX,
     PACKED_SUFFIXES,
     is_prunable,
@@ -21,8 +21,8 @@ from ..modules.pruning import (
     prune_weights,
     unpack_weights,
 )
-from ..modules.transformer_config import FlatTransformerModel
-from .checkpoint_files import (
+from ..errors import check, command
+from ..io.checkpoints import (
     State,
     check_output,
     config_section,
@@ -31,8 +31,9 @@ from .checkpoint_files import (
     without_optimizer,
     write_checkpoint,
 )
+from ..io.progress import set_up_logging
+from ..modules.transformer_config import FlatTransformerModel
 from .export import STUDENT_PREFIX
-from .progress import set_up_logging
 
 logger = logging.getLogger(__name__)
 
@@ -67,14 +68,14 @@ class Count(NamedTuple):
 class Report(NamedTuple):
     """What pruning made of a model: shared parameters count once, the student network of IKD not at all."""
 
-    kinds: List[Count]  # of the prunable parameters
+    kinds: list[Count]  # of the prunable parameters
     prunable: Count
     all: Count
     dense_bytes: int  # of all parameters and buffers, without masks
     packed_bytes: int  # of the same, packed: a bit a prunable parameter, and the values that are kept
 
 
-def report(model: Dict[str, Tensor]) -> Report:
+def report(model: dict[str, Tensor]) -> Report:
     """Counts the parameters of a pruned state dictionary, packed or not.
 
     Raises:
@@ -129,7 +130,8 @@ def _load(checkpoint: os.PathLike, output: os.PathLike) -> State:
     if any(key.startswith(STUDENT_PREFIX) for key in state["model"]):
         logger.warning(
             "%s holds the student network, which is not pruned and which decoding does not need: to leave it "
-            "out, run ikd-export before", checkpoint,
+            "out, run ikd-export before",
+            checkpoint,
         )
     return state
 
@@ -200,23 +202,32 @@ def build_parser() -> argparse.ArgumentParser:
         "not pruned. Optimizer state is left out.",
         epilog="example: ikd-prune run/average.pt pruned.pt --sparsity 0.8",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT",
-                        help="checkpoint of a training run, an average or an export")
-    parser.add_argument("output", metavar="OUTPUT",
-                        help="checkpoint to write; replaced when complete if it exists")
+    parser.add_argument(
+        "checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, an average or an export"
+    )
+    parser.add_argument(
+        "output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists"
+    )
     what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument("--sparsity", type=float, metavar="SHARE",
-                      help="prune to this share of the weights, above 0 and below 1; a pruned checkpoint can "
-                      "be pruned further")
-    what.add_argument("--pack", action="store_true",
-                      help="write a pruned CHECKPOINT small, with one bit a weight and the weights that are "
-                      "kept; it loads wherever CHECKPOINT does")
+    what.add_argument(
+        "--sparsity",
+        type=float,
+        metavar="SHARE",
+        help="prune to this share of the weights, above 0 and below 1; a pruned checkpoint can "
+        "be pruned further",
+    )
+    what.add_argument(
+        "--pack",
+        action="store_true",
+        help="write a pruned CHECKPOINT small, with one bit a weight and the weights that are "
+        "kept; it loads wherever CHECKPOINT does",
+    )
     what.add_argument("--unpack", action="store_true", help="write a packed CHECKPOINT as it was before")
     return parser
 
 
 @command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     if args.pack:

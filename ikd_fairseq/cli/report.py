@@ -4,8 +4,8 @@ import argparse
 import logging
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Dict, List, Optional, Sequence
 
 from ..analysis.cases import (
     DEFAULT_METRIC,
@@ -18,18 +18,18 @@ from ..analysis.cases import (
     select_ends,
 )
 from ..errors import IkdError, check, command
-from ..report.analysis_section import analysis_section
-from ..report.case_section import Study, case_section, without_cases
-from ..report.curve_section import curve_section
-from ..report.making_section import making_section
-from ..report.page import Section, render
-from ..report.pictures import Findings, find_analyses
-from ..report.runs import Run, Systems, choose_splits, folder_name, group_systems, read_run
-from ..report.score_section import score_section
-from ..report.scores import compare_systems, read_translations
+from ..experiments.page.analysis_section import analysis_section
+from ..experiments.page.case_section import Study, case_section, without_cases
+from ..experiments.page.curve_section import curve_section
+from ..experiments.page.document import Section, render
+from ..experiments.page.making_section import making_section
+from ..experiments.page.pictures import Findings, find_analyses
+from ..experiments.page.runs import Run, Systems, choose_splits, folder_name, group_systems, read_run
+from ..experiments.page.score_section import score_section
+from ..experiments.page.scores import compare_systems, read_translations
+from ..io.checkpoints import check_output, write_atomically
+from ..io.progress import set_up_logging
 from .analyse import ANALYSES
-from .checkpoint_files import check_output, write_atomically
-from .progress import set_up_logging
 
 CASES = 4  # at either end
 
@@ -42,11 +42,11 @@ logger = logging.getLogger(__name__)
 def make_report(
     folders: Sequence[Path],
     title: str = "Translation systems compared",
-    baseline: Optional[str] = None,
-    splits: Optional[Sequence[str]] = None,
-    study: Optional[str] = None,
+    baseline: str | None = None,
+    splits: Sequence[str] | None = None,
+    study: str | None = None,
     analyses: Sequence[Path] = (),
-    trials: Optional[int] = None,
+    trials: int | None = None,
     called_as: str = "ikd-report",
 ) -> str:
     """The page about the runs in *folders*.
@@ -69,9 +69,11 @@ def make_report(
     splits = choose_splits(runs, splits)
     for folder in analyses:
         check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
-    check(study is None or study in list(systems)[1:],
-          f"--cases {study}: there is no such system beside the baseline; there are "
-          f"{', '.join(list(systems)[1:]) or 'none'}")
+    check(
+        study is None or study in list(systems)[1:],
+        f"--cases {study}: there is no such system beside the baseline; there are "
+        f"{', '.join(list(systems)[1:]) or 'none'}",
+    )
     scores = compare_systems(systems, splits, trials)
     return render(
         title,
@@ -90,7 +92,7 @@ def make_report(
     )
 
 
-def _analyses_of(runs: Sequence[Run], folders: Sequence[Path]) -> Dict[str, List[Findings]]:
+def _analyses_of(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, list[Findings]]:
     places = [(run.folder, run.name) for run in runs] + [(folder, folder_name(folder)) for folder in folders]
     names = [name for name in ANALYSES if name not in _NOT_SHOWN]
     found = [find_analyses(folder, owner, names) for folder, owner in places]
@@ -101,14 +103,15 @@ def _analyses_of(runs: Sequence[Run], folders: Sequence[Path]) -> Dict[str, List
     }
 
 
-def _study(systems: Systems, splits: Sequence[str], name: Optional[str]) -> Section:
+def _study(systems: Systems, splits: Sequence[str], name: str | None) -> Section:
     """Cases of system *name*, by default the first beside the baseline: their first runs, the first split."""
     baseline, *others = systems
     if not others:
         return without_cases("There is one system, so there is nothing to hold it against.")
     name = name or others[0]
-    split = next((split for split in splits
-                  if all(split in systems[one][0].scores for one in (name, baseline))), None)
+    split = next(
+        (split for split in splits if all(split in systems[one][0].scores for one in (name, baseline))), None
+    )
     if split is None:
         return without_cases(f"No split is scored for both {name} and {baseline}.")
     try:
@@ -137,20 +140,35 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
     parser.add_argument("--output", required=True, metavar="FILE", help="page to write, e.g. report.html")
     parser.add_argument("--title", default="Translation systems compared", help="of the page")
-    parser.add_argument("--baseline", metavar="NAME",
-                        help="system that others are compared with (default: that of the first RUN)")
-    parser.add_argument("--splits", nargs="+", metavar="SPLIT",
-                        help="splits to show, the first with cases (default: all that are scored)")
-    parser.add_argument("--cases", metavar="NAME",
-                        help="system whose translations stand beside the baseline's (default: the first one "
-                        "beside it)")
-    parser.add_argument("--analyses", nargs="+", type=Path, default=[], metavar="FOLDER",
-                        help="folders that ikd-analyse wrote into, beyond those within the runs")
+    parser.add_argument(
+        "--baseline",
+        metavar="NAME",
+        help="system that others are compared with (default: that of the first RUN)",
+    )
+    parser.add_argument(
+        "--splits",
+        nargs="+",
+        metavar="SPLIT",
+        help="splits to show, the first with cases (default: all that are scored)",
+    )
+    parser.add_argument(
+        "--cases",
+        metavar="NAME",
+        help="system whose translations stand beside the baseline's (default: the first one beside it)",
+    )
+    parser.add_argument(
+        "--analyses",
+        nargs="+",
+        type=Path,
+        default=[],
+        metavar="FOLDER",
+        help="folders that ikd-analyse wrote into, beyond those within the runs",
+    )
     return parser
 
 
 @command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     check_output(args.output, [])

@@ -6,26 +6,27 @@ Only output whose every sentence is there is scored: see :mod:`.translations`.
 import argparse
 import json
 import logging
-from typing import Any, Dict, List, Optional, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF, TER
 from sacrebleu.metrics.base import Metric
 
 from ..errors import check, command
-from . import significance
+from ..evaluation import significance
+from ..evaluation.meteor import MODULES as METEOR_MODULES
+from ..evaluation.meteor import Meteor
+from ..evaluation.translations import Translations, load_run, load_translations, prepare_text
+from ..io.checkpoints import write_atomically
+from ..io.progress import progress, set_up_logging
 from .arguments import positive_int
-from .checkpoint_files import write_atomically
-from .meteor import MODULES as METEOR_MODULES
-from .meteor import Meteor
-from .progress import progress, set_up_logging
-from .translations import Translations, load_run, load_translations, prepare_text
 
 METRICS = ("bleu", "chrf", "ter")
 METEOR = "meteor"
 PRESETS = ("tokenised", "detokenised")
 
 
-def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) -> Dict[str, Metric]:
+def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) -> dict[str, Metric]:
     """sacreBLEU's scorers.
 
     Args:
@@ -44,8 +45,12 @@ def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) ->
     return {metric: makers[metric]() for metric in metrics if metric in makers}
 
 
-def compute_scores(hypotheses: Sequence[str], references: Sequence[str], preset: str = "tokenised",
-                   metrics: Sequence[str] = METRICS) -> Dict[str, Dict[str, Any]]:
+def compute_scores(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    preset: str = "tokenised",
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, dict[str, Any]]:
     """sacreBLEU's corpus scores of *hypotheses*, one reference each.
 
     Args:
@@ -64,7 +69,7 @@ def compute_scores(hypotheses: Sequence[str], references: Sequence[str], preset:
     return scores
 
 
-def evenly_spaced(count: int, total: int) -> List[int]:
+def evenly_spaced(count: int, total: int) -> list[int]:
     """*count* positions spread over ``range(total)``, each in the middle of its share; at most *total*."""
     count = min(count, total)
     return [(2 * place + 1) * total // (2 * count) for place in range(count)]
@@ -82,76 +87,139 @@ def build_parser() -> argparse.ArgumentParser:
         "is in the same file (2>&1).",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--generate-output", nargs="+", metavar="FILE",
-                        help="output of fairseq-generate; several files for one test set generated in parts "
-                        "by --num-shards")
+    source.add_argument(
+        "--generate-output",
+        nargs="+",
+        metavar="FILE",
+        help="output of fairseq-generate; several files for one test set generated in parts by --num-shards",
+    )
     source.add_argument("--hypotheses", metavar="FILE", help="translations, one a line")
-    source.add_argument("--baseline", nargs="+", metavar=("NAME", "FILE"),
-                        help="system that --system is compared with: its name, and one file a run (output of "
-                        "fairseq-generate, or translations, one a line)")
-    parser.add_argument("--references", metavar="FILE",
-                        help="reference translations, one a line, in the order of the test set and tokenised "
-                        "like the hypotheses (default: the T- lines of --generate-output)")
-    parser.add_argument("--sentences", type=positive_int, metavar="N",
-                        help="how many sentences the test set has")
-    parser.add_argument("--data", metavar="DATA",
-                        help="binarised data folder, to see how many sentences --split has")
-    parser.add_argument("--split", metavar="SPLIT",
-                        help="split of --data that was translated: test, test1, valid ...")
-    parser.add_argument("--preset", choices=PRESETS, default="tokenised",
-                        help="tokenised: text as it stands, lower-cased (the setting of the papers on "
-                        "Multi30K); detokenised: plain text, 13a tokenisation, cased (default: %(default)s)")
-    parser.add_argument("--remove-bpe", action="store_true",
-                        help="join subwords ('@@ ') in hypotheses, references and sources first")
-    parser.add_argument("--detokenise", metavar="LANGUAGE",
-                        help="with --preset detokenised: undo Moses tokenisation of hypotheses and "
-                        "references first (de, fr, ...)")
-    parser.add_argument("--metrics", nargs="+", choices=(*METRICS, METEOR), default=list(METRICS),
-                        metavar="METRIC", help="some of bleu, chrf, ter, meteor (default: all but meteor)")
-    parser.add_argument("--samples", type=int, default=0, metavar="N",
-                        help="also print N translations, evenly spaced over the test set (default: "
-                        "%(default)s)")
+    source.add_argument(
+        "--baseline",
+        nargs="+",
+        metavar=("NAME", "FILE"),
+        help="system that --system is compared with: its name, and one file a run (output of "
+        "fairseq-generate, or translations, one a line)",
+    )
+    parser.add_argument(
+        "--references",
+        metavar="FILE",
+        help="reference translations, one a line, in the order of the test set and tokenised "
+        "like the hypotheses (default: the T- lines of --generate-output)",
+    )
+    parser.add_argument(
+        "--sentences", type=positive_int, metavar="N", help="how many sentences the test set has"
+    )
+    parser.add_argument(
+        "--data", metavar="DATA", help="binarised data folder, to see how many sentences --split has"
+    )
+    parser.add_argument(
+        "--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ..."
+    )
+    parser.add_argument(
+        "--preset",
+        choices=PRESETS,
+        default="tokenised",
+        help="tokenised: text as it stands, lower-cased (the setting of the papers on "
+        "Multi30K); detokenised: plain text, 13a tokenisation, cased (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--remove-bpe",
+        action="store_true",
+        help="join subwords ('@@ ') in hypotheses, references and sources first",
+    )
+    parser.add_argument(
+        "--detokenise",
+        metavar="LANGUAGE",
+        help="with --preset detokenised: undo Moses tokenisation of hypotheses and "
+        "references first (de, fr, ...)",
+    )
+    parser.add_argument(
+        "--metrics",
+        nargs="+",
+        choices=(*METRICS, METEOR),
+        default=list(METRICS),
+        metavar="METRIC",
+        help="some of bleu, chrf, ter, meteor (default: all but meteor)",
+    )
+    parser.add_argument(
+        "--samples",
+        type=int,
+        default=0,
+        metavar="N",
+        help="also print N translations, evenly spaced over the test set (default: %(default)s)",
+    )
     parser.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
 
     group = parser.add_argument_group("comparison (with --baseline and --references)")
-    group.add_argument("--system", nargs="+", action="append", metavar=("NAME", "FILE"),
-                       help="system to compare: its name, and as many files as the baseline has, one a run; "
-                       "run i is tested against run i of the baseline; may be given again")
-    group.add_argument("--test", choices=significance.TESTS,
-                       help="paired bootstrap, or paired approximate randomisation (default: bootstrap)")
-    group.add_argument("--trials", type=positive_int, metavar="N",
-                       help="resamples or trials of the test (default: 1000 for bootstrap, 10000 for "
-                       "randomisation)")
+    group.add_argument(
+        "--system",
+        nargs="+",
+        action="append",
+        metavar=("NAME", "FILE"),
+        help="system to compare: its name, and as many files as the baseline has, one a run; "
+        "run i is tested against run i of the baseline; may be given again",
+    )
+    group.add_argument(
+        "--test",
+        choices=significance.TESTS,
+        help="paired bootstrap, or paired approximate randomisation (default: bootstrap)",
+    )
+    group.add_argument(
+        "--trials",
+        type=positive_int,
+        metavar="N",
+        help="resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)",
+    )
 
     group = parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)")
-    group.add_argument("--meteor-language", choices=METEOR_MODULES, metavar="LANGUAGE",
-                       help=f"language of the translations: {', '.join(METEOR_MODULES)}")
-    group.add_argument("--meteor-jar", metavar="FILE",
-                       help="meteor-1.5.jar, with its paraphrase tables in the folder data beside it "
-                       "(default: METEOR_JAR of the environment, else that of the package pycocoevalcap)")
+    group.add_argument(
+        "--meteor-language",
+        choices=METEOR_MODULES,
+        metavar="LANGUAGE",
+        help=f"language of the translations: {', '.join(METEOR_MODULES)}",
+    )
+    group.add_argument(
+        "--meteor-jar",
+        metavar="FILE",
+        help="meteor-1.5.jar, with its paraphrase tables in the folder data beside it "
+        "(default: METEOR_JAR of the environment, else that of the package pycocoevalcap)",
+    )
     return parser
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    check((args.data is None) == (args.split is None),
-          "--data and --split tell the number of sentences together; give both or neither")
+    check(
+        (args.data is None) == (args.split is None),
+        "--data and --split tell the number of sentences together; give both or neither",
+    )
     check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
-    check(args.detokenise is None or args.preset == "detokenised",
-          "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised")
+    check(
+        args.detokenise is None or args.preset == "detokenised",
+        "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised",
+    )
     for option in ("system", "test", "trials"):
-        check(args.baseline or getattr(args, option) is None,
-              f"--{option} belongs to a comparison; add --baseline NAME FILE [FILE ...]")
+        check(
+            args.baseline or getattr(args, option) is None,
+            f"--{option} belongs to a comparison; add --baseline NAME FILE [FILE ...]",
+        )
     for option in ("meteor_language", "meteor_jar"):
-        check(METEOR in args.metrics or getattr(args, option) is None,
-              f"--{option.replace('_', '-')} is of no use without METEOR; add meteor to --metrics")
-    check(METEOR not in args.metrics or args.meteor_language is not None,
-          "--metrics meteor needs --meteor-language, such as de")
+        check(
+            METEOR in args.metrics or getattr(args, option) is None,
+            f"--{option.replace('_', '-')} is of no use without METEOR; add meteor to --metrics",
+        )
+    check(
+        METEOR not in args.metrics or args.meteor_language is not None,
+        "--metrics meteor needs --meteor-language, such as de",
+    )
     if args.baseline:
         check(args.system, "--baseline needs a system to compare; add --system NAME FILE [FILE ...]")
         check(args.references, "--baseline needs --references FILE")
         check(args.samples == 0, "--samples prints translations of one system; leave it out with --baseline")
-        check(args.trials is None or args.trials >= significance.LEAST_TRIALS,
-              f"--trials {args.trials}: give {significance.LEAST_TRIALS} at least, or no p can be below 0.01")
+        check(
+            args.trials is None or args.trials >= significance.LEAST_TRIALS,
+            f"--trials {args.trials}: give {significance.LEAST_TRIALS} at least, or no p can be below 0.01",
+        )
 
 
 def _print_samples(text: Translations, count: int) -> None:
@@ -162,7 +230,7 @@ def _print_samples(text: Translations, count: int) -> None:
         print(f"  hypothesis  {text.hypotheses[place]}\n  reference   {text.references[place]}")
 
 
-def _score_one(args: argparse.Namespace, meteor: Optional[Meteor]) -> Dict[str, Any]:
+def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the scores of one system. Returns its part of the report."""
     text = prepare_text(load_translations(args), args)
     scores = compute_scores(text.hypotheses, text.references, args.preset, args.metrics)
@@ -181,8 +249,9 @@ def _score_one(args: argparse.Namespace, meteor: Optional[Meteor]) -> Dict[str, 
     }
 
 
-def _score_runs(meteor: Meteor, runs: Dict[str, List[List[str]]],
-                references: Sequence[str]) -> significance.Comparison:
+def _score_runs(
+    meteor: Meteor, runs: dict[str, list[list[str]]], references: Sequence[str]
+) -> significance.Comparison:
     """METEOR of every run. sacreBLEU's tests know its own metrics alone, so that there is no p."""
     scores = {name: [] for name in runs}
     jobs = [(name, lines) for name, own in runs.items() for lines in own]
@@ -193,7 +262,7 @@ def _score_runs(meteor: Meteor, runs: Dict[str, List[List[str]]],
     return significance.compare_scores(one["name"], one["signature"], values)
 
 
-def _compare(args: argparse.Namespace, meteor: Optional[Meteor]) -> Dict[str, Any]:
+def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the comparison of the systems. Returns its part of the report."""
     files = significance.collect_systems(args.baseline, args.system)
     texts = {name: [load_run(path, args) for path in paths] for name, paths in files.items()}
@@ -211,11 +280,15 @@ def _compare(args: argparse.Namespace, meteor: Optional[Meteor]) -> Dict[str, An
     if meteor:
         comparisons[METEOR] = _score_runs(meteor, runs, first.references)
 
-    print(f"{len(first.hypotheses)} sentences, {args.preset}; baseline: {baseline}; ± sample standard "
-          "deviation over runs")
+    print(
+        f"{len(first.hypotheses)} sentences, {args.preset}; baseline: {baseline}; ± sample standard "
+        "deviation over runs"
+    )
     if scorers:
-        print(f"{method.title}, {trials} {method.trial_name}, two-sided, run i against run i of {baseline}; "
-              "† p < 0.05, ‡ p < 0.01, where every pair of runs reaches it in the same direction")
+        print(
+            f"{method.title}, {trials} {method.trial_name}, two-sided, run i against run i of {baseline}; "
+            "† p < 0.05, ‡ p < 0.01, where every pair of runs reaches it in the same direction"
+        )
     for comparison in comparisons.values():
         print(f"\n{comparison}")
     return {
@@ -230,7 +303,7 @@ def _compare(args: argparse.Namespace, meteor: Optional[Meteor]) -> Dict[str, An
 
 
 @command
-def main(argv: Optional[Sequence[str]] = None) -> None:
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     _check_options(args)

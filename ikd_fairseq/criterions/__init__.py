@@ -1,5 +1,7 @@
 """Criterions. Importing this package registers them with fairseq."""
 
-from . import inversion_distillation  # noqa: F401
-from . import auxiliary_losses  # noqa: F401
-from . import word_distillation  # noqa: F401
+from . import (
+    auxiliary_losses,  # noqa: F401
+    inversion_distillation,  # noqa: F401
+    word_distillation,  # noqa: F401
+)

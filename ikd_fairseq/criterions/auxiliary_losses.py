@@ -1,7 +1,6 @@
 """Translation loss plus whatever further terms a model has."""
 
 from dataclasses import dataclass, field
-from typing import Dict, Tuple
 
 import torch
 from fairseq import utils
@@ -16,7 +15,7 @@ from torch import Tensor
 from ..auxiliary import Entry, Prediction, Term
 from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_INPUTS, IMAGE_POSITIONS, IMAGES
 from ..errors import check
-from ..vision.teacher_cnn import FrozenTeacher
+from ..vision.frozen_cnn import UnregisteredCNN
 from .translation_log import translation_log
 
 _LOGGED, _COUNTED = "aux_", "aux_count_"  # + name of a term
@@ -28,17 +27,21 @@ class AuxiliaryLossesConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
     auxiliary_weights: str = field(
         default="",
-        metadata={"help": "weights of the model's auxiliary terms where its own are not wanted: NAME=WEIGHT, "
-                          "separated by commas, such as feature=1,consistency=0.5"},
+        metadata={
+            "help": "weights of the model's auxiliary terms where its own are not wanted: NAME=WEIGHT, "
+            "separated by commas, such as feature=1,consistency=0.5"
+        },
     )
     backbone_weights: str = field(
         default="imagenet",
-        metadata={"help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
-                          "needed with --image-features"},
+        metadata={
+            "help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
+            "needed with --image-features"
+        },
     )
 
 
-def parse_weights(text: str, defaults: Dict[str, float]) -> Dict[str, float]:
+def parse_weights(text: str, defaults: dict[str, float]) -> dict[str, float]:
     """*defaults* with what *text*, ``NAME=WEIGHT,...``, changes of them.
 
     Raises:
@@ -74,7 +77,7 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
     weigh alike.
 
     The frozen CNN that turns images into features is no part of this module nor of the model (see
-    :class:`FrozenTeacher`). Sentences without an image train on translation alone.
+    :class:`UnregisteredCNN`). Sentences without an image train on translation alone.
 
     Raises:
         IkdError: the model has no auxiliary terms, weights that cannot be read, or a CNN that cannot be had.
@@ -103,7 +106,7 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
         self.uses_images = any(self.weights.values())
         self.backbone = model.backbone
         sees_images = self.uses_images and not (task.cfg.image_features or task.cfg.image_free)
-        self.cnn = FrozenTeacher(self.backbone, backbone_weights) if sees_images else None
+        self.cnn = UnregisteredCNN(self.backbone, backbone_weights) if sees_images else None
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
@@ -123,7 +126,7 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
         logging_output["loss"] = loss.data
         return loss, sample_size, logging_output
 
-    def _features(self, net_input) -> Tuple[Tensor, Tensor]:
+    def _features(self, net_input) -> tuple[Tensor, Tensor]:
         """The batch's real features, ``K x P x C``, and the sentences that they belong to, ``K``."""
         if not self.uses_images or IMAGE_POSITIONS not in net_input:
             nothing = net_input["src_tokens"].new_empty((0,))
@@ -147,7 +150,7 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
             loss = entry.values.masked_fill(~tokens, 0).sum()
         return Term(loss, tokens.sum())
 
-    def _scales(self, terms: Dict[str, Term], sample, sample_size, loss: Tensor) -> Tensor:
+    def _scales(self, terms: dict[str, Term], sample, sample_size, loss: Tensor) -> Tensor:
         """What each term's sum is multiplied by: tokens over the term's count, both of all workers."""
         numbers = [sample_size, *(term.count for term in terms.values())]
         numbers = torch.stack([torch.as_tensor(n, dtype=torch.float64, device=loss.device) for n in numbers])
@@ -160,7 +163,7 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs the translation loss as fairseq does, and each auxiliary term as its mean."""
         super().reduce_metrics(logging_outputs)
-        names = [key[len(_COUNTED):] for key in logging_outputs[0] if key.startswith(_COUNTED)]
+        names = [key[len(_COUNTED) :] for key in logging_outputs[0] if key.startswith(_COUNTED)]
         for name in names:
             count = utils.item(sum(log.get(_COUNTED + name, 0) for log in logging_outputs))
             if count > 0:

@@ -4,7 +4,7 @@ Every function takes two float tensors ``K x C x H x W`` and returns ``K`` value
 the map, so that one weight serves maps and images of all sizes.
 """
 
-from typing import Callable, Dict
+from collections.abc import Callable
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -39,7 +39,7 @@ def kl(a: Tensor, b: Tensor) -> Tensor:
     return (log_a.exp() * (log_a - log_b)).sum(dim=1).flatten(1).mean(dim=1)
 
 
-DISTANCES: Dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "l1": l1,
     "l2": l2,
     "linf": linf,

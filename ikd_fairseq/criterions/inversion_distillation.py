@@ -1,7 +1,7 @@
 """Translation loss plus inversion knowledge distillation (Peng et al. 2022, sections 3.2.3 and 3.3)."""
 
 from dataclasses import dataclass, field
-from typing import Dict, List, Optional, Tuple
+from typing import Optional
 
 import torch
 from fairseq import utils
@@ -16,9 +16,9 @@ from torch import Tensor
 
 from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
 from ..errors import check
+from ..vision.frozen_cnn import UnregisteredCNN
 from ..vision.granularity import GRANULARITIES
-from ..vision.student_cnn import StudentOutput
-from ..vision.teacher_cnn import FrozenTeacher
+from ..vision.inverse_cnn import InverseOutput
 from .feature_distance import DISTANCES, distance
 from .translation_log import translation_log
 
@@ -34,28 +34,38 @@ class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     )
     granularity: ChoiceEnum(list(GRANULARITIES)) = field(
         default="model",
-        metadata={"help": "maps that are compared: the last convolutional one (model), that of every stage "
-                          "(block), or that of every convolution and pooling (layer); the image in any case"},
+        metadata={
+            "help": "maps that are compared: the last convolutional one (model), that of every stage "
+            "(block), or that of every convolution and pooling (layer); the image in any case"
+        },
     )
     distance: ChoiceEnum(list(DISTANCES)) = field(
         default="l2", metadata={"help": "distance of two maps or images"}
     )
     irm_weight: float = field(
         default=1.0,
-        metadata={"help": "weight of the inter-modal term: teacher's maps of the real image against the student's"},
+        metadata={
+            "help": "weight of the inter-modal term: teacher's maps of the real image against the student's"
+        },
     )
     iam_weight: float = field(
         default=1.0,
-        metadata={"help": "weight of the intra-modal term: teacher's maps of the real against the inverse image"},
+        metadata={
+            "help": "weight of the intra-modal term: teacher's maps of the real against the inverse image"
+        },
     )
     image_weight: float = field(
         default=2.0,
-        metadata={"help": "weight of the distance of real and inverse image (the paper's two losses have it once each)"},
+        metadata={
+            "help": "weight of the distance of real and inverse image (the paper's two losses have it once each)"
+        },
     )
     kd_weight: float = field(default=1.0, metadata={"help": "weight of the distillation as a whole"})
     kd_images_per_batch: int = field(
         default=0,
-        metadata={"help": "distil so many images of a batch, drawn at random (in validation the first ones); 0: all"},
+        metadata={
+            "help": "distil so many images of a batch, drawn at random (in validation the first ones); 0: all"
+        },
     )
 
 
@@ -77,7 +87,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM
     counts. Where no term does, the student never runs and is frozen: neither optimizer nor DDP knows it.
 
-    The teacher is no part of this module (see :class:`FrozenTeacher`): fairseq would hand its parameters to the
+    The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to the
     optimizer, to DDP and to the checkpoint.
 
     Raises:
@@ -120,9 +130,9 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         check(kd_images_per_batch >= 0, f"--kd-images-per-batch {kd_images_per_batch}: give 0 (all) or more")
         self.image_size = model.image_size
         self.backbone = model.backbone
-        self.teacher: Optional[FrozenTeacher] = None
+        self.teacher: Optional[UnregisteredCNN] = None
         if self.weights["irm"] or self.weights["iam"]:
-            self.teacher = FrozenTeacher(model.backbone, teacher_weights, str(granularity))
+            self.teacher = UnregisteredCNN(model.backbone, teacher_weights, str(granularity))
         model.student.granularity = str(granularity) if self.weights["irm"] else "model"
         if not self.uses_images:
             model.student.requires_grad_(False)
@@ -144,7 +154,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         logging_output["loss"] = loss.data
         return loss, sample_size, logging_output
 
-    def distillation_terms(self, images: Tensor, student: StudentOutput) -> Dict[str, Tensor]:
+    def distillation_terms(self, images: Tensor, student: InverseOutput) -> dict[str, Tensor]:
         """The terms of non-zero weight, each with one value an image.
 
         Args:
@@ -162,7 +172,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             return {term: nothing for term in wanted}
         real = self.backbone.normalise(images)  # stays float32: what the student paints is held against it
         terms = {}
-        seen: List[Tensor] = []
+        seen: list[Tensor] = []
         if self.teacher is not None:
             with torch.no_grad():
                 seen = self.teacher(real.to(student.image.dtype))
@@ -174,11 +184,11 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             terms["image"] = distance(self.distance, real, student.image)
         return terms
 
-    def _sum_over_maps(self, maps: List[Tensor], others: List[Tensor]) -> Tensor:
+    def _sum_over_maps(self, maps: list[Tensor], others: list[Tensor]) -> Tensor:
         assert len(maps) == len(others), f"{self.backbone.name}: {len(maps)} maps against {len(others)}"
         return sum(distance(self.distance, a, b) for a, b in zip(maps, others))
 
-    def _choose_images(self, net_input) -> Tuple[Optional[Tensor], Optional[Tensor]]:
+    def _choose_images(self, net_input) -> tuple[Optional[Tensor], Optional[Tensor]]:
         """The images to distil, uint8 ``K' x H x W x 3``, and the sentences that they belong to, ``K'``.
 
         None, and None, where nothing is distilled.
@@ -196,7 +206,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             images, positions = images[chosen], positions[chosen]
         return images, positions
 
-    def _mean(self, terms: Dict[str, Tensor], positions: Tensor) -> Tensor:
+    def _mean(self, terms: dict[str, Tensor], positions: Tensor) -> Tensor:
         weighted = sum(self.weights[term] * values for term, values in terms.items())
         return weighted.sum() / max(len(positions), 1)
 
@@ -209,7 +219,9 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
             return sample_size
         counted = 0 if sample.get(IGNORED) else 1
-        totals = torch.tensor([sample_size * counted, here * counted], dtype=torch.float64, device=loss.device)
+        totals = torch.tensor(
+            [sample_size * counted, here * counted], dtype=torch.float64, device=loss.device
+        )
         torch.distributed.all_reduce(totals)
         return (totals[0] * here / totals[1].clamp(min=1)).to(loss.dtype)
 

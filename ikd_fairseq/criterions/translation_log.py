@@ -1,6 +1,6 @@
 """What every criterion logs of translation, beside terms of its own."""
 
-from typing import Any, Dict
+from typing import Any
 
 from fairseq import utils
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
@@ -9,7 +9,7 @@ from torch import Tensor
 
 def translation_log(
     criterion: LabelSmoothedCrossEntropyCriterion, model, net_output, sample, nll_loss: Tensor
-) -> Dict[str, Any]:
+) -> dict[str, Any]:
     """The entries that fairseq's label-smoothed criterion logs for a batch, but for ``loss``.
 
     Its ``forward`` makes them in one piece with the loss, to which further terms are still to be added.

@@ -3,7 +3,7 @@
 import logging
 import math
 from dataclasses import dataclass, field
-from typing import Any, Dict, NamedTuple, Optional, Tuple
+from typing import Any, NamedTuple, Optional
 
 import torch
 from fairseq import utils
@@ -17,8 +17,8 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
+from ..distillation.teacher_ensemble import TeacherEnsemble, inputs_of
 from ..errors import check
-from .teacher_ensemble import TeacherEnsemble, inputs_of
 from .translation_log import translation_log
 
 logger = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class Answers(NamedTuple):
         return self.log_probs.argmax(dim=-1) if self.ids is None else self.ids[:, 0]
 
 
-def word_distillation(lprobs: Tensor, answers: Answers, temperature: float = 1.0) -> Tuple[Tensor, Tensor]:
+def word_distillation(lprobs: Tensor, answers: Answers, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
     """Cross-entropy of the student against its teachers, and what of it the student could avoid.
 
     Args:
@@ -76,27 +76,35 @@ class WordDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
     teacher_path: Optional[str] = field(
         default=None,
-        metadata={"help": "checkpoints of the teachers, separated by ':'; their probabilities are "
-                          "averaged. Not needed where --teacher-cache holds their answers"},
+        metadata={
+            "help": "checkpoints of the teachers, separated by ':'; their probabilities are "
+            "averaged. Not needed where --teacher-cache holds their answers"
+        },
     )
     distillation_alpha: float = field(
         default=0.5,
-        metadata={"help": "weight of the cross-entropy against the teachers, 0 to 1; that of the "
-                          "label-smoothed loss is 1 - alpha. With 0 no teacher is needed nor loaded"},
+        metadata={
+            "help": "weight of the cross-entropy against the teachers, 0 to 1; that of the "
+            "label-smoothed loss is 1 - alpha. With 0 no teacher is needed nor loaded"
+        },
     )
     distillation_temperature: float = field(
         default=1.0,
-        metadata={"help": "temperature of both the student's and the teachers' (averaged) distribution in "
-                          "their cross-entropy, which is multiplied by its square, so that the gradient "
-                          "keeps its size; with --teacher-cache, the cached words' probabilities are "
-                          "re-tempered"},
+        metadata={
+            "help": "temperature of both the student's and the teachers' (averaged) distribution in "
+            "their cross-entropy, which is multiplied by its square, so that the gradient "
+            "keeps its size; with --teacher-cache, the cached words' probabilities are "
+            "re-tempered"
+        },
     )
     teacher_cache: Optional[str] = field(
         default=None,
-        metadata={"help": "take the teachers' answers from SPLIT.teacher.NAME (written by "
-                          "ikd-cache-teacher), by NAME. A validation split without such a cache is shown "
-                          "to the teachers of --teacher-path; without these either, its loss is the "
-                          "label-smoothed one alone"},
+        metadata={
+            "help": "take the teachers' answers from SPLIT.teacher.NAME (written by "
+            "ikd-cache-teacher), by NAME. A validation split without such a cache is shown "
+            "to the teachers of --teacher-path; without these either, its loss is the "
+            "label-smoothed one alone"
+        },
     )
 
 
@@ -200,7 +208,7 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         )
         return loss, logging_output["sample_size"], logging_output
 
-    def _answers(self, model, net_input: Dict[str, Any], sample: Dict[str, Any]) -> Optional[Answers]:
+    def _answers(self, model, net_input: dict[str, Any], sample: dict[str, Any]) -> Optional[Answers]:
         """From the batch if it carries some, else from the teachers; None if there are none or alpha is 0."""
         if TEACHER_IDS in sample:
             log_probs = sample[TEACHER_PROBS].float().clamp(min=_TINY).log()

@@ -9,7 +9,8 @@ import contextlib
 import hashlib
 import os
 import re
-from typing import Any, Dict, Iterable, Optional, Tuple
+from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -40,7 +41,7 @@ class FeaturePack:
     """
 
     def __init__(
-        self, prefix: str, name: str, manifest: Dict[str, Any], index: np.ndarray, text: TextFingerprint
+        self, prefix: str, name: str, manifest: dict[str, Any], index: np.ndarray, text: TextFingerprint
     ):
         self.prefix = prefix
         self.name = name
@@ -49,10 +50,10 @@ class FeaturePack:
         self.regions: int = manifest["regions"]
         self.channels: int = manifest["channels"]
         self._text = text
-        self._features: Optional[np.ndarray] = None
+        self._features: np.ndarray | None = None
 
     @staticmethod
-    def paths(prefix: str, name: str) -> Tuple[str, str]:
+    def paths(prefix: str, name: str) -> tuple[str, str]:
         """Returns the paths of array and manifest."""
         return prefix + FEATURES_SUFFIX.format(name=name), prefix + FEATURES_MANIFEST_SUFFIX.format(name=name)
 
@@ -114,12 +115,12 @@ class FeaturePack:
         """The number of sentences, with and without features."""
         return len(self.index)
 
-    def __getitem__(self, sentence: int) -> Optional[np.ndarray]:
+    def __getitem__(self, sentence: int) -> np.ndarray | None:
         """Returns the features of a sentence, float16 P x C, or None."""
         row = self.index[sentence]
         return None if row == NO_IMAGE else np.array(self.features[row])
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_features": None}
 
     def check_text(self, data_dir: str, split: str) -> None:
@@ -160,9 +161,9 @@ def to_half(block: np.ndarray, first_row: int, source: str) -> np.ndarray:
 def write_features(
     prefix: str,
     name: str,
-    shape: Tuple[int, int, int],
+    shape: tuple[int, int, int],
     blocks: Iterable[np.ndarray],
-    manifest: Dict[str, Any],
+    manifest: dict[str, Any],
 ) -> FeaturePack:
     """Writes a feature pack, replacing an earlier one of that name only when all of it is on disk.
 

@@ -18,13 +18,14 @@ import io
 import json
 import os
 import shutil
-from typing import Any, Callable, Dict, Iterator, List, Optional, Tuple
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from ..constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
 from ..errors import IkdError, check
-from .text_index import sentence_counts, text_index_files
+from ..io.text_index import sentence_counts, text_index_files
 
 FORMAT = 1  # of the manifest; raised when an older reader would misread a newer pack
 PARTIAL_SUFFIX = ".partial"
@@ -34,12 +35,12 @@ _READ_BYTES = 1 << 22
 _REMEDY = "run ikd-pack-images again"
 
 # What a text index is recorded as: {"sentences": int, "sha256": str}, by file name.
-TextFingerprint = Dict[str, Dict[str, Any]]
+TextFingerprint = dict[str, dict[str, Any]]
 # Told the number of bytes just read or written, such as tqdm's ``update``.
 Progress = Callable[[int], object]
 
 
-def sha256_of_file(path: str, progress: Optional[Progress] = None) -> str:
+def sha256_of_file(path: str, progress: Progress | None = None) -> str:
     """Returns the SHA-256 of a file in hexadecimal, as ``sha256sum`` prints it."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
@@ -116,7 +117,7 @@ def write_replacing(path: str, content: bytes) -> None:
     sync_folder(path)
 
 
-def npy_header(shape: Tuple[int, ...], dtype: np.dtype) -> bytes:
+def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
     """Returns the bytes that stand before the data of a ``.npy`` file in C order."""
     stream = io.BytesIO()
     description = np.lib.format.dtype_to_descr(np.dtype(dtype))
@@ -130,7 +131,7 @@ def npy_bytes(array: np.ndarray) -> bytes:
     return npy_header(array.shape, array.dtype) + np.ascontiguousarray(array).tobytes()
 
 
-def read_manifest(path: str, keys: Dict[str, type], remedy: str) -> Dict[str, Any]:
+def read_manifest(path: str, keys: dict[str, type], remedy: str) -> dict[str, Any]:
     """Reads a manifest that must have the given *keys*, each of the given type. Raises :class:`IkdError`."""
     try:
         with open(path, encoding="utf-8") as stream:
@@ -146,7 +147,7 @@ def read_manifest(path: str, keys: Dict[str, type], remedy: str) -> Dict[str, An
     return manifest
 
 
-def write_manifest(path: str, manifest: Dict[str, Any]) -> None:
+def write_manifest(path: str, manifest: dict[str, Any]) -> None:
     """Writes a manifest in one step, with the format number and the version of this package."""
     from .. import __version__
 
@@ -154,7 +155,7 @@ def write_manifest(path: str, manifest: Dict[str, Any]) -> None:
     write_replacing(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
 
 
-def open_array(path: str, shape: Tuple[int, ...], dtype: np.dtype, remedy: str) -> np.memmap:
+def open_array(path: str, shape: tuple[int, ...], dtype: np.dtype, remedy: str) -> np.memmap:
     """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, without reading its data.
 
     Raises :class:`IkdError`.
@@ -199,7 +200,7 @@ _MANIFEST_KEYS = {
 }
 
 
-def read_image_manifest(prefix: str) -> Dict[str, Any]:
+def read_image_manifest(prefix: str) -> dict[str, Any]:
     """Reads ``SPLIT.images.json``. Raises :class:`IkdError`."""
     return read_manifest(prefix + MANIFEST_SUFFIX, _MANIFEST_KEYS, _REMEDY)
 
@@ -214,12 +215,12 @@ class ImagePack:
         manifest: what ``SPLIT.images.json`` says.
     """
 
-    def __init__(self, prefix: str, manifest: Dict[str, Any], index: np.ndarray):
+    def __init__(self, prefix: str, manifest: dict[str, Any], index: np.ndarray):
         self.prefix = prefix
         self.manifest = manifest
         self.index = index
         self.image_size: int = manifest["image_size"]
-        self._images: Optional[np.ndarray] = None
+        self._images: np.ndarray | None = None
 
     @classmethod
     def exists(cls, prefix: str) -> bool:
@@ -227,7 +228,7 @@ class ImagePack:
         return any(os.path.exists(path) for path in cls.paths(prefix))
 
     @staticmethod
-    def paths(prefix: str) -> Tuple[str, str, str]:
+    def paths(prefix: str) -> tuple[str, str, str]:
         """Returns the paths of array, index and manifest."""
         return prefix + IMAGES_SUFFIX, prefix + INDEX_SUFFIX, prefix + MANIFEST_SUFFIX
 
@@ -262,12 +263,12 @@ class ImagePack:
         """The number of sentences, with and without an image."""
         return len(self.index)
 
-    def __getitem__(self, sentence: int) -> Optional[np.ndarray]:
+    def __getitem__(self, sentence: int) -> np.ndarray | None:
         """Returns the image of a sentence, uint8 H x W x 3 (RGB), or None."""
         row = self.index[sentence]
         return None if row == NO_IMAGE else np.array(self.images[row])
 
-    def __getstate__(self) -> Dict[str, Any]:
+    def __getstate__(self) -> dict[str, Any]:
         # A pickled memmap would carry every image; the other process maps the file itself.
         return {**self.__dict__, "_images": None}
 
@@ -291,7 +292,7 @@ class ImagePack:
         """Size of both arrays on disk, in bytes."""
         return sum(os.path.getsize(path) for path in self.paths(self.prefix)[:2])
 
-    def verify(self, progress: Optional[Progress] = None) -> None:
+    def verify(self, progress: Progress | None = None) -> None:
         """Reads both arrays and compares their SHA-256 with the manifest. Raises :class:`IkdError`.
 
         Args:
@@ -305,7 +306,7 @@ class ImagePack:
             )
 
 
-def sources_digest(image_size: int, index: np.ndarray, sources: List[Tuple[str, int, int]]) -> str:
+def sources_digest(image_size: int, index: np.ndarray, sources: list[tuple[str, int, int]]) -> str:
     """Returns a digest of all that a pack is made from: a pack with the same one need not be made again.
 
     Args:
@@ -351,7 +352,7 @@ class ImagePackWriter:
         self._header = npy_header((rows, image_size, image_size, 3), np.dtype(np.uint8))
         self._row_bytes = image_size * image_size * 3
         self.bytes = len(self._header) + rows * self._row_bytes
-        self._unflushed: List[int] = []
+        self._unflushed: list[int] = []
         self._images_file = self._done_file = -1
 
     def __enter__(self) -> "ImagePackWriter":
@@ -431,7 +432,7 @@ class ImagePackWriter:
             _write_all(self._done_file, self.done.tobytes(), 0)
             os.fsync(self._done_file)
 
-    def commit(self, manifest: Dict[str, Any], progress: Optional[Progress] = None) -> ImagePack:
+    def commit(self, manifest: dict[str, Any], progress: Progress | None = None) -> ImagePack:
         """Gives the files their names, the manifest last, and returns the finished pack.
 
         Args:

@@ -1,6 +1,7 @@
 """Sentence pairs with the images or image features that some of them have."""
 
-from typing import Any, Dict, List, Optional, Protocol, Sequence
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -12,11 +13,9 @@ from ..constants import IMAGE_INPUTS, IMAGE_POSITIONS
 class BySentence(Protocol):
     """What an image pack or a feature pack looks like from here: one entry a sentence, ``None`` for no image."""
 
-    def __len__(self) -> int:
-        ...
+    def __len__(self) -> int: ...
 
-    def __getitem__(self, sentence: int) -> Optional[np.ndarray]:
-        ...
+    def __getitem__(self, sentence: int) -> np.ndarray | None: ...
 
 
 class NoImages:
@@ -39,7 +38,7 @@ def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySen
     return ConcatDataset(list(packs), [upsample_primary] + [1] * (len(packs) - 1))
 
 
-def without_images(net_input: Dict[str, Any]) -> Dict[str, Any]:
+def without_images(net_input: dict[str, Any]) -> dict[str, Any]:
     """The inputs of a batch that a model takes which knows nothing of images."""
     return {key: value for key, value in net_input.items() if key not in IMAGE_INPUTS}
 
@@ -67,12 +66,12 @@ class ImagePairDataset(BaseWrapperDataset):
         self.pack = pack
         self.no_entries = _no_entries(pack)
 
-    def __getitem__(self, index: int) -> Dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.dataset[index]
         sample[self.key] = self.pack[index]
         return sample
 
-    def collater(self, samples: List[Dict[str, Any]], pad_to_length: Optional[Dict[str, int]] = None):
+    def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None):
         batch = self.dataset.collater(samples, pad_to_length)
         if not batch:
             return batch

@@ -13,7 +13,7 @@ from ..modules.multimodal_config import MultimodalTransformerConfig
 from ..modules.multimodal_encoder import GeneratedRegionsEncoder
 from ..modules.transformer_config import NANO, TINY, FlatTransformerModel, register_preset
 from ..vision.backbones import get_backbone
-from ..vision.student_cnn import StudentCNN
+from ..vision.inverse_cnn import InverseCNN
 
 
 @dataclass
@@ -22,13 +22,17 @@ class IKDTransformerConfig(MultimodalTransformerConfig):
 
     unpool: ChoiceEnum(list(UNPOOLS)) = field(
         default="conv",
-        metadata={"help": "how the generator spreads the text's vector over the regions: a learned transposed "
-                          "convolution, one learned profile a channel, or the same value everywhere"},
+        metadata={
+            "help": "how the generator spreads the text's vector over the regions: a learned transposed "
+            "convolution, one learned profile a channel, or the same value everywhere"
+        },
     )
     no_student: bool = field(
         default=False,
-        metadata={"help": "build without the student network, which only inversion distillation uses "
-                          "(ikd-export sets this)"},
+        metadata={
+            "help": "build without the student network, which only inversion distillation uses "
+            "(ikd-export sets this)"
+        },
     )
 
 
@@ -47,7 +51,7 @@ class IKDTransformerModel(FlatTransformerModel):
         super().__init__(cfg, encoder, decoder)
         self.backbone = get_backbone(str(cfg.backbone))
         self.image_size = cfg.image_size
-        self.student = None if cfg.no_student else StudentCNN(self.backbone, cfg.image_size)
+        self.student = None if cfg.no_student else InverseCNN(self.backbone, cfg.image_size)
 
     @classmethod
     def build_model(cls, cfg, task):
@@ -82,7 +86,7 @@ class IKDTransformerModel(FlatTransformerModel):
 
         Returns:
             ``(logits B x J x V, extra)`` as fairseq's decoder; with *student_positions*, ``extra["student"]`` is the
-            :class:`~ikd_fairseq.vision.student_cnn.StudentOutput` of those sentences, in their order.
+            :class:`~ikd_fairseq.vision.inverse_cnn.InverseOutput` of those sentences, in their order.
         """
         encoder_out = self.encoder(src_tokens, src_lengths, return_all_hiddens=return_all_hiddens)
         logits, extra = self.decoder(

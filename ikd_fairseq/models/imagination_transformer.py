@@ -44,8 +44,10 @@ class ImaginationTransformerConfig(FlatTransformerConfig):
     )
     margin: float = field(
         default=0.1,
-        metadata={"help": "by how much the predicted vector is to be nearer to its image than to another, as "
-                          "a difference of cosines"},
+        metadata={
+            "help": "by how much the predicted vector is to be nearer to its image than to another, as "
+            "a difference of cosines"
+        },
     )
 
 

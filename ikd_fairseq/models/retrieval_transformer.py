@@ -56,13 +56,17 @@ class RetrievalTransformerConfig(FlatTransformerConfig):
 
     retriever: ChoiceEnum(list(KINDS)) = field(
         default="topic",
-        metadata={"help": "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
-                          "dense embeddings and mean (RMMT)"},
+        metadata={
+            "help": "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
+            "dense embeddings and mean (RMMT)"
+        },
     )
     image_index: Optional[str] = field(
         default=None,
-        metadata={"help": "file that ikd-build-image-index wrote (default: image-index.RETRIEVER.pt in the "
-                          "first data folder)"},
+        metadata={
+            "help": "file that ikd-build-image-index wrote (default: image-index.RETRIEVER.pt in the "
+            "first data folder)"
+        },
     )
     retrieved_images: int = field(
         default=5, metadata={"help": "how many images are looked up for a sentence"}

@@ -18,7 +18,9 @@ from ..modules.transformer_config import (
 class TextEncoder(TransformerEncoderBase):
     """fairseq's encoder; in an ensemble with an image-must model it is handed images, and leaves them alone."""
 
-    def forward(self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images):
+    def forward(
+        self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
+    ):
         return super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
 
 

@@ -1,7 +1,5 @@
 """Base of the models that translate from text alone and learn from the images of their training sentences."""
 
-from typing import Dict, List, Optional
-
 from torch import Tensor
 
 from ..auxiliary import Entry
@@ -23,7 +21,7 @@ class AuxiliaryTransformerModel(FlatTransformerModel):
     """
 
     requires_images = False
-    auxiliary_weights: Dict[str, float]
+    auxiliary_weights: dict[str, float]
 
     def __init__(self, cfg, encoder, decoder):
         super().__init__(cfg, encoder, decoder)
@@ -38,13 +36,13 @@ class AuxiliaryTransformerModel(FlatTransformerModel):
 
     def auxiliary_terms(
         self,
-        encoder_out: Dict[str, List[Tensor]],
+        encoder_out: dict[str, list[Tensor]],
         logits: Tensor,
         src_tokens: Tensor,
         prev_output_tokens: Tensor,
         features: Tensor,
         image_positions: Tensor,
-    ) -> Dict[str, Entry]:
+    ) -> dict[str, Entry]:
         """The terms of a batch, in the order of ``auxiliary_weights``.
 
         Args:
@@ -63,9 +61,9 @@ class AuxiliaryTransformerModel(FlatTransformerModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         return_all_hiddens: bool = True,
-        images: Optional[Tensor] = None,
-        features: Optional[Tensor] = None,
-        image_positions: Optional[Tensor] = None,
+        images: Tensor | None = None,
+        features: Tensor | None = None,
+        image_positions: Tensor | None = None,
         auxiliary: bool = False,
         **decoding,
     ):

@@ -1,6 +1,6 @@
 """A decoder with two attentions, on the source words and on the image's regions (Calixto et al. 2017)."""
 
-from typing import Callable, Dict, List, Optional, Tuple
+from collections.abc import Callable
 
 import torch
 from fairseq.distributed import fsdp_wrap
@@ -25,11 +25,11 @@ class RegionMemoryEncoder(TextWithImageEncoder):
         super().__init__(cfg, dictionary, embed_tokens, backbone)
         self.region_projection = nn.Linear(backbone.channels, embed_tokens.embedding_dim)
 
-    def add_image(self, encoder_out: Dict[str, List[Tensor]], regions: Tensor, no_image: Tensor) -> None:
+    def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
         encoder_out["regions"] = [self.dropout_module(self.region_projection(regions))]
         encoder_out["no_image"] = [no_image]
 
-    def reorder_encoder_out(self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor):
+    def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Rearranges the sentences, as beam search asks for. *new_order*: int64."""
         reordered = super().reorder_encoder_out(encoder_out, new_order)
         for key, axis in (("regions", 1), ("no_image", 0)):
@@ -66,12 +66,12 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
         x: Tensor,
         encoder_out: Tensor,
         encoder_padding_mask: Tensor,
-        incremental_state: Optional[Dict[str, Dict[str, Optional[Tensor]]]] = None,
-        self_attn_mask: Optional[Tensor] = None,
-        self_attn_padding_mask: Optional[Tensor] = None,
+        incremental_state: dict[str, dict[str, Tensor | None]] | None = None,
+        self_attn_mask: Tensor | None = None,
+        self_attn_padding_mask: Tensor | None = None,
         need_attn: bool = False,
         need_head_weights: bool = False,
-    ) -> Tuple[Tensor, Optional[Tensor], None]:
+    ) -> tuple[Tensor, Tensor | None, None]:
         """
         Args:
             x: ``J x B x d``.
@@ -156,7 +156,7 @@ class DoublyAttentiveDecoder(TransformerDecoderBase):
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
 
     def extract_features(
-        self, prev_output_tokens: Tensor, encoder_out: Dict[str, List[Tensor]], *args, **kwargs
+        self, prev_output_tokens: Tensor, encoder_out: dict[str, list[Tensor]], *args, **kwargs
     ):
         """As fairseq's: hands text and regions to the layers as the two tensors that they take."""
         (text,), (text_mask,) = encoder_out["encoder_out"], encoder_out["encoder_padding_mask"]

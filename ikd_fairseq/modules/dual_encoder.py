@@ -3,7 +3,7 @@
 It stands for the text-image retriever of Wu et al. 2021, whose text encoder is BERT.
 """
 
-from typing import Sequence
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F

@@ -1,7 +1,5 @@
 """An encoder that predicts the regions of an image from the text (after Li et al. 2022, VALHALLA)."""
 
-from typing import Optional
-
 import torch
 from torch import Tensor, nn
 
@@ -80,10 +78,10 @@ class HallucinationEncoder(MultimodalEncoder):
     def forward(
         self,
         src_tokens: Tensor,
-        src_lengths: Optional[Tensor] = None,
+        src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
-        token_embeddings: Optional[Tensor] = None,
-        real: Optional[Tensor] = None,
+        token_embeddings: Tensor | None = None,
+        real: Tensor | None = None,
         **images,
     ):
         """As :meth:`MultimodalEncoder.forward`; *real*, ``B x P x C``, replaces the predicted regions.

@@ -15,7 +15,7 @@ votes, ties go to the earlier image.
 
 import hashlib
 import os
-from typing import Any, Dict, Tuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -69,7 +69,7 @@ class ImageIndex(nn.Module):
         """N, the number of images."""
         return len(self.vectors)
 
-    def retrieve(self, tokens: Tensor, count: int) -> Tuple[Tensor, Tensor]:
+    def retrieve(self, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The *count* images that fit each sentence best, best first.
 
         Args:
@@ -81,7 +81,7 @@ class ImageIndex(nn.Module):
         """
         raise NotImplementedError
 
-    def save(self, path: str, dictionary: Dictionary, source: Dict[str, Any]) -> None:
+    def save(self, path: str, dictionary: Dictionary, source: dict[str, Any]) -> None:
         """Writes the index, in one step: a reader sees the old file or the new one.
 
         Args:
@@ -118,7 +118,7 @@ class TopicIndex(ImageIndex):
 
     kind = "topic"
 
-    def topic_words(self, tokens: Tensor) -> Tuple[Tensor, Tensor]:
+    def topic_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The w distinct words of largest tf-idf in each sentence; the earlier one where two are equal.
 
         Args:
@@ -150,7 +150,7 @@ class TopicIndex(ImageIndex):
         images = sentences * len(self) + self.rows[entries]
         return votes.scatter_add_(0, images, torch.ones_like(images, dtype=torch.int32)).view(len(tokens), -1)
 
-    def retrieve(self, tokens: Tensor, count: int) -> Tuple[Tensor, Tensor]:
+    def retrieve(self, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         found = []
         later = torch.arange(len(self) - 1, -1, -1, device=tokens.device)
         for some in tokens.split(_SENTENCES_AT_ONCE):
@@ -172,7 +172,7 @@ class DenseIndex(ImageIndex):
 
     kind = "dense"
 
-    def retrieve(self, tokens: Tensor, count: int) -> Tuple[Tensor, Tensor]:
+    def retrieve(self, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         sentences = F.embedding(tokens, self.words).sum(dim=1)  # B x e
         rows = (sentences @ self.images.T).topk(min(count, len(self)), dim=1).indices
         nothing = ~sentences.any(dim=1, keepdim=True)
@@ -201,7 +201,9 @@ def load_image_index(path: str, kind: str, dictionary: Dictionary) -> ImageIndex
     )
     content = load_safely(path, "image index")
     check(
-        isinstance(content, dict) and content.get("format") == FORMAT and content.get("kind") in KINDS
+        isinstance(content, dict)
+        and content.get("format") == FORMAT
+        and content.get("kind") in KINDS
         and isinstance(content.get("tensors"), dict)
         and set(content["tensors"]) == _TENSORS[content["kind"]],
         f"{path} is not an image index of format {FORMAT}, the one that this version reads: {_REMEDY}",

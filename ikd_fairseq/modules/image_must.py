@@ -1,7 +1,6 @@
 """What every image-must model shares: its options, the images that it demands, and its forward pass."""
 
 from dataclasses import dataclass, field
-from typing import Optional
 
 from torch import Tensor
 
@@ -18,8 +17,10 @@ class ImageMustConfig(BackboneConfig):
 
     backbone_weights: str = field(
         default="imagenet",
-        metadata={"help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
-                          "needed with --image-features"},
+        metadata={
+            "help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
+            "needed with --image-features"
+        },
     )
 
 
@@ -56,9 +57,9 @@ class ImageMustModel(FlatTransformerModel):
         src_lengths: Tensor,
         prev_output_tokens: Tensor,
         return_all_hiddens: bool = True,
-        images: Optional[Tensor] = None,
-        features: Optional[Tensor] = None,
-        image_positions: Optional[Tensor] = None,
+        images: Tensor | None = None,
+        features: Tensor | None = None,
+        image_positions: Tensor | None = None,
         **decoding,
     ):
         """

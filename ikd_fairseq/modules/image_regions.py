@@ -1,13 +1,11 @@
 """The regions of real images: what every image-must encoder reads, sentence by sentence."""
 
-from typing import Dict, List, Optional, Tuple
-
 import torch
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
 from ..vision.backbones import Backbone
-from ..vision.teacher_cnn import FrozenTeacher
+from ..vision.frozen_cnn import UnregisteredCNN
 
 
 class ImageRegions:
@@ -23,7 +21,7 @@ class ImageRegions:
         """To be called by the constructor. Loads nothing."""
         self.backbone = backbone
         self.weights = weights
-        self.cnn: Optional[FrozenTeacher] = None
+        self.cnn: UnregisteredCNN | None = None
 
     def load_cnn(self) -> None:
         """Loads the frozen CNN, which features make unnecessary.
@@ -31,16 +29,16 @@ class ImageRegions:
         Raises:
             IkdError: its weights cannot be had or used.
         """
-        self.cnn = FrozenTeacher(self.backbone, self.weights)
+        self.cnn = UnregisteredCNN(self.backbone, self.weights)
 
     def regions(
         self,
         text: Tensor,
         padding_mask: Tensor,
-        images: Optional[Tensor],
-        features: Optional[Tensor],
-        image_positions: Optional[Tensor],
-    ) -> Optional[Tuple[Tensor, Tensor]]:
+        images: Tensor | None,
+        features: Tensor | None,
+        image_positions: Tensor | None,
+    ) -> tuple[Tensor, Tensor] | None:
         """The regions of every sentence: all P of its image, or none.
 
         Args:
@@ -86,7 +84,7 @@ class TextWithImageEncoder(ImageRegions, TransformerEncoderBase):
         super().__init__(cfg, dictionary, embed_tokens)
         self.read_images_with(backbone, cfg.backbone_weights)
 
-    def add_image(self, encoder_out: Dict[str, List[Tensor]], regions: Tensor, no_image: Tensor) -> None:
+    def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
         """Changes the text encoder's output in place. A sentence without an image must keep its own exactly.
 
         Args:
@@ -99,13 +97,13 @@ class TextWithImageEncoder(ImageRegions, TransformerEncoderBase):
     def forward(
         self,
         src_tokens: Tensor,
-        src_lengths: Optional[Tensor] = None,
+        src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
-        token_embeddings: Optional[Tensor] = None,
-        images: Optional[Tensor] = None,
-        features: Optional[Tensor] = None,
-        image_positions: Optional[Tensor] = None,
-    ) -> Dict[str, List[Tensor]]:
+        token_embeddings: Tensor | None = None,
+        images: Tensor | None = None,
+        features: Tensor | None = None,
+        image_positions: Tensor | None = None,
+    ) -> dict[str, list[Tensor]]:
         """As fairseq's encoder; ``images``, ``features``, ``image_positions``: see :meth:`regions`."""
         encoder_out = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
         text = encoder_out["encoder_out"][0].transpose(0, 1)

@@ -14,7 +14,9 @@ class BackboneConfig(FlatTransformerConfig):
 
     backbone: ChoiceEnum(list(BACKBONES)) = field(
         default="resnet50",
-        metadata={"help": "CNN whose last convolutional map the regions stand for: it sets their number and width"},
+        metadata={
+            "help": "CNN whose last convolutional map the regions stand for: it sets their number and width"
+        },
     )
     image_size: int = field(
         default=224,
@@ -28,12 +30,16 @@ class MultimodalTransformerConfig(BackboneConfig):
 
     text_memory: ChoiceEnum(["layer", "embedding"]) = field(
         default="layer",
-        metadata={"help": "keys and values of the encoder's attention: the text positions of each layer's input, or "
-                          "the text embeddings in every layer (as in the code released with IKD-MMT)"},
+        metadata={
+            "help": "keys and values of the encoder's attention: the text positions of each layer's input, or "
+            "the text embeddings in every layer (as in the code released with IKD-MMT)"
+        },
     )
     no_text: bool = field(
         default=False,
-        metadata={"help": "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
-                          "and all that the decoder attends to; the text only generates the feature. An image-must "
-                          "model then needs an image for every sentence"},
+        metadata={
+            "help": "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
+            "and all that the decoder attends to; the text only generates the feature. An image-must "
+            "model then needs an image for every sentence"
+        },
     )

@@ -4,8 +4,6 @@ Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the re
 subclasses decide, and all in which an image-free model and its image-must upper bound differ.
 """
 
-from typing import Dict, List, Optional, Tuple
-
 import torch
 from fairseq.distributed import fsdp_wrap
 from fairseq.models.transformer import TransformerEncoderBase
@@ -59,10 +57,10 @@ class MultimodalEncoder(TransformerEncoderBase):
         self,
         text: Tensor,
         padding_mask: Tensor,
-        images: Optional[Tensor],
-        features: Optional[Tensor],
-        image_positions: Optional[Tensor],
-    ) -> Optional[Tuple[Tensor, Tensor]]:
+        images: Tensor | None,
+        features: Tensor | None,
+        image_positions: Tensor | None,
+    ) -> tuple[Tensor, Tensor] | None:
         """The multimodal feature m of every sentence.
 
         Args:
@@ -81,13 +79,13 @@ class MultimodalEncoder(TransformerEncoderBase):
     def forward(
         self,
         src_tokens: Tensor,
-        src_lengths: Optional[Tensor] = None,
+        src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
-        token_embeddings: Optional[Tensor] = None,
-        images: Optional[Tensor] = None,
-        features: Optional[Tensor] = None,
-        image_positions: Optional[Tensor] = None,
-    ) -> Dict[str, List[Tensor]]:
+        token_embeddings: Tensor | None = None,
+        images: Tensor | None = None,
+        features: Tensor | None = None,
+        image_positions: Tensor | None = None,
+    ) -> dict[str, list[Tensor]]:
         """
         Args:
             src_tokens: int64 ``B x I``.
@@ -139,7 +137,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             "regions": regions,
         }
 
-    def reorder_encoder_out(self, encoder_out: Dict[str, List[Tensor]], new_order: Tensor):
+    def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Rearranges the sentences, as beam search asks for. *new_order*: int64."""
         reordered = super().reorder_encoder_out(encoder_out, new_order)
         reordered["regions"] = [m.index_select(0, new_order) for m in encoder_out["regions"]]

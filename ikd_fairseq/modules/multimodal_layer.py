@@ -1,7 +1,5 @@
 """One layer of the multimodal encoder (Yao & Wan 2020; Peng et al. 2022, equations 1 to 3)."""
 
-from typing import Optional
-
 from fairseq.modules import MultiheadAttention
 from fairseq.modules.transformer_layer import TransformerEncoderLayerBase
 from torch import Tensor
@@ -25,7 +23,7 @@ class MultimodalEncoderLayer(TransformerEncoderLayerBase):
             qn_block_size=self.quant_noise_block_size,
         )
 
-    def forward(self, x: Tensor, memory_padding_mask: Tensor, memory: Optional[Tensor] = None) -> Tensor:
+    def forward(self, x: Tensor, memory_padding_mask: Tensor, memory: Tensor | None = None) -> Tensor:
         """
         Args:
             x: text, then regions: ``(I+P) x B x d``; or regions alone, ``P x B x d``.

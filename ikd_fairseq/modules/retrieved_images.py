@@ -1,7 +1,5 @@
 """An encoder whose output takes in retrieved images, by attention or as their mean, through a gate."""
 
-from typing import Dict, List, Optional
-
 import torch
 import torch.nn.functional as F
 from fairseq.models.transformer import TransformerEncoderBase
@@ -107,11 +105,11 @@ class RetrievalEncoder(TransformerEncoderBase):
     def forward(
         self,
         src_tokens: Tensor,
-        src_lengths: Optional[Tensor] = None,
+        src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
-        token_embeddings: Optional[Tensor] = None,
+        token_embeddings: Tensor | None = None,
         **images,
-    ) -> Dict[str, List[Tensor]]:
+    ) -> dict[str, list[Tensor]]:
         """fairseq's encoder output, and in ``gate`` the sum of its values without padding, and their number.
 
         What an ensemble's image-must member is handed as *images* is not looked at.

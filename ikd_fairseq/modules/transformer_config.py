@@ -7,7 +7,7 @@ that ``fairseq-hydra-train`` cannot build it. Flat names serve both command line
 
 from argparse import Namespace
 from dataclasses import MISSING, field, fields, is_dataclass, make_dataclass
-from typing import Any, Dict, List, Tuple, Type
+from typing import Any
 
 from fairseq.dataclass import FairseqDataclass
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY, register_model_architecture
@@ -15,10 +15,10 @@ from fairseq.models.transformer import TransformerConfig, TransformerModelBase
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
-from .pruning import attach_masks, unpack_weights
+from ..compression.pruning import attach_masks, unpack_weights
 
 
-def _flat_fields() -> List[Tuple[str, Any, Any]]:
+def _flat_fields() -> list[tuple[str, Any, Any]]:
     """(name, type, field) of every option of :class:`TransformerConfig`, nested ones as ``encoder_embed_dim``.
 
     Options whose default is an interpolation of another (the decoder's input and output width) are left to
@@ -38,11 +38,14 @@ def _flat_fields() -> List[Tuple[str, Any, Any]]:
     return flat
 
 
-FlatTransformerConfig: Type[FairseqDataclass] = make_dataclass(
+FlatTransformerConfig: type[FairseqDataclass] = make_dataclass(
     "FlatTransformerConfig",
     _flat_fields(),
     bases=(FairseqDataclass,),
-    namespace={"__module__": __name__, "__doc__": "Every option of fairseq's Transformer under its flat name."},
+    namespace={
+        "__module__": __name__,
+        "__doc__": "Every option of fairseq's Transformer under its flat name.",
+    },
 )
 
 
@@ -78,7 +81,7 @@ class FlatTransformerModel(TransformerModelBase):
 
 # Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences. Layer
 # normalisation comes first in every block, as in the code released with IKD-MMT.
-TINY: Dict[str, Any] = dict(
+TINY: dict[str, Any] = dict(
     encoder_embed_dim=128,
     encoder_ffn_embed_dim=256,
     encoder_layers=4,
@@ -96,7 +99,7 @@ TINY: Dict[str, Any] = dict(
 
 # A small student for distillation, our own choice: half of tiny's width, feed-forward width, layers and heads, so
 # that a head is as wide as tiny's (32). Everything else is tiny's.
-NANO: Dict[str, Any] = dict(
+NANO: dict[str, Any] = dict(
     TINY,
     encoder_embed_dim=64,
     encoder_ffn_embed_dim=128,
@@ -109,7 +112,9 @@ NANO: Dict[str, Any] = dict(
 )
 
 
-def register_preset(model_name: str, arch_name: str, config_class: Type[FairseqDataclass], values: Dict[str, Any]):
+def register_preset(
+    model_name: str, arch_name: str, config_class: type[FairseqDataclass], values: dict[str, Any]
+):
     """Registers *values* as architecture *arch_name* of model *model_name*, for ``--arch`` and for hydra.
 
     fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset the file

@@ -1,7 +1,5 @@
 """Fusing a text encoder's output with an image by a learned gate, position by position."""
 
-from typing import Dict, List, Tuple
-
 import torch
 from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
@@ -36,7 +34,7 @@ class GlobalImageFusion(nn.Module):
         self.projection = nn.Linear(channels, embed_dim)
         self.gate = FusionGate(embed_dim)
 
-    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
         """
         Args:
             text: H_text, ``I x B x d``.
@@ -69,7 +67,7 @@ class SelectiveAttentionFusion(nn.Module):
         self.attention = MultiheadAttention(embed_dim, num_heads=1, dropout=dropout)
         self.gate = FusionGate(embed_dim)
 
-    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> Tuple[Tensor, Tensor]:
+    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
         """As :meth:`GlobalImageFusion.forward`."""
         # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
         # zero. What attention on zeros gives is shut out by the gate.
@@ -93,7 +91,7 @@ class FusionEncoder(TextWithImageEncoder):
         super().__init__(cfg, dictionary, embed_tokens, backbone)
         self.fusion = fusion
 
-    def add_image(self, encoder_out: Dict[str, List[Tensor]], regions: Tensor, no_image: Tensor) -> None:
+    def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
         fused, gate = self.fusion(encoder_out["encoder_out"][0], regions, no_image)
         encoder_out["encoder_out"] = [fused]
         counted = ~(encoder_out["encoder_padding_mask"][0].T | no_image)  # I x B

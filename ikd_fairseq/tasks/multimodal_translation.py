@@ -4,8 +4,9 @@ import copy
 import itertools
 import logging
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import List, Optional, Sequence, Tuple
+from typing import Optional
 
 import torch
 from fairseq import checkpoint_utils, utils
@@ -14,16 +15,16 @@ from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
+from ..compression.pruning import check_masks
 from ..constants import FEATURES, FEATURES_SUFFIX, IGNORED, IMAGES, IMAGES_SUFFIX
 from ..data.feature_pack import FeaturePack
 from ..data.image_pack import ImagePack
 from ..data.image_pair_dataset import BySentence, ImagePairDataset, NoImages, concatenate, without_images
-from ..data.taught_pair_dataset import TaughtPairDataset
-from ..data.teacher_cache import TeacherCache
-from ..data.teacher_checkpoint import check_teacher
+from ..distillation.taught_pair_dataset import TaughtPairDataset
+from ..distillation.teacher_cache import TeacherCache
+from ..distillation.teacher_checkpoint import check_teacher
 from ..errors import check
 from ..logged_values import log_values, logged_values_of
-from ..modules.pruning import check_masks
 
 logger = logging.getLogger(__name__)
 
@@ -34,18 +35,24 @@ class MultimodalTranslationConfig(TranslationConfig):
 
     image_free: bool = field(
         default=False,
-        metadata={"help": "never read images or features, even where they are; an image-must model then translates "
-                          "by its text path alone"},
+        metadata={
+            "help": "never read images or features, even where they are; an image-must model then translates "
+            "by its text path alone"
+        },
     )
     require_images: bool = field(
         default=False,
-        metadata={"help": "refuse a split in which some sentence has no image, instead of training that sentence on "
-                          "translation alone"},
+        metadata={
+            "help": "refuse a split in which some sentence has no image, instead of training that sentence on "
+            "translation alone"
+        },
     )
     image_features: Optional[str] = field(
         default=None,
-        metadata={"help": "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
-                          "for models that look at features alone"},
+        metadata={
+            "help": "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
+            "for models that look at features alone"
+        },
     )
 
 
@@ -101,7 +108,9 @@ class MultimodalTranslationTask(TranslationTask):
 
     def build_criterion(self, cfg, from_checkpoint=False):
         self.criterion = super().build_criterion(cfg, from_checkpoint)
-        if getattr(self.models[-1], "student", None) is not None and not hasattr(self.criterion, "uses_images"):
+        if getattr(self.models[-1], "student", None) is not None and not hasattr(
+            self.criterion, "uses_images"
+        ):
             logger.warning(
                 "the model has a student that %s does not train: build it with --no-student (PyTorch's own DDP "
                 "refuses parameters that get no gradient)",
@@ -109,7 +118,7 @@ class MultimodalTranslationTask(TranslationTask):
             )
         return self.criterion
 
-    def load_teachers(self, paths: Sequence[str]) -> List[BaseFairseqModel]:
+    def load_teachers(self, paths: Sequence[str]) -> list[BaseFairseqModel]:
         """Loads checkpoints that teach the model in training; splits are read with the images that they need.
 
         A task of their own builds them: this one's list of models and ``--eval-bleu`` are the student's.
@@ -143,7 +152,7 @@ class MultimodalTranslationTask(TranslationTask):
         return next((model for model in self._looking if getattr(model, "requires_images", False)), None)
 
     @property
-    def _looking(self) -> List[BaseFairseqModel]:
+    def _looking(self) -> list[BaseFairseqModel]:
         """The models that images or features must fit: all but teachers that need none."""
         return self.models + [model for model in self.teachers if getattr(model, "requires_images", False)]
 
@@ -170,7 +179,7 @@ class MultimodalTranslationTask(TranslationTask):
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
 
-    def _add_images(self, split: str, folder: str, parts: List[Tuple[str, int]]) -> None:
+    def _add_images(self, split: str, folder: str, parts: list[tuple[str, int]]) -> None:
         packs = self._load_packs(folder, parts)
         if packs is None and split == self.cfg.train_subset and getattr(self.criterion, "uses_images", False):
             logger.warning("%s %s has no images, so nothing is distilled: run ikd-pack-images", folder, split)
@@ -178,7 +187,7 @@ class MultimodalTranslationTask(TranslationTask):
             key = FEATURES if self.cfg.image_features else IMAGES
             self.datasets[split] = ImagePairDataset(self.datasets[split], key, packs)
 
-    def _text_parts(self, folder: str, split: str, combine: bool) -> List[Tuple[str, int]]:
+    def _text_parts(self, folder: str, split: str, combine: bool) -> list[tuple[str, int]]:
         """(name, sentences) of the files that make up *split*: ``train``, and with *combine* ``train1``, …"""
         source, target = self.cfg.source_lang, self.cfg.target_lang
         parts = []
@@ -195,7 +204,7 @@ class MultimodalTranslationTask(TranslationTask):
             if not combine:
                 return parts
 
-    def _load_packs(self, folder: str, parts: List[Tuple[str, int]]) -> Optional[BySentence]:
+    def _load_packs(self, folder: str, parts: list[tuple[str, int]]) -> Optional[BySentence]:
         """Images or features of the *parts* of a split, one entry a sentence; ``None`` if no part has any."""
         packs, found = [], False
         for name, sentences in parts:
@@ -261,7 +270,7 @@ class MultimodalTranslationTask(TranslationTask):
             )
         return pack
 
-    def _load_answers(self, split: str, folder: str, parts: List[Tuple[str, int]]):
+    def _load_answers(self, split: str, folder: str, parts: list[tuple[str, int]]):
         """What the criterion's teachers answer to the *parts* of a split; ``None`` if there is no cache."""
         name = getattr(self.criterion, "teacher_cache", None)
         if not name:

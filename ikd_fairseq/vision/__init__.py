@@ -6,20 +6,20 @@ translating without images needs neither.
 
 from .backbones import BACKBONES, Backbone, Block, Tap, get_backbone
 from .batch_norm import SyncedBatchNorm
+from .frozen_cnn import FrozenCNN, UnregisteredCNN
 from .granularity import GRANULARITIES
-from .student_cnn import StudentCNN, StudentOutput
-from .teacher_cnn import FrozenTeacher, TeacherCNN
+from .inverse_cnn import InverseCNN, InverseOutput
 
 __all__ = [
     "BACKBONES",
     "Backbone",
     "Block",
-    "FrozenTeacher",
+    "UnregisteredCNN",
     "GRANULARITIES",
-    "StudentCNN",
-    "StudentOutput",
+    "InverseCNN",
+    "InverseOutput",
     "SyncedBatchNorm",
     "Tap",
-    "TeacherCNN",
+    "FrozenCNN",
     "get_backbone",
 ]

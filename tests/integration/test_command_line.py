@@ -12,7 +12,15 @@ from ikd_fairseq.cli.export import main as export
 from ikd_fairseq.cli.score import main as score
 from ikd_fairseq.models.ikd_transformer import IKDTransformerModel
 from tests.integration.command_line import (
-    CHECKOUT, IKD, MODEL, OPTIMIZER, TASK, USER_DIR, refusal, run, translations,
+    CHECKOUT,
+    IKD,
+    MODEL,
+    OPTIMIZER,
+    TASK,
+    USER_DIR,
+    refusal,
+    run,
+    translations,
 )
 from tests.integration.conftest import prepare
 
@@ -22,7 +30,12 @@ LABEL_SMOOTHED = "--criterion label_smoothed_cross_entropy --label-smoothing 0.1
 
 def generate(data, checkpoint, *options, fails=False):
     return run(
-        "fairseq_cli.generate", [str(data)], TASK, f"--path {checkpoint} --beam 3 --cpu", *options, fails=fails
+        "fairseq_cli.generate",
+        [str(data)],
+        TASK,
+        f"--path {checkpoint} --beam 3 --cpu",
+        *options,
+        fails=fails,
     )
 
 
@@ -55,22 +68,26 @@ def test_checkpoint_holds_generator_and_student_and_no_teacher(trained):
 
 def test_validate_uses_every_sentence_and_gives_the_loss_of_training(trained):
     output = run(
-        "fairseq_cli.validate", [str(trained.data)], TASK,
+        "fairseq_cli.validate",
+        [str(trained.data)],
+        TASK,
         f"--path {trained.last} --valid-subset valid --max-tokens 100 --cpu --log-format json",
     )
     (line,) = [line for line in output.splitlines() if '"valid_nll_loss"' in line]
-    found = json.loads(line[line.index("{"):])
+    found = json.loads(line[line.index("{") :])
     losses = [line for line in trained.log.splitlines() if '"valid_nll_loss"' in line]
-    last = json.loads(losses[-1][losses[-1].index("{"):])
+    last = json.loads(losses[-1][losses[-1].index("{") :])
     assert float(found["valid_nll_loss"]) == pytest.approx(float(last["valid_nll_loss"]), abs=2e-3)
     assert float(found["valid_kd_irm"]) == pytest.approx(float(last["valid_kd_irm"]), abs=2e-3)
 
 
 def test_hydra_trains_the_recipes_configuration(toy_data, tmp_path):
     run(
-        "fairseq_cli.hydra_train", "--config-dir", [str(RECIPES / "config")],
-        f"""--config-name ikd common.user_dir={USER_DIR} task.data={toy_data} checkpoint.save_dir={tmp_path / 'run'}
-        hydra.run.dir={tmp_path / 'hydra'} common.cpu=true model.image_size=64 +model.encoder_layers=1
+        "fairseq_cli.hydra_train",
+        "--config-dir",
+        [str(RECIPES / "config")],
+        f"""--config-name ikd common.user_dir={USER_DIR} task.data={toy_data} checkpoint.save_dir={tmp_path / "run"}
+        hydra.run.dir={tmp_path / "hydra"} common.cpu=true model.image_size=64 +model.encoder_layers=1
         +model.unpool=repeat dataset.num_workers=0 dataset.max_tokens=100 optimization.max_update=2""",
     )
     state = torch.load(tmp_path / "run" / "checkpoint_last.pt", weights_only=True)
@@ -84,7 +101,11 @@ def test_hydra_trains_the_recipes_configuration(toy_data, tmp_path):
 def test_shards_with_and_without_packs_train_in_turn_with_worker_processes(toy_data, tmp_path):
     shard = prepare(tmp_path / "shard", {"train": (24, [])}, dictionary=toy_data / "dict.en.txt")
     log = run(
-        "fairseq_cli.train", [f"{toy_data}:{shard}"], TASK, IKD, OPTIMIZER,
+        "fairseq_cli.train",
+        [f"{toy_data}:{shard}"],
+        TASK,
+        IKD,
+        OPTIMIZER,
         "--max-tokens 100 --max-epoch 2 --kd-images-per-batch 2 --num-workers 2",
         f"--skip-invalid-size-inputs-valid-test --save-dir {tmp_path / 'run'}",
     )
@@ -119,7 +140,9 @@ def test_interactive_and_hub_give_what_generate_gives(trained, reference, tmp_pa
     text_only = without_packs(trained.data, tmp_path / "text-only")
     sources = (trained.data.parent / "test.en").read_text(encoding="utf-8").splitlines()
     output = run(
-        "fairseq_cli.interactive", [str(text_only)], TASK,
+        "fairseq_cli.interactive",
+        [str(text_only)],
+        TASK,
         f"--path {trained.last} --beam 3 --cpu --batch-size 8 --buffer-size 64",
         f"--input {trained.data.parent / 'test.en'}",
     )
@@ -138,7 +161,12 @@ def test_average_and_export_translate_alike_and_stand_alone(trained, tmp_path):
     text_only = without_packs(trained.data, tmp_path / "text-only")
     expected = translations(generate(trained.data, averaged))
     assert translations(generate(text_only, exported)) == expected
-    run("fairseq_cli.validate", [str(text_only)], TASK, f"--path {exported} --valid-subset valid --max-tokens 100 --cpu")
+    run(
+        "fairseq_cli.validate",
+        [str(text_only)],
+        TASK,
+        f"--path {exported} --valid-subset valid --max-tokens 100 --cpu",
+    )
     keys = torch.load(exported, weights_only=True)["model"]
     assert not any(key.startswith("student.") for key in keys)
     assert exported.stat().st_size < trained.last.stat().st_size / 5
@@ -163,8 +191,13 @@ def test_score_reads_what_generate_wrote(trained, tmp_path, capsys):
 def image_must(toy_data, tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("image-must")
     run(
-        "fairseq_cli.train", [str(toy_data)], TASK, f"--arch multimodal_transformer_tiny {MODEL}",
-        "--backbone efficientnet_lite0 --image-size 64 --max-tokens 200 --max-epoch 1", LABEL_SMOOTHED, OPTIMIZER,
+        "fairseq_cli.train",
+        [str(toy_data)],
+        TASK,
+        f"--arch multimodal_transformer_tiny {MODEL}",
+        "--backbone efficientnet_lite0 --image-size 64 --max-tokens 200 --max-epoch 1",
+        LABEL_SMOOTHED,
+        OPTIMIZER,
         f"--save-dir {folder}",
     )
     return folder / "checkpoint_last.pt"
@@ -179,8 +212,12 @@ def test_image_must_model_needs_its_images_and_says_so(toy_data, image_must, tmp
 
 
 def test_image_must_model_is_refused_where_no_image_can_be(toy_data, image_must):
-    interactive = ["fairseq_cli.interactive", [str(toy_data)], f"--path {image_must} --cpu",
-                   f"--input {toy_data.parent / 'test.en'}"]
+    interactive = [
+        "fairseq_cli.interactive",
+        [str(toy_data)],
+        f"--path {image_must} --cpu",
+        f"--input {toy_data.parent / 'test.en'}",
+    ]
     assert "--image-free" in refusal(run(*interactive, TASK, fails=True))
     # Without --task, fairseq's own translation task would feed it text alone.
     assert "--task multimodal_translation" in refusal(run(*interactive, f"--user-dir {USER_DIR}", fails=True))
@@ -195,8 +232,13 @@ def test_ensemble_reads_images_for_the_model_that_needs_them(toy_data, trained, 
 
 def test_text_baseline_trains_with_the_same_task(toy_data, tmp_path):
     run(
-        "fairseq_cli.train", [str(toy_data)], TASK, f"--arch transformer_mmt_tiny {MODEL}", LABEL_SMOOTHED,
-        OPTIMIZER, f"--max-tokens 200 --max-epoch 1 --save-dir {tmp_path}",
+        "fairseq_cli.train",
+        [str(toy_data)],
+        TASK,
+        f"--arch transformer_mmt_tiny {MODEL}",
+        LABEL_SMOOTHED,
+        OPTIMIZER,
+        f"--max-tokens 200 --max-epoch 1 --save-dir {tmp_path}",
     )
     assert len(translations(generate(toy_data, tmp_path / "checkpoint_last.pt"))) == 39
 
@@ -209,8 +251,17 @@ def train_refused(tmp_path):
     """What fairseq-train prints when it refuses to train on *data* with *options*."""
 
     def train(data, *options) -> str:
-        return run("fairseq_cli.train", [str(data)], TASK, IKD, OPTIMIZER, "--max-tokens 100",
-                   f"--save-dir {tmp_path / 'run'}", *options, fails=True)
+        return run(
+            "fairseq_cli.train",
+            [str(data)],
+            TASK,
+            IKD,
+            OPTIMIZER,
+            "--max-tokens 100",
+            f"--save-dir {tmp_path / 'run'}",
+            *options,
+            fails=True,
+        )
 
     return train
 

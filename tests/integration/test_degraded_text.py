@@ -25,7 +25,10 @@ def prepare(*arguments) -> None:
     done = subprocess.run(
         ["bash", str(PREPARE), *map(str, arguments), "--workers", "1"],
         env={**os.environ, "PATH": path},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stdout
 

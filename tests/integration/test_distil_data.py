@@ -6,7 +6,7 @@ import pytest
 from sacrebleu.metrics import BLEU
 
 from ikd_fairseq.cli.distil_data import main as distil_data
-from ikd_fairseq.data.distilled_folder import Split
+from ikd_fairseq.distillation.distilled_folder import Split
 from tests.integration.command_line import IKD, OPTIMIZER, TASK, run
 
 
@@ -35,8 +35,13 @@ def distilled(trained, tmp_path_factory):
 
 
 def test_every_sentence_of_train_is_translated_as_by_fairseq_generate_alone(trained, distilled):
-    output = run("fairseq_cli.generate", [str(trained.data)], TASK, f"--path {trained.last}",
-                 "--gen-subset train --beam 3 --nbest 3 --cpu --batch-size 7")
+    output = run(
+        "fairseq_cli.generate",
+        [str(trained.data)],
+        TASK,
+        f"--path {trained.last}",
+        "--gen-subset train --beam 3 --nbest 3 --cpu --batch-size 7",
+    )
     best = {}
     for line in output.splitlines():
         if line.startswith("H-"):
@@ -59,7 +64,13 @@ def test_closest_reuses_the_translations_and_nowhere_comes_out_worse(trained, di
 
 
 def test_a_student_trains_on_the_folder_with_its_images(distilled, tmp_path):
-    log = run("fairseq_cli.train", [str(distilled)], TASK, IKD, OPTIMIZER,
-              f"--max-tokens 200 --max-epoch 1 --save-dir {tmp_path} --kd-images-per-batch 1")
+    log = run(
+        "fairseq_cli.train",
+        [str(distilled)],
+        TASK,
+        IKD,
+        OPTIMIZER,
+        f"--max-tokens 200 --max-epoch 1 --save-dir {tmp_path} --kd-images-per-batch 1",
+    )
     assert f"{distilled} train: 40 of 64 sentences have an image" in log
     assert (tmp_path / "checkpoint_last.pt").exists()

@@ -61,7 +61,12 @@ def test_trains_with_its_terms_logged_and_decodes_without_packs_alike_in_any_bat
     with_packs, without = folders
     options, logged = SYSTEMS[system]
     log = run(
-        "fairseq_cli.train", [str(with_packs)], TASK, MODEL, options, OPTIMIZER,
+        "fairseq_cli.train",
+        [str(with_packs)],
+        TASK,
+        MODEL,
+        options,
+        OPTIMIZER,
         f"--label-smoothing 0.1 --max-tokens 100 --max-update 8 --no-epoch-checkpoints --save-dir {tmp_path}",
     )
     for name in logged:

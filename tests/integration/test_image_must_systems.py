@@ -14,7 +14,6 @@ from fairseq_cli import generate as fairseq_generate
 from ikd_fairseq.errors import IkdError
 from tests.integration.command_line import MODEL, OPTIMIZER, TASK, arguments, run, translations
 
-
 SYSTEMS = ["gated_fusion", "doubly_attentive_transformer", "selective_attention_transformer"]
 
 
@@ -23,7 +22,11 @@ def system(request, toy_data, tmp_path_factory) -> SimpleNamespace:
     """A system after four epochs, with what training printed."""
     folder = tmp_path_factory.mktemp(request.param)
     log = run(
-        "fairseq_cli.train", [str(toy_data)], TASK, f"--arch {request.param}_tiny {MODEL}", OPTIMIZER,
+        "fairseq_cli.train",
+        [str(toy_data)],
+        TASK,
+        f"--arch {request.param}_tiny {MODEL}",
+        OPTIMIZER,
         "--criterion label_smoothed_cross_entropy --label-smoothing 0.1",
         "--backbone efficientnet_lite0 --image-size 64",
         f"--max-tokens 200 --max-epoch 4 --seed 3 --save-dir {folder} --no-epoch-checkpoints",

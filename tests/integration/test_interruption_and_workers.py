@@ -18,7 +18,7 @@ def updates_logged(log: str) -> dict:
     found = {}
     for line in log.splitlines():
         if "train_inner" in line:
-            values = json.loads(line[line.index("{"):])
+            values = json.loads(line[line.index("{") :])
             keys = ("loss", "nll_loss", "kd_irm", "kd_iam", "kd_image", "gnorm")
             found[int(values["num_updates"])] = [values.get(key) for key in keys]
     return found
@@ -26,7 +26,11 @@ def updates_logged(log: str) -> dict:
 
 def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(toy_data, tmp_path):
     command = [
-        "fairseq_cli.train", [str(toy_data)], TASK, IKD, OPTIMIZER,
+        "fairseq_cli.train",
+        [str(toy_data)],
+        TASK,
+        IKD,
+        OPTIMIZER,
         "--batch-size 8 --max-update 14 --save-interval-updates 3 --kd-images-per-batch 2 --seed 5",
         "--disable-validation",
     ]
@@ -35,7 +39,7 @@ def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(toy_data, tm
     killed = tmp_path / "killed"
     process = start(*command, f"--save-dir {killed}")
     for line in process.stdout:  # update 7 lies between two saves, in the middle of an epoch of 8 updates
-        if "train_inner" in line and json.loads(line[line.index("{"):])["num_updates"] == "7":
+        if "train_inner" in line and json.loads(line[line.index("{") :])["num_updates"] == "7":
             process.send_signal(signal.SIGKILL)
             break
     process.wait()
@@ -43,8 +47,10 @@ def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(toy_data, tm
     resumed = updates_logged(run(*command, f"--save-dir {killed}"))
     assert min(resumed) == 7 and max(resumed) == 14
     assert {update: whole[update] for update in resumed} == resumed
-    states = [torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
-              for folder in (tmp_path / "whole", killed)]
+    states = [
+        torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
+        for folder in (tmp_path / "whole", killed)
+    ]
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key]), key
 
@@ -88,7 +94,10 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
     if images == "none":  # neither worker has an image: nothing hangs, nothing is unused
         data = shutil.copytree(eight_pairs, tmp_path / "data", ignore=shutil.ignore_patterns("*.images.*"))
     command = [
-        "fairseq_cli.train", [str(data)], TASK, IKD,
+        "fairseq_cli.train",
+        [str(data)],
+        TASK,
+        IKD,
         # Plain gradient descent: Adam's first steps turn rounding of a tiny gradient into a whole step. At a rate that
         # suits a gradient norm of 1,000.
         "--optimizer sgd --lr 0.000001 --log-format json --log-interval 1 --num-workers 0 --cpu",
@@ -106,8 +115,10 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
             assert (a is None) == (b is None)
             if a is not None:
                 assert float(a) == pytest.approx(float(b), rel=1e-3, abs=1e-3), (update, values, two[update])
-    states = [torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"]
-              for name in ("one", "two")]
+    states = [
+        torch.load(tmp_path / name / "checkpoint_last.pt", weights_only=True)["model"]
+        for name in ("one", "two")
+    ]
     for key in ("encoder.generator.batch_norm.running_mean", "encoder.generator.batch_norm.running_var"):
         torch.testing.assert_close(states[0][key], states[1][key], rtol=1e-3, atol=1e-4)
 

@@ -21,10 +21,16 @@ def test_zeros_survive_retraining_resuming_averaging_and_packing(trained, tmp_pa
 
     def train(*options, **expected):
         return run(
-            "fairseq_cli.train", [str(trained.data)], TASK, OPTIMIZER, "--weight-decay 0.01 --clip-norm 1",
+            "fairseq_cli.train",
+            [str(trained.data)],
+            TASK,
+            OPTIMIZER,
+            "--weight-decay 0.01 --clip-norm 1",
             f"--arch ikd_transformer_tiny {MODEL} --backbone efficientnet_lite0 --image-size 64",
             "--unpool depthwise --no-student --criterion label_smoothed_cross_entropy --max-tokens 100",
-            f"--update-freq 2 --save-dir {folder}", *options, **expected,
+            f"--update-freq 2 --save-dir {folder}",
+            *options,
+            **expected,
         )
 
     # The second run goes on from the checkpoint_last.pt of the first.

@@ -18,8 +18,17 @@ RUN = "--max-tokens 200 --max-update 3 --seed 3 --no-epoch-checkpoints"
 
 def logged(log: str, kind: str = "train_inner") -> list:
     """What each line of *kind* says, without speed and time."""
-    lines = [json.loads(line[line.index("{"):]) for line in log.splitlines() if f"| {kind} |" in line]
-    kept = ("loss", "nll_loss", "word_kd", "teacher_match", "gnorm", "num_updates", "valid_word_kd", "valid_bleu")
+    lines = [json.loads(line[line.index("{") :]) for line in log.splitlines() if f"| {kind} |" in line]
+    kept = (
+        "loss",
+        "nll_loss",
+        "word_kd",
+        "teacher_match",
+        "gnorm",
+        "num_updates",
+        "valid_word_kd",
+        "valid_bleu",
+    )
     return [{key: values[key] for key in kept if key in values} for values in lines]
 
 
@@ -33,8 +42,15 @@ def data(toy_data, tmp_path_factory):
 def teacher(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("teacher")
     run(
-        "fairseq_cli.train", [str(data)], TASK, f"--arch multimodal_transformer_tiny {MODEL}", SMOOTHED,
-        OPTIMIZER, "--backbone efficientnet_lite0 --image-size 64 --disable-validation", RUN, f"--save-dir {folder}",
+        "fairseq_cli.train",
+        [str(data)],
+        TASK,
+        f"--arch multimodal_transformer_tiny {MODEL}",
+        SMOOTHED,
+        OPTIMIZER,
+        "--backbone efficientnet_lite0 --image-size 64 --disable-validation",
+        RUN,
+        f"--save-dir {folder}",
     )
     return folder / "checkpoint_last.pt"
 

@@ -23,7 +23,10 @@ def import_with(tmp_path, fairseq: str) -> str:
     (tmp_path / "fairseq").mkdir()
     (tmp_path / "fairseq" / "__init__.py").write_text(fairseq)
     run = subprocess.run(
-        [sys.executable, "-c", "import ikd_fairseq"], cwd=CHECKOUT, capture_output=True, text=True,
+        [sys.executable, "-c", "import ikd_fairseq"],
+        cwd=CHECKOUT,
+        capture_output=True,
+        text=True,
         env={"PYTHONPATH": f"{tmp_path}:{CHECKOUT}"},
     )
     assert run.returncode == 1 and "Traceback" not in run.stderr
@@ -37,7 +40,9 @@ def test_missing_fairseq_is_said_in_a_sentence(tmp_path):
 
 
 def test_fairseq_that_python_3_11_refuses_is_said_in_a_sentence(tmp_path):
-    line = import_with(tmp_path, "raise ValueError('mutable default <class X> for field common is not allowed')")
+    line = import_with(
+        tmp_path, "raise ValueError('mutable default <class X> for field common is not allowed')"
+    )
     assert "does not run on Python 3.11" in line and "fairseq-fixed" in line
 
 
@@ -97,7 +102,11 @@ def test_debug_lines_that_an_import_of_fairseq_switches_on_are_off_again():
         environment = {key: value for key, value in os.environ.items() if key != "LOGLEVEL"}
         code = "import ikd_fairseq, logging; print(logging.getLogger().level)"
         run = subprocess.run(
-            [sys.executable, "-c", code], cwd=CHECKOUT, capture_output=True, text=True, check=True,
+            [sys.executable, "-c", code],
+            cwd=CHECKOUT,
+            capture_output=True,
+            text=True,
+            check=True,
             env={**environment, **variables},
         )
         assert run.stdout.split() == [level]

@@ -42,8 +42,10 @@ def logged(outputs):
 
 
 def test_what_is_logged_is_the_mean_over_everything_counted():
-    batches = [{LOGGED: {"gate": (torch.tensor(3.0), 4), "other": (1.0, torch.tensor(2))}},
-               {LOGGED: {"gate": (torch.tensor(5.0), 12), "other": (2.0, torch.tensor(2))}}]
+    batches = [
+        {LOGGED: {"gate": (torch.tensor(3.0), 4), "other": (1.0, torch.tensor(2))}},
+        {LOGGED: {"gate": (torch.tensor(5.0), 12), "other": (2.0, torch.tensor(2))}},
+    ]
     for model in (Logging(), Wrapper(Logging())):
         assert logged(outputs_of(model, *batches)) == {"gate": 0.5, "other": 0.75}
 

@@ -32,8 +32,10 @@ def plain_weights(model, source) -> torch.Tensor:
 def test_weights_are_the_softmax_of_each_head_alone_or_beside_longer_sentences(trained, dataset, max_tokens):
     with torch.no_grad():
         # The weights of a fresh model are nearly uniform: sharpen them.
-        for projection in (trained.model.encoder.layers[0].self_attn.q_proj,
-                           trained.model.encoder.layers[0].self_attn.k_proj):
+        for projection in (
+            trained.model.encoder.layers[0].self_attn.q_proj,
+            trained.model.encoder.layers[0].self_attn.k_proj,
+        ):
             projection.weight.mul_(4)
         found = attention_of(trained, dataset, [3, 1, 0], max_tokens)
         assert sorted(found) == [0, 1, 3]

@@ -39,20 +39,31 @@ def write_generated(path, hypotheses, references=REFERENCES):
     """As fairseq-generate: longest first, three or four lines a sentence."""
     lines = []
     for place in reversed(range(len(hypotheses))):
-        lines += [f"S-{place}\tsource {place}", f"T-{place}\t{references[place]}",
-                  f"H-{place}\t-0.5\t{hypotheses[place]}", f"D-{place}\t-0.5\t{hypotheses[place]}"]
+        lines += [
+            f"S-{place}\tsource {place}",
+            f"T-{place}\t{references[place]}",
+            f"H-{place}\t-0.5\t{hypotheses[place]}",
+            f"D-{place}\t-0.5\t{hypotheses[place]}",
+        ]
     return write(path, lines)
 
 
 def test_words_in_the_order_of_the_reference_are_right_whatever_their_case():
     assert marks("Ein hund rennt im Schnee", "ein hund läuft im schnee") == [
-        ("Ein", RIGHT), ("hund", RIGHT), ("rennt", WRONG), ("im", RIGHT), ("Schnee", RIGHT)
+        ("Ein", RIGHT),
+        ("hund", RIGHT),
+        ("rennt", WRONG),
+        ("im", RIGHT),
+        ("Schnee", RIGHT),
     ]
 
 
 def test_a_word_left_out_is_missing_where_it_stands_in_the_reference():
     assert marks("ein hund schläft", "ein brauner hund schläft") == [
-        ("ein", RIGHT), ("brauner", MISSING), ("hund", RIGHT), ("schläft", RIGHT)
+        ("ein", RIGHT),
+        ("brauner", MISSING),
+        ("hund", RIGHT),
+        ("schläft", RIGHT),
     ]
 
 
@@ -109,12 +120,15 @@ def test_output_of_fairseq_brings_its_references_and_sources(tmp_path):
     assert load_corpus([("b", plain), ("a", first)], references, sources).sources == ["w", "x", "y", "z"]
 
 
-@pytest.mark.parametrize("content, references, message", [
-    (SECOND, None, r"second holds no references \(T- lines\); give --references FILE"),
-    ([], REFERENCES, "second is empty"),
-    (SECOND[:3], REFERENCES, "second has 3 sentences, but .*references has 4"),
-    ([""] * 4, REFERENCES, "second: every translation in it is empty"),
-])
+@pytest.mark.parametrize(
+    "content, references, message",
+    [
+        (SECOND, None, r"second holds no references \(T- lines\); give --references FILE"),
+        ([], REFERENCES, "second is empty"),
+        (SECOND[:3], REFERENCES, "second has 3 sentences, but .*references has 4"),
+        ([""] * 4, REFERENCES, "second: every translation in it is empty"),
+    ],
+)
 def test_files_that_do_not_fit_are_refused(tmp_path, content, references, message):
     first, second = write_generated(tmp_path / "first", FIRST), write(tmp_path / "second", content)
     with pytest.raises(IkdError, match=message):
@@ -173,11 +187,14 @@ def test_command_shows_the_sentences_asked_for_in_their_order(tmp_path, capsys):
     assert "--sentences 4: the test set has 4 sentences, numbered 0 to 3" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("names, message", [
-    (["a"], "one system has nothing to differ from"),
-    (["a", "a"], "two systems are called a"),
-    (["a", "b"], "a and b score the same in every sentence: name some"),
-])
+@pytest.mark.parametrize(
+    "names, message",
+    [
+        (["a"], "one system has nothing to differ from"),
+        (["a", "a"], "two systems are called a"),
+        (["a", "b"], "a and b score the same in every sentence: name some"),
+    ],
+)
 def test_systems_that_cannot_be_compared_are_refused(tmp_path, capsys, names, message):
     pytest.importorskip("matplotlib")
     path = write_generated(tmp_path / "1", FIRST)

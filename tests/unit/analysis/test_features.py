@@ -7,12 +7,18 @@ import pytest
 import torch
 
 from ikd_fairseq.analysis.features import (
-    batches, check_sentences, generated_features, load_trained, sentences_with_image, visual_features,
+    batches,
+    check_sentences,
+    generated_features,
+    load_trained,
+    sentences_with_image,
+    visual_features,
 )
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import get_backbone
-from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
+
 
 def test_batches_hold_the_sentences_asked_for_and_no_more_tokens_than_allowed(dataset):
     found = list(batches(dataset, [3, 0, 4, 1], 6, 1024))
@@ -46,7 +52,7 @@ def test_visual_features_are_means_of_the_teachers_last_map_row_by_row(trained):
     images = toy.images(3)
     found = visual_features(trained, SimpleNamespace(images=images.numpy()), [2, 0])
     backbone = get_backbone("efficientnet_lite0")
-    expected = TeacherCNN(backbone, "random")(backbone.normalise(images[[2, 0]]))[-1].mean(dim=(2, 3))
+    expected = FrozenCNN(backbone, "random")(backbone.normalise(images[[2, 0]]))[-1].mean(dim=(2, 3))
     torch.testing.assert_close(found, expected)
 
 

@@ -8,10 +8,17 @@ import pytest
 from ikd_fairseq.analysis import incongruent
 from ikd_fairseq.analysis.features import Trained
 from ikd_fairseq.analysis.incongruent import (
-    MEAN, NONE, OWN, check_shuffling, derangement, draw, load_image_must, table_of,
+    MEAN,
+    NONE,
+    OWN,
+    check_shuffling,
+    derangement,
+    draw,
+    load_image_must,
+    table_of,
 )
-from ikd_fairseq.cli.significance import compare_scores
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.evaluation.significance import compare_scores
 from tests import toy
 
 

@@ -21,7 +21,8 @@ MODELS = {
 def checkpoints(monkeypatch):
     """Models by the name of a file that is not there."""
     monkeypatch.setattr(
-        no_text, "load_model",
+        no_text,
+        "load_model",
         lambda name, data, device: Trained(MODELS[name]().eval(), toy.toy_task(), data, "random", device),
     )
 
@@ -29,7 +30,9 @@ def checkpoints(monkeypatch):
 def test_the_first_two_rows_share_their_weights_and_the_third_is_another_checkpoint():
     systems = load_systems("ikd.pt", "no-text.pt", "data", "cpu")
     assert [(system.name, system.checkpoint, system.no_text) for system in systems] == [
-        (WITH_TEXT, "ikd.pt", False), (TAKEN_AWAY, "ikd.pt", True), (RETRAINED, "no-text.pt", True),
+        (WITH_TEXT, "ikd.pt", False),
+        (TAKEN_AWAY, "ikd.pt", True),
+        (RETRAINED, "no-text.pt", True),
     ]
     assert systems[0].trained is systems[1].trained
     assert len(load_systems("ikd.pt", None, "data", "cpu")) == 2

@@ -80,7 +80,8 @@ def test_subwords_are_joined(dataset):
     words = toy.dictionary()
     words.symbols = [f"{symbol}@@" if symbol == "w3" else symbol for symbol in words.symbols]
     task = SimpleNamespace(
-        target_dictionary=words, build_generator=lambda models, options: options.beam,
+        target_dictionary=words,
+        build_generator=lambda models, options: options.beam,
         inference_step=lambda beam, models, batch: [
             [{"tokens": source[:beam]}] for source in batch["net_input"]["src_tokens"]
         ],

@@ -11,8 +11,8 @@ import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 
 from ikd_fairseq.cli import average_checkpoints as average
-from ikd_fairseq.cli.checkpoint_files import load_checkpoint
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.checkpoints import load_checkpoint
 
 
 def toy_state(model, updates=0, maximise=False):
@@ -52,8 +52,13 @@ def averaged_weight(path):
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
 def test_mean_equals_numpy_in_float64(tmp_path, dtype):
     generator = torch.Generator().manual_seed(1)
-    models = [{"a": torch.randn(5, 3, generator=generator).to(dtype),
-               "b": torch.randn(4, generator=generator).to(dtype)} for _ in range(3)]
+    models = [
+        {
+            "a": torch.randn(5, 3, generator=generator).to(dtype),
+            "b": torch.randn(4, generator=generator).to(dtype),
+        }
+        for _ in range(3)
+    ]
     paths = [tmp_path / f"{place}.pt" for place in range(3)]
     for place, path in enumerate(paths):
         torch.save(toy_state(models[place], place), path)
@@ -132,22 +137,28 @@ def run_folder(tmp_path):
         save(folder / f"checkpoint{epoch}.pt", epoch, epoch)
     for updates in (100, 200, 300):
         save(folder / f"checkpoint_{updates // 100}_{updates}.pt", updates, updates)
-    for name, loss in (("checkpoint.best_loss_2.5000.pt", 2.5), ("checkpoint.best_loss_10.1251.pt", 10.125),
-                       ("checkpoint.best_loss_3.2502.pt", 3.25)):
+    for name, loss in (
+        ("checkpoint.best_loss_2.5000.pt", 2.5),
+        ("checkpoint.best_loss_10.1251.pt", 10.125),
+        ("checkpoint.best_loss_3.2502.pt", 3.25),
+    ):
         save(folder / name, loss)
     for name in ("checkpoint_last.pt", "checkpoint_best.pt"):
         save(folder / name, 1e6)
     return folder
 
 
-@pytest.mark.parametrize("options, expected", [
-    ([], (3 + 12) / 2),  # the last ten, by number and not by name
-    (["--last", "2"], 11.5),
-    (["--last", "2", "--upto", "9"], 8.5),
-    (["--last", "2", "--by", "updates"], 250.0),
-    (["--last", "1", "--by", "updates", "--upto", "299"], 200.0),
-    (["--last", "2", "--by", "best"], (2.5 + 3.25) / 2),  # a loss: the lowest are best
-])
+@pytest.mark.parametrize(
+    "options, expected",
+    [
+        ([], (3 + 12) / 2),  # the last ten, by number and not by name
+        (["--last", "2"], 11.5),
+        (["--last", "2", "--upto", "9"], 8.5),
+        (["--last", "2", "--by", "updates"], 250.0),
+        (["--last", "1", "--by", "updates", "--upto", "299"], 200.0),
+        (["--last", "2", "--by", "best"], (2.5 + 3.25) / 2),  # a loss: the lowest are best
+    ],
+)
 def test_selection_from_a_folder(run_folder, tmp_path, options, expected):
     assert average.main([str(run_folder), "--output", str(tmp_path / "mean.pt"), *options]) is None
     assert averaged_weight(tmp_path / "mean.pt") == expected
@@ -172,12 +183,15 @@ def test_best_of_two_metrics_is_refused(tmp_path):
         average.select_checkpoints(tmp_path, "best", 1)
 
 
-@pytest.mark.parametrize("other, message", [
-    ({"a": torch.zeros(2)}, "b is in the first alone"),
-    ({"a": torch.zeros(2), "b": torch.zeros(2), "c": torch.zeros(1)}, "c is in the second alone"),
-    ({"a": torch.zeros(2), "b": torch.zeros(3)}, r"b has shape \(2,\) and \(3,\)"),
-    ({"a": torch.zeros(2), "b": torch.tensor([1, 2])}, "b is of type torch.float32 and torch.int64"),
-])
+@pytest.mark.parametrize(
+    "other, message",
+    [
+        ({"a": torch.zeros(2)}, "b is in the first alone"),
+        ({"a": torch.zeros(2), "b": torch.zeros(2), "c": torch.zeros(1)}, "c is in the second alone"),
+        ({"a": torch.zeros(2), "b": torch.zeros(3)}, r"b has shape \(2,\) and \(3,\)"),
+        ({"a": torch.zeros(2), "b": torch.tensor([1, 2])}, "b is of type torch.float32 and torch.int64"),
+    ],
+)
 def test_different_models_are_refused_with_both_files_and_the_first_key(tmp_path, other, message):
     first, second = tmp_path / "first.pt", tmp_path / "second.pt"
     torch.save(toy_state({"a": torch.zeros(2), "b": torch.zeros(2)}), first)
@@ -237,10 +251,12 @@ def test_output_that_is_an_input_or_has_no_folder_is_refused(tmp_path, capsys):
     path = save(tmp_path / "a.pt", 1)
     before = open(path, "rb").read()
     os.symlink(path, tmp_path / "link.pt")
-    for output, message in ((path, "is one of the input checkpoints"),
-                            (tmp_path / "link.pt", "is one of the input checkpoints"),
-                            (tmp_path / "none" / "mean.pt", "does not exist"),
-                            (tmp_path, "is a folder")):
+    for output, message in (
+        (path, "is one of the input checkpoints"),
+        (tmp_path / "link.pt", "is one of the input checkpoints"),
+        (tmp_path / "none" / "mean.pt", "does not exist"),
+        (tmp_path, "is a folder"),
+    ):
         assert average.main([path, "--output", str(output)]) == 1
         error = capsys.readouterr().err
         assert message in error and error.startswith("average-checkpoints: error: ")
@@ -249,10 +265,12 @@ def test_output_that_is_an_input_or_has_no_folder_is_refused(tmp_path, capsys):
 
 def test_options_that_do_not_fit_the_inputs_are_refused(run_folder, tmp_path, capsys):
     path = save(tmp_path / "a.pt", 1)
-    for arguments, message in (([path, "--last", "2"], "--last selects from a folder"),
-                               ([path, path], "given twice"),
-                               ([str(run_folder), path], "one folder or several files"),
-                               ([str(run_folder), "--by", "best", "--upto", "3"], "--upto")):
+    for arguments, message in (
+        ([path, "--last", "2"], "--last selects from a folder"),
+        ([path, path], "given twice"),
+        ([str(run_folder), path], "one folder or several files"),
+        ([str(run_folder), "--by", "best", "--upto", "3"], "--upto"),
+    ):
         assert average.main([*arguments, "--output", str(tmp_path / "mean.pt")]) == 1
         assert message in capsys.readouterr().err
     assert not (tmp_path / "mean.pt").exists()

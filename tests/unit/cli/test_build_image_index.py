@@ -21,7 +21,7 @@ from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.modules.image_index import load_image_index
 from ikd_fairseq.vision.backbones import get_backbone
-from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
 
 SIZE = toy.IMAGE_SIZE
@@ -76,7 +76,7 @@ def test_table_lists_for_each_word_the_images_that_it_is_a_topic_of(topics):
         for word in ranked[:topics]:
             table.setdefault(word, set()).add(image)
     for word in range(len(WORDS)):
-        listed = index.rows[index.offsets[word]:index.offsets[word + 1]].tolist()
+        listed = index.rows[index.offsets[word] : index.offsets[word + 1]].tolist()
         assert listed == sorted(table.get(word, ()))
         assert float(index.idf[word]) == pytest.approx(idf.get(word, 0.0), abs=1e-6)
     assert ids([0])[0] not in table  # in more than half of the captions: a stop word
@@ -107,7 +107,7 @@ def test_command_writes_the_pooled_vectors_of_the_images_that_sentences_have(dat
     index = load_image_index(f"{data}/image-index.{retriever}.pt", retriever, WORDS)
     backbone = get_backbone("efficientnet_lite0")
     with torch.no_grad():
-        maps = TeacherCNN(backbone, "random")(backbone.normalise(torch.from_numpy(IMAGES)))[-1]
+        maps = FrozenCNN(backbone, "random")(backbone.normalise(torch.from_numpy(IMAGES)))[-1]
     torch.testing.assert_close(index.vectors.float(), maps.mean(dim=(2, 3)), rtol=2e-3, atol=2e-3)
     rows, missing = index.retrieve(torch.tensor([ids([4, 5])]), 1)
     assert not missing.any() and rows.shape == (1, 1)
@@ -116,7 +116,7 @@ def test_command_writes_the_pooled_vectors_of_the_images_that_sentences_have(dat
 
 
 def test_vectors_come_from_features_by_sentence_too_and_images_of_no_sentence_are_left_out(data, monkeypatch):
-    monkeypatch.setattr(command, "TeacherCNN", None)
+    monkeypatch.setattr(command, "FrozenCNN", None)
     features = np.random.default_rng(2).standard_normal((5, 4, 6)).astype(np.float16)
     text = text_fingerprint(data, "train")
     write_features(f"{data}/train", "own", features.shape, [features], {"rows": BY_SENTENCE, "text": text})

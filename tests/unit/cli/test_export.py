@@ -68,8 +68,11 @@ def test_task_of_an_image_free_model_asks_for_no_images(tmp_path):
 
 
 def test_task_of_an_image_must_model_keeps_its_demand(tmp_path):
-    state = toy_state({"weight": torch.zeros(1)}, {"_name": "multimodal_transformer_tiny"},
-                      {"_name": "multimodal_translation", "image_free": False, "require_images": True})
+    state = toy_state(
+        {"weight": torch.zeros(1)},
+        {"_name": "multimodal_transformer_tiny"},
+        {"_name": "multimodal_translation", "image_free": False, "require_images": True},
+    )
     assert exported(tmp_path, state)["cfg"]["task"] == state["cfg"]["task"]
 
 
@@ -109,8 +112,13 @@ def test_settings_of_old_checkpoints_are_changed_too(tmp_path):
 
 
 DISTILLATION = {
-    "_name": "inversion_distillation", "label_smoothing": 0.1, "report_accuracy": True, "ignore_prefix_size": 1,
-    "sentence_avg": False, "teacher_weights": "imagenet", "kd_weight": 1.0,
+    "_name": "inversion_distillation",
+    "label_smoothing": 0.1,
+    "report_accuracy": True,
+    "ignore_prefix_size": 1,
+    "sentence_avg": False,
+    "teacher_weights": "imagenet",
+    "kd_weight": 1.0,
 }
 
 
@@ -125,8 +133,13 @@ def test_validation_of_an_export_takes_the_translation_loss_with_its_options(tmp
     state = ikd_state()[1]
     state["cfg"]["criterion"] = section
     criterion = exported(tmp_path, state)["cfg"]["criterion"]
-    assert criterion == {"_name": "label_smoothed_cross_entropy", "label_smoothing": 0.1,
-                         "report_accuracy": True, "ignore_prefix_size": 1, "sentence_avg": False}
+    assert criterion == {
+        "_name": "label_smoothed_cross_entropy",
+        "label_smoothing": 0.1,
+        "report_accuracy": True,
+        "ignore_prefix_size": 1,
+        "sentence_avg": False,
+    }
     task = Namespace(target_dictionary=None, model=toy.ikd_model(no_student=True))
     built = build_criterion(OmegaConf.create(criterion), task)
     assert (built.eps, built.report_accuracy, built.ignore_prefix_size) == (0.1, True, 1)

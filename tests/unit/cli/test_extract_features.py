@@ -9,7 +9,7 @@ from ikd_fairseq.cli.extract_features import extract_features, import_features, 
 from ikd_fairseq.data.feature_pack import FeaturePack
 from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 
 SIZE = 64  # a 2 x 2 grid at stride 32
 INDEX = np.array([2, -1, 0, 1, 2], dtype=np.int32)
@@ -41,10 +41,10 @@ def test_features_are_the_last_map_row_by_row(data, monkeypatch):
     teachers = []
 
     def keep(*args, **options):
-        teachers.append(TeacherCNN(*args, **options))
+        teachers.append(FrozenCNN(*args, **options))
         return teachers[-1]
 
-    monkeypatch.setattr(command, "TeacherCNN", keep)
+    monkeypatch.setattr(command, "FrozenCNN", keep)
     torch.manual_seed(1)
     pack = extract_features(data, "train", "efficientnet_lite0", weights="random", batch_size=2)
     assert (pack.name, pack.regions, pack.channels) == ("efficientnet_lite0", 4, 320)

@@ -10,7 +10,7 @@ from fairseq.data.indexed_dataset import make_builder
 
 from ikd_fairseq.cli import generate_shards as module
 from ikd_fairseq.cli.generate_shards import Generation, differences, generate_shards, shard_path
-from ikd_fairseq.data.distilled_folder import Split
+from ikd_fairseq.distillation.distilled_folder import Split
 from ikd_fairseq.errors import IkdError
 from tests import toy
 
@@ -49,9 +49,18 @@ def run(split, tmp_path, monkeypatch):
 
     def run(failing="", message="it went wrong", workers=1, only_shard=None, **changes):
         monkeypatch.setattr(
-            Generation, "command",
-            lambda self, shard, cpu: [sys.executable, "-c", FAIRSEQ, str(shard), str(self.shards), str(notes),
-                                      failing, message],
+            Generation,
+            "command",
+            lambda self, shard, cpu: [
+                sys.executable,
+                "-c",
+                FAIRSEQ,
+                str(shard),
+                str(self.shards),
+                str(notes),
+                failing,
+                message,
+            ],
         )
         for note in notes.iterdir():
             note.unlink()
@@ -172,15 +181,32 @@ def test_the_reason_of_a_failure_is_one_sentence(run, message, sentence):
 def test_the_command_translates_every_sentence_of_its_share_in_subwords(split):
     command = Generation(split, "a.pt:b.pt", 4, 3, 8, True, ("--max-tokens", "99")).command(2, cpu=True)
     words = " ".join(command)
-    for part in (f"{split.folder} ", "--gen-subset train", "--task multimodal_translation",
-                 "--path a.pt:b.pt", "--beam 4 --nbest 3", "--distributed-world-size 8 --distributed-rank 2",
-                 "--image-free", "--cpu", "--max-tokens 99", "--source-lang en --target-lang de"):
+    for part in (
+        f"{split.folder} ",
+        "--gen-subset train",
+        "--task multimodal_translation",
+        "--path a.pt:b.pt",
+        "--beam 4 --nbest 3",
+        "--distributed-world-size 8 --distributed-rank 2",
+        "--image-free",
+        "--cpu",
+        "--max-tokens 99",
+        "--source-lang en --target-lang de",
+    ):
         assert part in words
     assert "--remove-bpe" not in words and "--skip" not in words
 
 
-@pytest.mark.parametrize("option", ["--remove-bpe", "--remove-bpe=sentencepiece", "--nbest", "--path",
-                                    "--skip-invalid-size-inputs-valid-test"])
+@pytest.mark.parametrize(
+    "option",
+    [
+        "--remove-bpe",
+        "--remove-bpe=sentencepiece",
+        "--nbest",
+        "--path",
+        "--skip-invalid-size-inputs-valid-test",
+    ],
+)
 def test_options_that_would_lose_text_or_contradict_are_not_passed_on(split, option):
     with pytest.raises(IkdError, match=f"{option.partition('=')[0]} cannot be passed on"):
         Generation(split, "a.pt", 2, 2, 1, options=("--max-tokens", "99", option)).verify()
@@ -191,8 +217,10 @@ def test_a_teacher_with_another_dictionary_is_refused(split, tmp_path):
         table = torch.zeros(rows, 2)
         state = {
             "model": {"encoder.embed_tokens.weight": table, "decoder.embed_tokens.weight": table.clone()},
-            "cfg": {"model": {"_name": "transformer"}, "task": {"_name": "translation"}}, "args": None,
-            "optimizer_history": [{}], "extra_state": {},
+            "cfg": {"model": {"_name": "transformer"}, "task": {"_name": "translation"}},
+            "args": None,
+            "optimizer_history": [{}],
+            "extra_state": {},
         }
         torch.save(state, tmp_path / f"{rows}.pt")
         return str(tmp_path / f"{rows}.pt")

@@ -9,29 +9,49 @@ from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 
 from ikd_fairseq.cli import prune
 from ikd_fairseq.cli.export import export_model
+from ikd_fairseq.compression.pruning import MASK_SUFFIX, prunable_groups
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.modules.pruning import MASK_SUFFIX, prunable_groups
 from tests import toy
 
-WEIGHTS = {"embedding": 24 * 16, "attention": 4 * 4 * 16 * 16, "feed-forward": 3 * 2 * 24 * 16,
-           "visual": 320 * 16 * 2 + 4 * 320}
+WEIGHTS = {
+    "embedding": 24 * 16,
+    "attention": 4 * 4 * 16 * 16,
+    "feed-forward": 3 * 2 * 24 * 16,
+    "visual": 320 * 16 * 2 + 4 * 320,
+}
 
 
 def checkpoint(path, model, **model_settings):
     """The layout that fairseq's Trainer.state_dict writes, of a run of 7 updates."""
-    torch.save({
-        "args": None,
-        "cfg": {"model": {"_name": "ikd_transformer_tiny", **model_settings},
-                "task": Namespace(data="bin", _name="multimodal_translation")},
-        "model": model,
-        "criterion": None,
-        "optimizer_history": [{"criterion_name": "C", "optimizer_name": "FairseqAdam",
-                               "lr_scheduler_state": {}, "num_updates": 7}],
-        "task_state": {},
-        "extra_state": {"train_iterator": {"epoch": 3}, "val_loss": 3.5, "best": 3, "metrics": {},
-                        "ema": {"weight": torch.ones(1)}},
-        "last_optimizer_state": {"state": {0: {"exp_avg": torch.ones(1000)}}},
-    }, path)
+    torch.save(
+        {
+            "args": None,
+            "cfg": {
+                "model": {"_name": "ikd_transformer_tiny", **model_settings},
+                "task": Namespace(data="bin", _name="multimodal_translation"),
+            },
+            "model": model,
+            "criterion": None,
+            "optimizer_history": [
+                {
+                    "criterion_name": "C",
+                    "optimizer_name": "FairseqAdam",
+                    "lr_scheduler_state": {},
+                    "num_updates": 7,
+                }
+            ],
+            "task_state": {},
+            "extra_state": {
+                "train_iterator": {"epoch": 3},
+                "val_loss": 3.5,
+                "best": 3,
+                "metrics": {},
+                "ema": {"weight": torch.ones(1)},
+            },
+            "last_optimizer_state": {"state": {0: {"exp_avg": torch.ones(1000)}}},
+        },
+        path,
+    )
     return str(path)
 
 

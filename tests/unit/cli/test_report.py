@@ -13,7 +13,7 @@ from ikd_fairseq.cli.report import main, make_report
 from ikd_fairseq.errors import IkdError
 from tests.finished_runs import PNG, spoilt, write_run
 
-EVIL = "<i>Titel</i> & \"mehr\""
+EVIL = '<i>Titel</i> & "mehr"'
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
 
@@ -200,10 +200,24 @@ def test_page_is_no_wider_than_the_screen(runs, tmp_path):
     )
     browser = next(filter(None, map(shutil.which, BROWSERS)))
     shown = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--window-size=1400,1000",
-         "--disable-background-networking", "--allow-file-access-from-files", "--dump-dom",
-         f"--user-data-dir={tmp_path / 'profile'}", (tmp_path / "frames.html").as_uri()],
-        capture_output=True, text=True, timeout=120, env={**os.environ, "HOME": str(tmp_path)}, check=True,
+        [
+            browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--no-first-run",
+            "--window-size=1400,1000",
+            "--disable-background-networking",
+            "--allow-file-access-from-files",
+            "--dump-dom",
+            f"--user-data-dir={tmp_path / 'profile'}",
+            (tmp_path / "frames.html").as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "HOME": str(tmp_path)},
+        check=True,
     ).stdout
     found = re.findall(r"(\d+)/(\d+)", re.search("<title>(.*)</title>", shown)[1])
     assert len(found) == len(widths)

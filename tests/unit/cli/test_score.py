@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from fairseq.data.data_utils import post_process
 
-from ikd_fairseq.cli import score, translations
+from ikd_fairseq.cli import score
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.evaluation import translations
 
 HYPOTHESES = [
     "ein mann fährt auf einem fahrrad durch die straße .",
@@ -35,7 +36,7 @@ def plain_bleu(hypotheses, references):
         lengths[1] += len(reference)
         for order in range(1, 5):
             ngrams, allowed = (
-                Counter(tuple(words[start:start + order]) for start in range(len(words) - order + 1))
+                Counter(tuple(words[start : start + order]) for start in range(len(words) - order + 1))
                 for words in (hypothesis, reference)
             )
             matched[order - 1] += sum(min(count, allowed[ngram]) for ngram, count in ngrams.items())
@@ -194,11 +195,15 @@ def lacks_last(tmp_path):
 
 
 def test_a_missing_last_sentence_is_found_by_every_source_of_the_number(
-        tmp_path, capsys, lacks_last, write_text_split):
+    tmp_path, capsys, lacks_last, write_text_split
+):
     write_text_split(tmp_path / "bin", "test", 3)
     references = write(tmp_path / "ref", "\n".join(REFERENCES))
-    for source in (["--sentences", 3], ["--references", references],
-                   ["--data", f"{tmp_path / 'bin'}:{tmp_path / 'other'}", "--split", "test"]):
+    for source in (
+        ["--sentences", 3],
+        ["--references", references],
+        ["--data", f"{tmp_path / 'bin'}:{tmp_path / 'other'}", "--split", "test"],
+    ):
         assert "of 1 of 3 sentences (ids 2)" in refusal(capsys, "--generate-output", lacks_last, *source)
     logged = write(tmp_path / "logged.txt", generate_text([0, 1], log=[DATA_LINE.format(3)]))
     assert "of 1 of 3 sentences (ids 2)" in refusal(capsys, "--generate-output", logged)
@@ -234,19 +239,22 @@ def test_files_of_different_length_are_refused_with_both_numbers(tmp_path, capsy
     assert "hyp has 2 sentences, but" in message and "ref has 1" in message
 
 
-@pytest.mark.parametrize("text, message", [
-    ("", "gen.txt is empty"),
-    ("just a line\n", "holds no hypotheses"),
-    ("S-0\ta\nT-0\tb\n", "holds no hypotheses"),
-    ("H-0\t-1\ta\n", "holds no references"),
-    ("S-0\ta\nH-0\t-1\ta\nS-0\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
-    ("H-0\t-1\ta\nH-1\t-1\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
-    ("S-0\ta\nH-0\t-1\ta\nH-1\t-0.", "gen.txt, line 3: the line is cut off"),
-    ("S-0\ta\nS-1", "gen.txt, line 2: the line is cut off"),
-    ("T-0\ta\nH-0\t-1\ta\nT-1\ta\n", "lacks the translation of 1 of 2"),  # killed before the last H-
-    ("T-0\ta\nH-0\t-1\ta\nD-0\t-1\ta\nT-1\ta\nH-1\t-1\ta\n", "lacks the translation of 1 of 2"),
-    ("T-0\ta\nH-0\t-1\ta\nH-1\t-1\ta\n", "lacks the reference of 1 of 2"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("", "gen.txt is empty"),
+        ("just a line\n", "holds no hypotheses"),
+        ("S-0\ta\nT-0\tb\n", "holds no hypotheses"),
+        ("H-0\t-1\ta\n", "holds no references"),
+        ("S-0\ta\nH-0\t-1\ta\nS-0\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
+        ("H-0\t-1\ta\nH-1\t-1\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
+        ("S-0\ta\nH-0\t-1\ta\nH-1\t-0.", "gen.txt, line 3: the line is cut off"),
+        ("S-0\ta\nS-1", "gen.txt, line 2: the line is cut off"),
+        ("T-0\ta\nH-0\t-1\ta\nT-1\ta\n", "lacks the translation of 1 of 2"),  # killed before the last H-
+        ("T-0\ta\nH-0\t-1\ta\nD-0\t-1\ta\nT-1\ta\nH-1\t-1\ta\n", "lacks the translation of 1 of 2"),
+        ("T-0\ta\nH-0\t-1\ta\nH-1\t-1\ta\n", "lacks the reference of 1 of 2"),
+    ],
+)
 def test_bad_generate_output_is_refused(tmp_path, capsys, text, message):
     generated = write(tmp_path / "gen.txt", text)
     assert message in refusal(capsys, "--generate-output", generated)
@@ -304,8 +312,17 @@ def test_detokenising_undoes_moses(tmp_path):
     assert plain == ['Ein Mann, der "läuft".']
     hypotheses = write(tmp_path / "hyp", "Ein Mann , der läuft .")
     references = write(tmp_path / "ref", "Ein Mann, der läuft.")
-    report = run_json(tmp_path, "--hypotheses", hypotheses, "--references", references,
-                      "--preset", "detokenised", "--detokenise", "de")
+    report = run_json(
+        tmp_path,
+        "--hypotheses",
+        hypotheses,
+        "--references",
+        references,
+        "--preset",
+        "detokenised",
+        "--detokenise",
+        "de",
+    )
     assert report["scores"]["ter"]["score"] == 0 and report["scores"]["chrf"]["score"] == pytest.approx(100)
 
 
@@ -328,33 +345,59 @@ def test_samples_are_evenly_spaced_and_print_their_triples(tmp_path, capsys):
 @pytest.fixture
 def compared(tmp_path):
     """References, and two runs of each of two systems: one good, one that leaves out words at every end."""
-    references = [f"ein mann {verb} mit der nummer {number} durch die straße ." for number in range(20)
-                  for verb in ("fährt", "läuft")]
+    references = [
+        f"ein mann {verb} mit der nummer {number} durch die straße ."
+        for number in range(20)
+        for verb in ("fährt", "läuft")
+    ]
     ends = ("durch die .", "durch straße .")
     short, shorter = ([line.replace("durch die straße .", end) for line in references] for end in ends)
     return {
         "references": write(tmp_path / "ref", "\n".join(references)),
-        "good": [write(tmp_path / "good1", "\n".join(references)),
-                 write(tmp_path / "good2", "\n".join([*references[:-1], "ein mann"]))],
+        "good": [
+            write(tmp_path / "good1", "\n".join(references)),
+            write(tmp_path / "good2", "\n".join([*references[:-1], "ein mann"])),
+        ],
         "poor": [write(tmp_path / "poor1", "\n".join(short)), write(tmp_path / "poor2", "\n".join(shorter))],
     }
 
 
 @pytest.mark.parametrize("test, signed", [("bootstrap", "bs:150"), ("randomisation", "ar:150")])
 def test_systems_are_compared_over_their_runs(tmp_path, capsys, compared, test, signed):
-    report = run_json(tmp_path, "--baseline", "text", *compared["poor"], "--system", "ikd", *compared["good"],
-                      "--system", "again", *compared["poor"], "--references", compared["references"],
-                      "--metrics", "bleu", "--test", test, "--trials", 150)
+    report = run_json(
+        tmp_path,
+        "--baseline",
+        "text",
+        *compared["poor"],
+        "--system",
+        "ikd",
+        *compared["good"],
+        "--system",
+        "again",
+        *compared["poor"],
+        "--references",
+        compared["references"],
+        "--metrics",
+        "bleu",
+        "--test",
+        test,
+        "--trials",
+        150,
+    )
     bleu = report["comparisons"]["bleu"]
     poor, good = (
-        [score.compute_scores(*map(translations.read_lines, (path, compared["references"])))["bleu"]["score"]
-         for path in compared[system]]
+        [
+            score.compute_scores(*map(translations.read_lines, (path, compared["references"])))["bleu"][
+                "score"
+            ]
+            for path in compared[system]
+        ]
         for system in ("poor", "good")
     )
     text, ikd, again = (bleu["systems"][name] for name in ("text", "ikd", "again"))
     assert text["scores"] == poor and ikd["scores"] == good
     assert ikd["mean"] == pytest.approx(sum(good) / 2)
-    assert ikd["deviation"] == pytest.approx(abs(good[0] - good[1]) / 2 ** 0.5)
+    assert ikd["deviation"] == pytest.approx(abs(good[0] - good[1]) / 2**0.5)
     assert ikd["difference"] == pytest.approx((sum(good) - sum(poor)) / 2)
     assert ikd["mark"] == "‡" and max(ikd["p_values"]) < 0.01 and text["p_values"] == []
     assert again["p_values"] == [1, 1] and again["mark"] == ""
@@ -370,8 +413,19 @@ def test_runs_may_be_generate_output_and_a_single_run_has_no_deviation(tmp_path,
     references = write(tmp_path / "ref", "\n".join(REFERENCES))
     plain = write(tmp_path / "plain", "\n".join(HYPOTHESES))
     generated = write(tmp_path / "gen", generate_text())
-    report = run_json(tmp_path, "--baseline", "plain", plain, "--system", "generated", generated,
-                      "--references", references, "--trials", 100)
+    report = run_json(
+        tmp_path,
+        "--baseline",
+        "plain",
+        plain,
+        "--system",
+        "generated",
+        generated,
+        "--references",
+        references,
+        "--trials",
+        100,
+    )
     for metric in ("bleu", "chrf", "ter"):
         systems = report["comparisons"][metric]["systems"]
         assert systems["plain"]["scores"] == systems["generated"]["scores"]
@@ -389,13 +443,20 @@ def test_comparisons_that_cannot_be_made_are_refused(tmp_path, capsys, compared)
     partial = write(tmp_path / "partial", generate_text([0, 2]))
     three = write(tmp_path / "three", "\n".join(REFERENCES))
     cases = [
-        (["--baseline", "text", *compared["poor"], *pair[3:], *references],
-         "--system ikd has 1 run(s) (", "good1", "baseline text has 2", "poor2"),
+        (
+            ["--baseline", "text", *compared["poor"], *pair[3:], *references],
+            "--system ikd has 1 run(s) (",
+            "good1",
+            "baseline text has 2",
+            "poor2",
+        ),
         ([*pair[:3], "--system", "ikd", short, *references], "short has 1 sentences, but", "ref has 40"),
         ([*pair[:3], "--system", "ikd", blank, *references], "blank: every translation in it is empty"),
         ([*pair[:3], "--system", "ikd", empty, *references], "empty is empty"),
-        (["--baseline", "text", three, "--system", "ikd", partial, "--references", three],
-         "partial lacks the translation of 1 of 3 sentences"),
+        (
+            ["--baseline", "text", three, "--system", "ikd", partial, "--references", three],
+            "partial lacks the translation of 1 of 3 sentences",
+        ),
         ([*pair[:3], "--system", "text", compared["good"][0], *references], "two systems are called text"),
         ([*pair[:3], "--system", "ikd", *references], "--system ikd names no file"),
         ([*pair[:3], "--system", *compared["good"], *references], "good1: the first value is a file"),

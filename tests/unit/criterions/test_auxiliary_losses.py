@@ -7,7 +7,7 @@ from fairseq.logging import metrics
 from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesCriterion, parse_weights
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.modules.imagination import margin_loss
-from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
 from tests.unit.models.image_free import hallucination_model, imagination_model
 
@@ -30,7 +30,7 @@ def sample_with(positions, sources=SOURCES, targets=TARGETS):
 
 
 def features_of(model, images):
-    teacher = TeacherCNN(model.backbone, "random")
+    teacher = FrozenCNN(model.backbone, "random")
     with torch.no_grad():
         return teacher(model.backbone.normalise(images))[-1].flatten(2).transpose(1, 2)
 
@@ -69,7 +69,7 @@ def test_hallucination_terms_are_those_of_a_loop_over_sentences():
         features = features_of(model, sample["net_input"]["images"])
         real_loss = divergence = distance = tokens = 0.0
         for row, feature in zip((1, 3), features):
-            source, target = SOURCES[row:row + 1], TARGETS[row:row + 1]
+            source, target = SOURCES[row : row + 1], TARGETS[row : row + 1]
             source, target = source[source.ne(PAD)].view(1, -1), target[target.ne(PAD)].view(1, -1)
             alone = toy.batch(source, target)
             previous = alone["net_input"]["prev_output_tokens"]
@@ -159,8 +159,10 @@ def test_workers_count_images_and_tokens_together(monkeypatch):
     torch.testing.assert_close(loss, expected)
     # A repeated batch, whose loss is dropped: what the other workers have counts alone.
     again = criterion(model, {**sample, "ignored": True})[0] - translation_loss(criterion, model, sample)
-    expected = sum(80 / n * criterion.weights[name] * logged[f"aux_{name}"]
-                   for name, n in (("real", 30), ("feature", 6), ("consistency", 30)))
+    expected = sum(
+        80 / n * criterion.weights[name] * logged[f"aux_{name}"]
+        for name, n in (("real", 30), ("feature", 6), ("consistency", 30))
+    )
     torch.testing.assert_close(again, expected)
 
 

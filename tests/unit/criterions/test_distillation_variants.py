@@ -1,6 +1,6 @@
 """Every distance, granularity and choice of losses of Table 2 against sums over maps collected by hand."""
 
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from ikd_fairseq.criterions import inversion_distillation
 from ikd_fairseq.criterions.inversion_distillation import InversionDistillationCriterion
 from ikd_fairseq.vision.backbones import get_backbone
-from ikd_fairseq.vision.teacher_cnn import FrozenTeacher, TeacherCNN
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN, UnregisteredCNN
 from tests import toy
 
 # ResNet-18 by hand: for each layer, the node of the traced teacher whose value it hands on, shallow to deep.
@@ -71,7 +71,7 @@ def setting():
     model = toy.ikd_model(backbone="resnet18").eval()
     sources, targets = toy.tokens([1, 2, 3], [4, 5], [6]), toy.tokens([3, 2, 1, 1], [5, 4], [6, 6])
     sample = toy.batch(sources, targets, images=toy.images(2), image_positions=torch.tensor([0, 2]))
-    teacher = TeacherCNN(model.backbone, "random")
+    teacher = FrozenCNN(model.backbone, "random")
     mean, std = torch.tensor([0.485, 0.456, 0.406]), torch.tensor([0.229, 0.224, 0.225])
     with torch.no_grad():
         for parameter in model.parameters():
@@ -95,9 +95,9 @@ def setting():
     return model, sample, terms
 
 
-@lru_cache(maxsize=None)
+@cache
 def cached_teacher(backbone_name, weights, granularity):
-    return FrozenTeacher(get_backbone(backbone_name), weights, granularity)
+    return UnregisteredCNN(get_backbone(backbone_name), weights, granularity)
 
 
 @pytest.mark.parametrize("choice", CHOICES)
@@ -106,12 +106,20 @@ def cached_teacher(backbone_name, weights, granularity):
 def test_loss_of_every_variant(distance, granularity, choice, setting, monkeypatch):
     model, sample, terms = setting[0], setting[1], setting[2][distance, granularity]
     monkeypatch.setattr(
-        inversion_distillation, "FrozenTeacher", lambda backbone, *rest: cached_teacher(backbone.name, *rest)
+        inversion_distillation,
+        "UnregisteredCNN",
+        lambda backbone, *rest: cached_teacher(backbone.name, *rest),
     )
     weights = dict(zip(("irm_weight", "iam_weight", "image_weight"), CHOICES[choice]))
     criterion = InversionDistillationCriterion(
-        toy.toy_task(models=[model]), sentence_avg=False, label_smoothing=0.1, teacher_weights="random",
-        granularity=granularity, distance=distance, kd_weight=0.5, **weights,
+        toy.toy_task(models=[model]),
+        sentence_avg=False,
+        label_smoothing=0.1,
+        teacher_weights="random",
+        granularity=granularity,
+        distance=distance,
+        kd_weight=0.5,
+        **weights,
     ).eval()
     with torch.no_grad():
         loss, sample_size, logged = criterion(model, sample)
@@ -123,4 +131,3 @@ def test_loss_of_every_variant(distance, granularity, choice, setting, monkeypat
     for name, weight, term in zip(("irm", "iam", "image"), CHOICES[choice], terms):
         if choice != "none":
             assert float(logged[f"kd_{name}"]) == pytest.approx(2 * term if weight else 0, rel=2e-4)
-

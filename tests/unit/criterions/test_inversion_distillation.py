@@ -6,7 +6,7 @@ import torch
 from ikd_fairseq.constants import STUDENT
 from ikd_fairseq.criterions.inversion_distillation import InversionDistillationCriterion
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
 
 SOURCES = toy.tokens([1, 2, 3], [4, 5], [6], [7, 8, 9, 10])
@@ -20,7 +20,10 @@ def criterion_of(model, **options):
 
 def sample_with(positions, seed=1, sources=SOURCES, targets=TARGETS):
     return toy.batch(
-        sources, targets, images=toy.images(len(positions), seed), image_positions=torch.tensor(positions).long()
+        sources,
+        targets,
+        images=toy.images(len(positions), seed),
+        image_positions=torch.tensor(positions).long(),
     )
 
 
@@ -47,7 +50,7 @@ def test_terms_are_the_papers_sums(granularity):
         return torch.stack([((x - y) ** 2).mean().sqrt() for x, y in zip(a, b)])
 
     with torch.no_grad():
-        teacher = TeacherCNN(model.backbone, "random", "block")
+        teacher = FrozenCNN(model.backbone, "random", "block")
         real = sample["net_input"]["images"].permute(0, 3, 1, 2).float() / 255
         real = (real - 0.5) / 0.5
         tokens = {k: v for k, v in sample["net_input"].items() if not k.startswith("image")}
@@ -74,8 +77,10 @@ def test_weight_does_not_depend_on_batch_size_or_share_of_images():
     alone = distillation(criterion, model, one)
     among_sentences_without = distillation(criterion, model, sample_with([0]))
     twice = toy.batch(
-        SOURCES[:1].repeat(2, 1), TARGETS[:1].repeat(2, 1),
-        images=toy.images(1).repeat(2, 1, 1, 1), image_positions=torch.tensor([0, 1]),
+        SOURCES[:1].repeat(2, 1),
+        TARGETS[:1].repeat(2, 1),
+        images=toy.images(1).repeat(2, 1, 1, 1),
+        image_positions=torch.tensor([0, 1]),
     )
     assert alone > 0.1
     assert among_sentences_without == pytest.approx(alone, rel=1e-4)
@@ -107,7 +112,9 @@ def test_batch_without_images_trains_on_translation_alone_and_touches_every_weig
 @pytest.mark.parametrize("backbone", ["efficientnet_lite0", "resnet18", "alexnet"])
 def test_gradient_reaches_generator_and_student_through_the_teacher_and_leaves_it_alone(backbone):
     model = toy.ikd_model(backbone=backbone).train()
-    criterion = criterion_of(model, irm_weight=0.0, image_weight=0.0).train()  # IaM alone: all through the teacher
+    criterion = criterion_of(
+        model, irm_weight=0.0, image_weight=0.0
+    ).train()  # IaM alone: all through the teacher
     teacher = criterion.teacher._teacher
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     sample = sample_with([0, 1, 3])

@@ -8,8 +8,8 @@ import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.logging import metrics
 
-from ikd_fairseq.criterions.teacher_ensemble import TeacherEnsemble
 from ikd_fairseq.criterions.word_distillation import Answers, WordDistillationCriterion, word_distillation
+from ikd_fairseq.distillation.teacher_ensemble import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.modules.transformer_config import FlatTransformerConfig
@@ -252,7 +252,13 @@ def test_split_without_teacher_or_cache_reports_the_translation_loss_alone():
 
 def test_logged_values_are_by_token_over_all_batches_in_bits():
     logs = [
-        {"ntokens": count, "sample_size": count, "kd_tokens": count, "word_kd": kd, "teacher_matches": matches}
+        {
+            "ntokens": count,
+            "sample_size": count,
+            "kd_tokens": count,
+            "word_kd": kd,
+            "teacher_matches": matches,
+        }
         for count, kd, matches in ((2, 1.0, 1), (6, 5.0, 2))
     ]
     with metrics.aggregate() as aggregated:

@@ -43,7 +43,9 @@ def test_every_image_meets_its_sentence_after_fairseqs_sort(order):
     assert ids == sorted(order, key=lambda i: -LENGTHS[i])
     with_image = [row for row, sentence in enumerate(ids) if sentence != 0]
     assert net_input["image_positions"].tolist() == with_image
-    assert net_input["images"].shape == (len(with_image), 2, 2, 3) and net_input["images"].dtype == torch.uint8
+    assert (
+        net_input["images"].shape == (len(with_image), 2, 2, 3) and net_input["images"].dtype == torch.uint8
+    )
     assert [int(image[0, 0, 0]) for image in net_input["images"]] == [ids[row] for row in with_image]
 
 

@@ -67,7 +67,10 @@ def grid(tmp_path):
         done = subprocess.run(
             ["bash", str(recipes / "ablations.sh"), "--data", str(data), "--out", str(run.runs), *arguments],
             env={**os.environ, "PATH": path, "CALLS": str(calls), "FAILS": fails},
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         return done.returncode, done.stdout, calls.read_text().splitlines()
 
@@ -85,14 +88,27 @@ def test_every_option_of_a_system_is_one_that_training_takes():
             if key == "backbone":
                 assert value in BACKBONES, name
             elif option.startswith("--"):
-                assert hasattr(criterion, key) or getattr(model, key, None) is False, name  # False: takes no value
+                assert hasattr(criterion, key) or getattr(model, key, None) is False, (
+                    name
+                )  # False: takes no value
     assert all(name in ablations.SYSTEMS for name in BACKBONES)
 
 
 def test_a_grid_runs_seed_by_seed_and_ends_in_a_table(grid):
     status, output, calls = grid(
-        "--systems", "base kl text", "--seeds", "3 4", "--updates", "7", "--average", "2",
-        "--images-per-batch", "5", "--", "--max-tokens", "100",
+        "--systems",
+        "base kl text",
+        "--seeds",
+        "3 4",
+        "--updates",
+        "7",
+        "--average",
+        "2",
+        "--images-per-batch",
+        "5",
+        "--",
+        "--max-tokens",
+        "100",
     )
     assert status == 0, output
     always = "--keep-last-epochs 2 --max-tokens 100"
@@ -186,7 +202,10 @@ def test_what_cannot_be_run_is_refused_in_a_sentence(grid, arguments, sentence):
 
 def test_table_has_means_deviations_and_differences(tmp_path):
     for system, seed, *figures in (
-        ("base", 1, 40.0, 30.0), ("base", 2, 42.0, 31.0), ("l1", 1, 39.5, 30.5), ("l1", 2, 40.5, 28.5),
+        ("base", 1, 40.0, 30.0),
+        ("base", 2, 42.0, 31.0),
+        ("l1", 1, 39.5, 30.5),
+        ("l1", 2, 40.5, 28.5),
     ):
         for split, bleu in zip(("test", "test1"), figures):
             write_score(tmp_path, system, seed, split, bleu)

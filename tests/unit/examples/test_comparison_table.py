@@ -67,7 +67,9 @@ def add_run(runs, name, translations, meteor=None, **settings) -> Path:
 def data(tmp_path) -> Path:
     """Two test sets of 40 sentences: every other one of ``test`` has an image, none of ``test1``."""
     folder = tmp_path / "data"
-    write_test_sets(folder, ("test", "test1", "valid"), REFERENCES, PICTURED)  # the last by ablations.sh: no test set
+    write_test_sets(
+        folder, ("test", "test1", "valid"), REFERENCES, PICTURED
+    )  # the last by ablations.sh: no test set
     return folder
 
 

@@ -52,8 +52,12 @@ def recipe(tmp_path):
         path = f"{bin_}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         done = subprocess.run(
             ["bash", str(recipes / "degraded.sh"), *given, *arguments],
-            env={**os.environ, "PATH": path, "CALLS": str(calls), "FAILS": fails}, cwd=tmp_path,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,
+            env={**os.environ, "PATH": path, "CALLS": str(calls), "FAILS": fails},
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
         )
         return done.returncode, done.stdout, calls.read_text().splitlines()
 
@@ -182,7 +186,8 @@ def test_differences_are_from_the_same_system_and_sentences_on_original_text(run
     d, colour = (bleu(wrong, PICTURED) for wrong in ([0], [0, 3, 4]))
     assert f"| Transformer (Vaswani et al. 2017) | {d:.2f} | {colour:.2f} ({colour - d:+.2f})" in text
     (found,) = (
-        row for row in numbers(runs)
+        row
+        for row in numbers(runs)
         if row["with_image"] == "only" and (row["system"], row["text"]) == ("text", "colour")
     )
     assert float(found["mean"]) == pytest.approx(colour, abs=1e-4) and found["sentences"] == "4"
@@ -194,7 +199,9 @@ def test_an_image_must_system_stands_where_every_sentence_has_an_image(runs, dat
     text = degraded.write_table(runs, data, "en-de")
     titles = [line[4:] for line in text.splitlines() if line.startswith("### ")]
     assert titles == [
-        "test: 4 sentences with an image", "test: 12 sentences in all", "test1: 12 sentences in all",
+        "test: 4 sentences with an image",
+        "test: 12 sentences in all",
+        "test1: 12 sentences in all",
     ]
     rows = {(row["test_set"], row["with_image"]) for row in numbers(runs) if row["system"] == "image-must"}
     assert rows == {("test", "only")}
@@ -207,7 +214,7 @@ def test_several_seeds_have_a_deviation_and_count_only_where_all_texts_have_them
     add_run(runs, "original", "text", 3, range(12))
     text = degraded.write_table(runs, data, "en-de")
     (line,) = [line for line in text.splitlines() if line.startswith("| Transformer")][-1:]
-    assert f"| {(bleu([0]) + 100) / 2:.2f} ± {(100 - bleu([0])) / 2 ** 0.5:.2f} |" in line
+    assert f"| {(bleu([0]) + 100) / 2:.2f} ± {(100 - bleu([0])) / 2**0.5:.2f} |" in line
     assert line.endswith("| 2 |")
     assert "text-seed3 is not finished on every text" in caplog.text
 

@@ -34,11 +34,15 @@ def write_run(folder: Path, translations: str = GENERATED) -> None:
         "encoder.version": torch.ones(1),
     }
     folder.mkdir(parents=True)
-    torch.save({"model": state, "optimizer_history": [{}], "extra_state": {}, "cfg": {}}, folder / "average.pt")
+    torch.save(
+        {"model": state, "optimizer_history": [{}], "extra_state": {}, "cfg": {}}, folder / "average.pt"
+    )
     for beam, bleu in ((1, 10.0), (5, 12.345)):
         (folder / f"beam{beam}").mkdir()
         (folder / f"beam{beam}" / "generate-test.txt").write_text(translations, encoding="utf-8")
-        (folder / f"beam{beam}" / "score-test.json").write_text(json.dumps({"scores": {"bleu": {"score": bleu}}}))
+        (folder / f"beam{beam}" / "score-test.json").write_text(
+            json.dumps({"scores": {"bleu": {"score": bleu}}})
+        )
 
 
 def test_output_gives_words_and_the_probability_of_the_whole_sentence(tmp_path):
@@ -64,8 +68,11 @@ def test_rows_compare_with_the_teacher_and_come_in_the_papers_order(tmp_path, ca
     assert not table.main([str(tmp_path)])
     rows = [line.split("\t") for line in (tmp_path / "table.tsv").read_text().splitlines()]
     assert [row[:2] for row in rows[1:]] == [
-        ["teacher", ""], ["nano", "baseline"], ["nano", "Seq-KD"],
-        ["nano", "Seq-KD + Seq-Inter, 20 % pruned"], ["nano", "Seq-KD + Seq-Inter, 80 % pruned"],
+        ["teacher", ""],
+        ["nano", "baseline"],
+        ["nano", "Seq-KD"],
+        ["nano", "Seq-KD + Seq-Inter, 20 % pruned"],
+        ["nano", "Seq-KD + Seq-Inter, 80 % pruned"],
     ]
     seq = dict(zip(rows[0], rows[3]))
     assert (seq["BLEU, greedy"], seq["BLEU, beam 5"], seq["p(t = ŷ)"]) == ("10.00", "12.35", "18.8 %")

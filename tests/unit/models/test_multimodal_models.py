@@ -160,7 +160,10 @@ def test_features_of_the_cnn_stand_for_its_images():
 def test_batch_without_image_trains_every_weight_of_the_image_must_model():
     model = toy.image_must_model().train()
     sample = toy.batch(
-        toy.tokens(*SENTENCES), toy.tokens(*SENTENCES), images=toy.images(0), image_positions=torch.tensor([]).long()
+        toy.tokens(*SENTENCES),
+        toy.tokens(*SENTENCES),
+        images=toy.images(0),
+        image_positions=torch.tensor([]).long(),
     )
     model(**sample["net_input"])[0].sum().backward()
     assert all(parameter.grad is not None for parameter in model.parameters())

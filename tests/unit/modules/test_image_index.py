@@ -17,8 +17,10 @@ def topic_index(topics=2):
     words = toy.dictionary()
     size = len(words)
     torch.manual_seed(2)
-    table = [[] if word < words.nspecial else torch.nonzero(torch.rand(IMAGES) < 0.4)[:, 0].tolist()
-             for word in range(size)]
+    table = [
+        [] if word < words.nspecial else torch.nonzero(torch.rand(IMAGES) < 0.4)[:, 0].tolist()
+        for word in range(size)
+    ]
     idf = torch.tensor([math.log(10 / len(images)) if images else 0.0 for images in table])
     offsets = torch.tensor([0] + [len(images) for images in table]).cumsum(0)
     rows = torch.tensor(sum(table, []), dtype=torch.int32)

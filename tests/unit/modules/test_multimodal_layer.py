@@ -52,7 +52,9 @@ def test_text_and_regions_ask_and_only_text_answers(normalize_before, own_memory
     mask = torch.tensor([[False] * 5, [False, False, False, True, True]])
     memory = None if own_memory else torch.randn(5, 2, 16)
     with torch.no_grad():
-        torch.testing.assert_close(layer(x, mask, memory), by_hand(layer, x, mask, memory), rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            layer(x, mask, memory), by_hand(layer, x, mask, memory), rtol=1e-4, atol=1e-5
+        )
 
 
 def test_regions_do_not_reach_the_text():

@@ -5,7 +5,10 @@ import torch
 
 from ikd_fairseq.constants import LOGGED
 from ikd_fairseq.modules.visual_fusion import (
-    FusionEncoder, FusionGate, GlobalImageFusion, SelectiveAttentionFusion,
+    FusionEncoder,
+    FusionGate,
+    GlobalImageFusion,
+    SelectiveAttentionFusion,
 )
 from tests import toy
 

@@ -81,7 +81,9 @@ def test_split_without_pack_is_text_only(data):
     assert not isinstance(task.dataset("valid"), ImagePairDataset)
 
 
-@pytest.mark.parametrize("split, trained_on, expected", [("valid", True, 11), ("test", True, 5), ("train", False, 6)])
+@pytest.mark.parametrize(
+    "split, trained_on, expected", [("valid", True, 11), ("test", True, 5), ("train", False, 6)]
+)
 def test_every_sentence_outside_training_is_batched(data, split, trained_on, expected):
     task = task_of(data, criterion=SimpleNamespace(uses_images=True) if trained_on else None)
     task.load_dataset(split)
@@ -94,7 +96,9 @@ def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "fairseq.tasks.translation.TranslationTask.get_batch_iterator",
-        lambda self, dataset, *args, required_batch_size_multiple, **kwargs: asked.append(required_batch_size_multiple),
+        lambda self, dataset, *args, required_batch_size_multiple, **kwargs: asked.append(
+            required_batch_size_multiple
+        ),
     )
     task = task_of(data, criterion=SimpleNamespace(uses_images=True))
     for split in ("train", "valid"):
@@ -134,7 +138,9 @@ def test_features_stand_in_for_images_and_must_fit_the_model(data):
     batch = task.dataset("test").collater([task.dataset("test")[i] for i in (0, 4)])["net_input"]
     assert batch["features"].dtype == torch.float16 and "images" not in batch
     np.testing.assert_array_equal(batch["features"].numpy()[1], features[4])
-    other = task_of(data, SimpleNamespace(requires_images=True, feature_channels=2048), image_features="vectors")
+    other = task_of(
+        data, SimpleNamespace(requires_images=True, feature_channels=2048), image_features="vectors"
+    )
     with pytest.raises(IkdError, match=r"test\.features\.vectors\.npy has 3 channels.*2048"):
         other.load_dataset("test")
 

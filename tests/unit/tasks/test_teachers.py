@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ikd_fairseq.data.image_pack import text_fingerprint
-from ikd_fairseq.data.taught_pair_dataset import TaughtPairDataset
-from ikd_fairseq.data.teacher_cache import TeacherCacheWriter
+from ikd_fairseq.distillation.taught_pair_dataset import TaughtPairDataset
+from ikd_fairseq.distillation.teacher_cache import TeacherCacheWriter
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
@@ -65,7 +65,9 @@ def test_cached_answers_of_all_parts_of_a_split_follow_its_sentences(data):
 
 def test_missing_cache_is_refused_in_training_alone(data):
     task = task_of(data, cache="own")
-    with pytest.raises(IkdError, match=r"train\.teacher\.own\.json is missing: run ikd-cache-teacher .* train"):
+    with pytest.raises(
+        IkdError, match=r"train\.teacher\.own\.json is missing: run ikd-cache-teacher .* train"
+    ):
         task.load_dataset("train")
     task.load_dataset("valid")
     assert not isinstance(task.dataset("valid"), TaughtPairDataset)

@@ -7,8 +7,8 @@ from torch import nn
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import BACKBONES, Backbone, Block, Tap, get_backbone
-from ikd_fairseq.vision.student_cnn import StudentCNN
-from ikd_fairseq.vision.teacher_cnn import TeacherCNN
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN
+from ikd_fairseq.vision.inverse_cnn import InverseCNN
 
 
 def test_an_unknown_name_is_refused_with_the_choices():
@@ -59,7 +59,7 @@ def test_signed_says_whether_the_last_map_has_negative_values(name):
     torch.manual_seed(1)
     backbone = get_backbone(name)
     with torch.no_grad():
-        last = TeacherCNN(backbone, "random")(torch.randn(2, 3, 64, 64))[-1]
+        last = FrozenCNN(backbone, "random")(torch.randn(2, 3, 64, 64))[-1]
     assert bool((last < 0).any()) == backbone.signed
 
 
@@ -79,7 +79,7 @@ def test_normalise_takes_no_images():
 
 def test_efficientnet_taps_are_those_of_timm():
     features = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True).eval()
-    teacher = TeacherCNN(get_backbone("efficientnet_lite0"), "random", "block")
+    teacher = FrozenCNN(get_backbone("efficientnet_lite0"), "random", "block")
     features.load_state_dict(teacher.cnn.state_dict(), strict=False)
     images = torch.randn(2, 3, 100, 100)
     for tap, ours, theirs in zip(teacher.taps, teacher(images), features(images)):
@@ -119,8 +119,8 @@ def test_a_new_backbone_is_one_entry_even_with_other_arithmetic():
     )
     for size in (224, 130, 101):
         images = torch.randn(2, 3, size, size)
-        maps = TeacherCNN(backbone, "random", "block")(images)
-        output = StudentCNN(backbone, size)(torch.randn(2, backbone.grid(size) ** 2, 8))
+        maps = FrozenCNN(backbone, "random", "block")(images)
+        output = InverseCNN(backbone, size)(torch.randn(2, backbone.grid(size) ** 2, 8))
         assert [m.shape for m in output.maps] == [m.shape for m in maps]
         assert output.image.shape == images.shape
     assert backbone.grid(224) == 6

@@ -8,7 +8,7 @@ from torch import nn
 
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.batch_norm import SyncedBatchNorm
-from ikd_fairseq.vision.student_cnn import StudentCNN
+from ikd_fairseq.vision.inverse_cnn import InverseCNN
 
 CHANNELS = 3
 
@@ -144,7 +144,7 @@ def test_a_state_dict_of_either_precision_is_loaded(ours, saved):
 
 def student_gradients(regions):
     torch.manual_seed(2)
-    student = StudentCNN(get_backbone("efficientnet_lite0"), 64).double()
+    student = InverseCNN(get_backbone("efficientnet_lite0"), 64).double()
     output = student(regions)
     # Each image weighs by its own values, so that mixing images up or losing one shows.
     loss = (output.image**2).sum() + sum((m**3).sum() for m in output.maps)
@@ -204,7 +204,7 @@ def assert_close(found, expected):
 @pytest.mark.parametrize("split", SPLITS)
 def test_a_student_over_two_workers_learns_as_over_one(two_workers, split):
     whole = student_gradients(make_regions())
-    parameters = sum(1 for _ in StudentCNN(get_backbone("efficientnet_lite0"), 64).parameters())
+    parameters = sum(1 for _ in InverseCNN(get_backbone("efficientnet_lite0"), 64).parameters())
     found = [results["student " + split] for results in two_workers]
     for index, (first, second, expected) in enumerate(zip(*found, whole)):
         together = first + second if index < parameters else first  # gradients add up, buffers agree

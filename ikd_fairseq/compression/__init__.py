@@ -1,0 +1,1 @@
+"""Smaller checkpoints of trained models."""

@@ -1,0 +1,1 @@
+"""A translation model teaches another: caches, ensembles, distilled folders, n-best lists."""

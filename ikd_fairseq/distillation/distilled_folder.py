@@ -1,0 +1,297 @@
+"""A data folder with a new side to its text, and all else as in the folder that it comes from.
+
+:func:`write_distilled_folder` gives one split new targets. :func:`link_packs` is for a folder whose text was
+prepared anew, the source side changed.
+
+Text, dictionaries, BPE merges and references are copied, because fairseq-preprocess rewrites such files in
+place. Arrays of images and features are replaced, never rewritten, so that hard links to them are safe; where
+there can be no link (another disk) they are copied.
+"""
+
+import contextlib
+import os
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from fairseq.data import Dictionary, data_utils, indexed_dataset
+
+from ..constants import (
+    FEATURES_MANIFEST_SUFFIX,
+    FEATURES_SUFFIX,
+    IMAGES_SUFFIX,
+    INDEX_SUFFIX,
+    MANIFEST_SUFFIX,
+)
+from ..data import image_pack
+from ..data.feature_pack import BY_SENTENCE, FeaturePack
+from ..data.image_pack import PARTIAL_SUFFIX, ImagePack
+from ..errors import IkdError, check
+from ..io.text_index import sentence_counts, text_index_files
+
+# Beside the binarised text: the BPE merges, and the test sets' references for ikd-score.
+_OTHER_FILES = ("code",)
+_OTHER_FOLDERS = ("reference",)
+
+
+@dataclass(frozen=True)
+class Split:
+    """The binarised text of one split and language pair, with its dictionaries.
+
+    Attributes:
+        folder: the data folder.
+        name: such as ``train``.
+        pair: the languages as the files' names have them, ``en-de`` or ``de-en`` for either direction.
+        source, target: the languages of this direction.
+        source_dictionary, target_dictionary: theirs.
+        sentences: how many pairs there are.
+    """
+
+    folder: str
+    name: str
+    pair: str
+    source: str
+    target: str
+    source_dictionary: Dictionary
+    target_dictionary: Dictionary
+    sentences: int
+
+    @classmethod
+    def open(cls, folder: str, name: str, source: str | None = None, target: str | None = None) -> "Split":
+        """Finds the split *name*; languages that are not given are those of its files' names, in their order.
+
+        Raises:
+            IkdError: there is no such split, it cannot be read, or it has several language pairs.
+        """
+        pairs = sorted({file.split(".")[-3] for file in text_index_files(folder, name)})
+        check(
+            bool(pairs),
+            f"{folder} holds no split {name} (such as {name}.en-de.en.idx): run fairseq-preprocess, or "
+            "name another one with --split",
+        )
+        if source is None or target is None:
+            check(
+                len(pairs) == 1,
+                f"{folder} holds {name} in several pairs ({', '.join(pairs)}): give --source-lang "
+                "and --target-lang",
+            )
+            source, target = pairs[0].split("-", 1)
+        pair = next((pair for pair in (f"{source}-{target}", f"{target}-{source}") if pair in pairs), None)
+        check(pair is not None, f"{folder} holds {name} in {', '.join(pairs)}, not in {source}-{target}")
+        counts = sentence_counts(folder, name)
+        dictionaries = []
+        for language in (source, target):
+            index = f"{name}.{pair}.{language}.idx"
+            check(index in counts, f"{os.path.join(folder, index)} is missing: run fairseq-preprocess again")
+            path = os.path.join(folder, f"dict.{language}.txt")
+            check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
+            dictionaries.append(Dictionary.load(path))
+        return cls(folder, name, pair, source, target, *dictionaries, sentences=next(iter(counts.values())))
+
+    @property
+    def prefix(self) -> str:
+        """``DATA/SPLIT``, which the packs' names begin with."""
+        return os.path.join(self.folder, self.name)
+
+    def text_prefix(self, language: str) -> str:
+        """``DATA/SPLIT.SRC-TGT.LANG``, which ``.bin`` and ``.idx`` are added to."""
+        return f"{self.prefix}.{self.pair}.{language}"
+
+    def token_ids(self, language: str) -> Sequence[torch.Tensor]:
+        """Every sentence of one side: int64, its tokens and the end of sentence."""
+        dataset = data_utils.load_indexed_dataset(self.text_prefix(language))
+        if dataset.supports_prefetch:  # fairseq's older format, which is read ahead or not at all
+            dataset.prefetch(range(len(dataset)))
+        return dataset
+
+    def fingerprint(self) -> dict[str, str]:
+        """SHA-256 of text and dictionaries by file name, and of the packed images where there are any."""
+        paths = [
+            self.text_prefix(language) + suffix
+            for language in (self.source, self.target)
+            for suffix in (".bin", ".idx")
+        ]
+        paths += [
+            os.path.join(self.folder, f"dict.{language}.txt") for language in (self.source, self.target)
+        ]
+        digests = {os.path.basename(path): image_pack.sha256_of_file(path) for path in paths}
+        if ImagePack.exists(self.prefix):
+            manifest = image_pack.read_image_manifest(self.prefix)
+            digests.update({key: manifest[key] for key in ("images_sha256", "index_sha256")})
+        return digests
+
+    def target_ids(self, text: str, where: str) -> list[int]:
+        """The tokens of *text*, parted by single spaces, in the target dictionary, and the end of sentence.
+
+        Raises:
+            IkdError: the dictionary lacks one; the message begins with *where*.
+        """
+        indices = self.target_dictionary.indices
+        tokens = text.split(" ")
+        unknown = next((token for token in tokens if token not in indices), None)
+        if unknown is not None:
+            raise IkdError(
+                f"{where}: {unknown!r} is not in dict.{self.target}.txt of {self.folder}: generate with this "
+                "dictionary, and without --remove-bpe"
+            )
+        return [indices[token] for token in tokens] + [self.target_dictionary.eos()]
+
+    def check_packs(self) -> None:
+        """Refuses, before any work, image or feature packs that are damaged or were made for other text."""
+        _check_packs(self.folder, self.name)
+
+
+def feature_names(prefix: str) -> list[str]:
+    """The names, sorted, of the feature packs at *prefix*, ``DATA/SPLIT``."""
+    folder, split = os.path.split(prefix)
+    pattern = re.compile(re.escape(split + FEATURES_SUFFIX).replace(re.escape("{name}"), "([^.]+)"))
+    return sorted(match[1] for match in map(pattern.fullmatch, os.listdir(folder)) if match)
+
+
+def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[int]]) -> None:
+    """Writes the data folder *out*: that of *split*, but with *targets* as the target side of this one split.
+
+    The files of other language pairs stay behind, and so does what belongs to the old target (alignments, a
+    teacher's cached answers). The target's index, without which fairseq finds no split, comes last but for
+    the packs' records of the text beside them. An interrupted call is repeated from the start.
+
+    Args:
+        split: see :class:`Split`.
+        out: the folder, made if need be; not that of *split*.
+        targets: token numbers with the end of sentence, one list a sentence, in the order of the split.
+
+    Raises:
+        IkdError: a pack does not fit its text, or the disk is full.
+    """
+    assert len(targets) == split.sentences
+    split.check_packs()
+    os.makedirs(out, exist_ok=True)
+    new_target = os.path.basename(split.text_prefix(split.target))
+    with contextlib.suppress(FileNotFoundError):  # an interrupted call's: what follows must not load with it
+        os.remove(os.path.join(out, new_target + ".idx"))
+    for name in sorted(os.listdir(split.folder)):
+        source, target = os.path.join(split.folder, name), os.path.join(out, name)
+        if name in _OTHER_FOLDERS and os.path.isdir(source):
+            shutil.copytree(source, target, dirs_exist_ok=True)
+        elif name in (new_target + ".bin", new_target + ".idx"):
+            continue
+        elif _is_array(name):
+            _link(source, target)
+        elif _is_copied(name, split):
+            _copy(source, target)
+    _write_text(os.path.join(out, new_target), targets, len(split.target_dictionary))
+    _record_text(out, split.name)
+
+
+def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
+    """Gives the *splits* in *out* the packs that they have in *folder*, where one side of the text differs.
+
+    The other side tells that the sentences are the same: with the same dictionary, at least one text index
+    must equal the one of that name in *folder*, so that every sentence has as many tokens as there. A call
+    that was interrupted is repeated.
+
+    Raises:
+        IkdError: the sentences are others, or a pack is damaged or does not fit the text of *folder*.
+    """
+    for split in splits:
+        names = [name for name in sorted(os.listdir(folder)) if name.split(".")[0] == split]
+        manifests = [name for name in names if _is_of_a_pack(name, MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)]
+        if not manifests:
+            continue
+        text = image_pack.text_fingerprint(folder, split)
+        ours = image_pack.text_fingerprint(out, split)
+        check(
+            any(ours.get(name) == recorded for name, recorded in text.items()),
+            f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and "
+            "dictionary: its images cannot be taken from there",
+        )
+        _check_packs(folder, split)
+        for name in filter(_is_array, names):
+            _link(os.path.join(folder, name), os.path.join(out, name))
+        for name in manifests:
+            _copy(os.path.join(folder, name), os.path.join(out, name))
+        _record_text(out, split)
+
+
+def _is_array(name: str) -> bool:
+    return _is_of_a_pack(name, IMAGES_SUFFIX, INDEX_SUFFIX, FEATURES_SUFFIX)
+
+
+def _is_copied(name: str, split: Split) -> bool:
+    language = f"({re.escape(split.source)}|{re.escape(split.target)})"
+    return (
+        name in _OTHER_FILES
+        or _is_of_a_pack(name, MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)
+        or bool(re.fullmatch(rf"dict\.{language}\.txt", name))
+        or bool(re.fullmatch(rf"[^.]+\.{language}-{language}\.{language}\.(bin|idx)", name))
+    )
+
+
+def _is_of_a_pack(name: str, *suffixes: str) -> bool:
+    """Whether a file's *name* is that of any split with one of the *suffixes*."""
+    patterns = (re.escape(suffix).replace(re.escape("{name}"), "[^.]+") for suffix in suffixes)
+    return any(re.fullmatch("[^.]+" + pattern, name) for pattern in patterns)
+
+
+def _link(source: str, target: str) -> None:
+    """Gives the file *source* a second name, or a copy where the file system has no such links."""
+    if os.path.exists(target) and os.path.samefile(source, target):
+        return
+    partial = target + PARTIAL_SUFFIX
+    with contextlib.suppress(FileNotFoundError):
+        os.remove(partial)
+    try:
+        os.link(os.path.realpath(source), partial)
+    except OSError:
+        _copy(source, target)
+    else:
+        os.replace(partial, target)
+
+
+def _copy(source: str, target: str) -> None:
+    partial = target + PARTIAL_SUFFIX
+    with image_pack.disk_full_named(target, os.path.getsize(source)):
+        shutil.copyfile(source, partial)
+    os.replace(partial, target)
+
+
+def _write_text(prefix: str, sentences: Sequence[Sequence[int]], vocabulary: int) -> None:
+    """Writes *sentences* as ``prefix.bin`` and ``prefix.idx`` in fairseq's memory-mapped format."""
+    paths = (prefix + ".bin", prefix + ".idx")
+    partial_data, partial_index = (path + PARTIAL_SUFFIX for path in paths)
+    size = sum(map(len, sentences)) * np.dtype(indexed_dataset.best_fitting_int_dtype(vocabulary)).itemsize
+    with image_pack.disk_full_named(paths[0], size):
+        builder = indexed_dataset.make_builder(partial_data, "mmap", vocabulary)
+        for sentence in sentences:
+            builder.add_item(torch.tensor(sentence))
+        builder.finalize(partial_index)
+    os.replace(partial_data, paths[0])
+    os.replace(partial_index, paths[1])
+    image_pack.sync_folder(paths[1])
+
+
+def _check_packs(folder: str, split: str) -> None:
+    prefix = os.path.join(folder, split)
+    if ImagePack.exists(prefix):
+        ImagePack.open(prefix).check_text(folder, split)
+    for name in feature_names(prefix):
+        FeaturePack.open(prefix, name).check_text(folder, split)
+
+
+def _record_text(folder: str, split: str) -> None:
+    """Writes into the packs of *split* in *folder* which text they now stand beside.
+
+    That they fit it, sentence by sentence, was checked on the text that this one comes from.
+    """
+    prefix = os.path.join(folder, split)
+    text = image_pack.text_fingerprint(folder, split)
+    if ImagePack.exists(prefix):
+        ImagePack.open(prefix).record_text(text)
+    for name in feature_names(prefix):
+        pack = FeaturePack.open(prefix, name)
+        if pack.manifest["rows"] == BY_SENTENCE:
+            _, manifest_path = FeaturePack.paths(prefix, name)
+            image_pack.write_manifest(manifest_path, {**pack.manifest, "text": text})

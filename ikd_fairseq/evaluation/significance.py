@@ -1,0 +1,237 @@
+"""Comparison of systems over several runs: mean, deviation, and the significance of every pair of runs.
+
+The tests are sacreBLEU's (``sacrebleu.significance.PairedTest``): paired bootstrap resampling (Koehn 2004, as
+the Moses script computes it) and paired approximate randomisation (Riezler and Maxwell 2005), both two-sided.
+Peng et al. 2022 (Table 1) mark p < 0.05 and p < 0.01 against the Transformer and name no test. Here run i of
+a system is tested against run i of the baseline, and a mark needs every pair.
+
+One deviation from sacreBLEU, in pairs that hardly differ: it counts the trials whose difference is larger
+than the observed one, and not those in which it is equal, so that a system would differ from its own copy
+with the smallest p that there is. Here a difference of zero has p = 1, and the p of a randomisation is never
+below what the number of differing sentences allows: see :func:`_corrected`.
+"""
+
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sacrebleu.metrics.base import Metric
+from sacrebleu.significance import PairedTest
+
+from ..errors import check
+from ..io.progress import progress
+
+MARKS = ((0.01, "‡"), (0.05, "†"))  # as in Table 1 of Peng et al. 2022
+LEAST_TRIALS = 100  # the smallest p is 1 / (trials + 1), which has to be below 0.01
+
+
+class Method(NamedTuple):
+    """A test of sacreBLEU's: its name there, its number of trials by default, and names for a reader."""
+
+    kind: str
+    trials: int
+    title: str
+    trial_name: str
+
+
+TESTS = {
+    "bootstrap": Method("bs", 1000, "paired bootstrap", "resamples"),
+    "randomisation": Method("ar", 10000, "paired approximate randomisation", "trials"),
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What the runs of one system reach in one metric.
+
+    Attributes:
+        scores: one a run.
+        differences: score minus that of the baseline's run, one a pair of runs; empty for the baseline.
+        p_values: one a pair of runs; empty for the baseline and in a metric that is not tested.
+    """
+
+    scores: tuple[float, ...]
+    differences: tuple[float, ...] = ()
+    p_values: tuple[float, ...] = ()
+
+    @property
+    def mean(self) -> float:
+        return statistics.mean(self.scores)
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation (divided by runs - 1); None for a single run."""
+        return statistics.stdev(self.scores) if len(self.scores) > 1 else None
+
+    @property
+    def difference(self) -> float | None:
+        """Mean difference from the baseline; None for the baseline itself."""
+        return statistics.mean(self.differences) if self.differences else None
+
+    @property
+    def mark(self) -> str:
+        """‡ or † if p is below 0.01 or 0.05 in every pair of runs, and all differ in the same direction."""
+        one_direction = self.p_values and (min(self.differences) > 0 or max(self.differences) < 0)
+        return next((mark for limit, mark in MARKS if one_direction and max(self.p_values) < limit), "")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The outcomes in one metric by system, the baseline first, and the signature of scores and test."""
+
+    metric: str
+    signature: str
+    outcomes: dict[str, Outcome]
+
+    def as_json(self) -> dict[str, Any]:
+        systems = {
+            name: {
+                "mean": outcome.mean,
+                "deviation": outcome.deviation,
+                "difference": outcome.difference,
+                "mark": outcome.mark,
+                "scores": outcome.scores,
+                "p_values": outcome.p_values,
+            }
+            for name, outcome in self.outcomes.items()
+        }
+        return {"name": self.metric, "signature": self.signature, "systems": systems}
+
+    def __str__(self) -> str:
+        width = max(map(len, self.outcomes))
+        lines = [f"{self.metric}  {self.signature}"]
+        for name, outcome in self.outcomes.items():
+            runs = len(outcome.scores)
+            spread = "(1 run: no deviation)" if runs == 1 else f"± {outcome.deviation:.2f}  ({runs} runs)"
+            cells = [f"{name:<{width}}", f"{outcome.mean:6.2f} {spread}"]
+            if outcome.differences:
+                cells.append(f"{outcome.difference:+.2f}{outcome.mark}")
+                values = ", ".join(f"{p:.4f}" for p in outcome.p_values)
+                cells.append(f"p = {values}" if values else "not tested")
+            lines.append("  " + "  ".join(cells))
+        return "\n".join(lines)
+
+
+def named_runs(option: str, values: Sequence[str]) -> tuple[str, list[str]]:
+    """Parts the values of ``--baseline`` or ``--system`` into the system's name and a file a run.
+
+    Raises:
+        IkdError: there is no name or no file, or a file is there twice.
+    """
+    name, *files = values
+    check(
+        not os.path.isfile(name),
+        f"{option} {name}: the first value is a file, where the system's name "
+        f"belongs; write {option} NAME FILE [FILE ...]",
+    )
+    check(files, f"{option} {name} names no file; give one a run: {option} NAME FILE [FILE ...]")
+    real = [os.path.realpath(file) for file in files]
+    twice = [file for place, file in enumerate(files) if real[place] in real[:place]]
+    check(not twice, f"{option} {name} names {' and '.join(twice)} twice; each file is a run of its own")
+    return name, files
+
+
+def collect_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The files of every run by system, the baseline first, from the values of the two options.
+
+    Raises:
+        IkdError: a name is there twice, or a system has more or fewer runs than the baseline.
+    """
+    first, baseline_files = named_runs("--baseline", baseline)
+    files = {first: baseline_files}
+    for values in systems:
+        name, own = named_runs("--system", values)
+        check(name not in files, f"two systems are called {name}; give each a name of its own")
+        check(
+            len(own) == len(baseline_files),
+            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), "
+            f"but the baseline {first} has {len(baseline_files)} ({', '.join(baseline_files)}); runs are "
+            "tested in pairs, so give as many",
+        )
+        files[name] = own
+    return files
+
+
+def compare_runs(
+    systems: Mapping[str, Sequence[Sequence[str]]],
+    references: Sequence[str],
+    scorers: Mapping[str, Metric],
+    test: str = "bootstrap",
+    trials: int | None = None,
+) -> dict[str, Comparison]:
+    """Scores every run, and tests run i of each system against run i of the first system, the baseline.
+
+    Args:
+        systems: by name, the baseline first, the lines of each run; as many runs for every system.
+        references: one line a sentence.
+        scorers: sacreBLEU's metrics, by any key.
+        test: "bootstrap" or "randomisation".
+        trials: resamples or trials; by default sacreBLEU's 1,000 or 10,000.
+
+    Returns:
+        By the keys of *scorers*. The seed is sacreBLEU's (12345, or ``SACREBLEU_SEED``), as the signature
+        tells.
+
+    Raises:
+        IkdError: the systems differ in their number of runs.
+    """
+    runs = {name: len(lines) for name, lines in systems.items()}
+    check(len(set(runs.values())) == 1, f"every system needs as many runs as the baseline, not {runs}")
+    if not scorers:
+        return {}
+    baseline, *others = systems
+    scores: dict[tuple[str, str], list[float]] = {(key, name): [] for key in scorers for name in systems}
+    p_values: dict[tuple[str, str], list[float]] = {(key, name): [] for key in scorers for name in others}
+    signatures = {}
+    for run in progress(range(runs[baseline]), desc=TESTS[test].title, unit="run"):
+        texts = {name: systems[name][run] for name in systems}
+        found, results = PairedTest(
+            [(name, list(lines)) for name, lines in texts.items()],
+            scorers,
+            [list(references)],
+            test_type=TESTS[test].kind,
+            n_samples=trials or TESTS[test].trials,
+        )()
+        # sacreBLEU calls metrics by names such as chrF2, in the order that they were given in.
+        for key, (title, signature) in zip(scorers, found.items()):
+            signatures[key] = title, str(signature)
+            for name, result in zip(systems, results[title]):
+                scores[key, name].append(result.score)
+                if name != baseline:
+                    unlike = sum(mine != theirs for mine, theirs in zip(texts[name], texts[baseline]))
+                    difference = result.score - scores[key, baseline][run]
+                    p_values[key, name].append(_corrected(result.p_value, difference, unlike, test))
+    comparisons = {}
+    for key, (title, signature) in signatures.items():
+        by_system = {name: scores[key, name] for name in systems}
+        tested = {name: p_values[key, name] for name in others}
+        comparisons[key] = compare_scores(title, signature, by_system, tested)
+    return comparisons
+
+
+def _corrected(p_value: float, difference: float, unlike: int, test: str) -> float:
+    """sacreBLEU's p, put right where trials that equal the observed difference are what matters.
+
+    With *unlike* differing sentences the randomisation has 2 ** unlike outcomes, and two of them, to swap
+    none and to swap all, are exactly as far apart as the systems are: no p is below that share.
+    """
+    if difference == 0:
+        return 1.0
+    return max(p_value, min(1.0, 2.0 ** (1 - unlike))) if test == "randomisation" else p_value
+
+
+def compare_scores(
+    metric: str,
+    signature: str,
+    scores: Mapping[str, Sequence[float]],
+    p_values: Mapping[str, Sequence[float]] | None = None,
+) -> Comparison:
+    """The comparison of scores by system and run, the baseline first, of a metric that may be untested."""
+    baseline, *others = scores
+    outcomes = {baseline: Outcome(tuple(scores[baseline]))}
+    for name in others:
+        differences = tuple(own - theirs for own, theirs in zip(scores[name], scores[baseline]))
+        outcomes[name] = Outcome(tuple(scores[name]), differences, tuple((p_values or {}).get(name, ())))
+    return Comparison(metric, signature, outcomes)

@@ -1,0 +1,1 @@
+"""Finished runs: the registry of systems, records, tables and the page about them."""

@@ -1,0 +1,107 @@
+"""What ``ikd-analyse`` left in a folder: tables and pictures, as they go into the page."""
+
+import base64
+import json
+import re
+import struct
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from ...errors import IkdError, check
+from ...evaluation.translations import remove_bpe
+
+_END = "</s>"  # fairseq's end of sentence, which analyses count among the words
+_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class Picture(NamedTuple):
+    """A PNG file.
+
+    Attributes:
+        sentence: the sentence it is of, if it is of one.
+        words: the words of that sentence, "" if they are not known.
+    """
+
+    path: Path
+    sentence: int | None
+    words: str
+
+
+class Findings(NamedTuple):
+    """What one analysis wrote into a folder.
+
+    Attributes:
+        owner: the run, or the folder, that it belongs to.
+        pictures: in the order of their sentences.
+        table: its tab-separated values, if there are any.
+    """
+
+    owner: str
+    pictures: list[Picture]
+    table: Path | None
+
+
+def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str, list[Findings]]:
+    """What there is of *analyses* in *folder* and in the folders right below it.
+
+    Files are known by their names: ``NAME.png``, ``NAME.SENTENCE.png`` and ``NAME.tsv``.
+    """
+    places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
+    found: dict[str, list[Findings]] = {}
+    for name in analyses:
+        pattern = re.compile(rf"{re.escape(name)}(?:\.(?P<sentence>\d+))?\.png")
+        for place in places:
+            pictures = []
+            for path in sorted(place.glob(f"{name}*.png")):
+                match = pattern.fullmatch(path.name)
+                if match:
+                    sentence = None if match["sentence"] is None else int(match["sentence"])
+                    pictures.append(Picture(path, sentence, _words(place / f"{name}.json", sentence)))
+            pictures.sort(key=lambda picture: -1 if picture.sentence is None else picture.sentence)
+            table = place / f"{name}.tsv"
+            if pictures or table.is_file():
+                findings = Findings(owner, pictures, table if table.is_file() else None)
+                found.setdefault(name, []).append(findings)
+    return found
+
+
+def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of tab-separated values.
+
+    Raises:
+        IkdError: the file cannot be read, is empty, or its rows are not as long as its head.
+    """
+    try:
+        head, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
+    except (OSError, UnicodeDecodeError) as error:
+        raise IkdError(f"{path} cannot be read ({error})") from error
+    check(head and all(len(row) == len(head) for row in rows), f"{path} is no table: run ikd-analyse again")
+    return head, rows
+
+
+def data_uri(path: Path) -> tuple[str, int, int]:
+    """A PNG file as a ``data:`` address, with its width and height in pixels.
+
+    Raises:
+        IkdError: the file cannot be read or is no PNG.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise IkdError(f"{path} cannot be read ({error.strerror or error})") from error
+    check(content.startswith(_SIGNATURE) and len(content) >= 24, f"{path} is no PNG: run ikd-analyse again")
+    width, height = struct.unpack(">II", content[16:24])
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height
+
+
+def _words(path: Path, sentence: int | None) -> str:
+    """The words of a sentence by the JSON file that some analyses write beside their pictures."""
+    if sentence is None or not path.is_file():
+        return ""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))["sentences"]
+        words = next(entry["words"] for entry in entries if entry["sentence"] == sentence)
+        return remove_bpe(" ".join(word for word in words if word != _END))
+    except (OSError, ValueError, LookupError, TypeError, StopIteration):
+        return ""

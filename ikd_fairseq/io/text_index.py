@@ -1,0 +1,54 @@
+"""The binarised text of a split, as far as what stands beside it must know: its files and sentence counts."""
+
+import os
+import re
+
+from fairseq.data import indexed_dataset
+
+from ..errors import IkdError, check
+
+_SUFFIX = ".idx"
+_REMEDY = "run fairseq-preprocess again"
+
+
+def text_index_files(data_dir: str, split: str) -> list[str]:
+    """Returns the names, sorted, of the files ``SPLIT.SRC-TGT.LANG.idx`` in *data_dir*, if any.
+
+    Raises :class:`IkdError` if there is no such folder.
+    """
+    check(os.path.isdir(data_dir), f"data folder {data_dir} does not exist: run fairseq-preprocess first")
+    # The language pair follows the split at once, so that "train" does not take "train1" along.
+    pattern = re.compile(re.escape(split) + r"\.[^.]+-[^.]+\.[^.]+" + re.escape(_SUFFIX))
+    return sorted(name for name in os.listdir(data_dir) if pattern.fullmatch(name))
+
+
+def sentence_counts(data_dir: str, split: str) -> dict[str, int]:
+    """Returns the number of sentences behind every file of :func:`text_index_files`, the same for all.
+
+    Raises :class:`IkdError` if there is no file, if one cannot be read, or if the numbers differ.
+    """
+    names = text_index_files(data_dir, split)
+    check(bool(names), f"no {split}.*{_SUFFIX} in {data_dir}: run fairseq-preprocess first")
+    counts = {name: _sentence_count(os.path.join(data_dir, name)) for name in names}
+    first = names[0]
+    for name in names[1:]:
+        check(
+            counts[name] == counts[first],
+            f"{first} and {name} in {data_dir} hold {counts[first]} and {counts[name]} sentences instead of "
+            f"one number: {_REMEDY}",
+        )
+    return counts
+
+
+def _sentence_count(index_path: str) -> int:
+    """Counts by fairseq's own reader, which wants the ``.bin`` beside the index too."""
+    path = index_path[: -len(_SUFFIX)]
+    try:
+        implementation = indexed_dataset.infer_dataset_impl(path)
+        dataset = indexed_dataset.make_dataset(path, implementation) if implementation else None
+    except Exception as error:  # fairseq's readers assert, and raise what struct and numpy do
+        raise IkdError(
+            f"{index_path} is not a text index that fairseq can read ({error}): {_REMEDY}"
+        ) from error
+    check(dataset is not None, f"{index_path} has no readable {path}.bin beside it: {_REMEDY}")
+    return len(dataset)

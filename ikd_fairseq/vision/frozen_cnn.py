@@ -1,0 +1,124 @@
+"""The teacher: a frozen image CNN whose maps the student learns (Peng et al. 2022, section 3.2.3)."""
+
+import copy
+from contextlib import ExitStack
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import check
+from .backbones import Backbone
+from .granularity import GRANULARITIES, maps_read_by
+from .weights import IMAGENET, load_weights
+
+# Every layer of a CNN that has a mirror in the student.
+_LAYERS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
+
+
+class FrozenCNN(nn.Module):
+    """An image CNN that never learns: parameters without gradients, eval mode for good.
+
+    Gradients flow through it to its input, which is how the student's image learns.
+
+    Args:
+        backbone: which CNN.
+        weights: ``imagenet``, ``random`` or a file, see :func:`~ikd_fairseq.vision.weights.load_weights`.
+        granularity: ``model`` gives the last convolutional map only, ``block`` the map of every tap,
+            ``layer`` that of every layer, see :mod:`~ikd_fairseq.vision.granularity`.
+
+    Raises:
+        IkdError: unknown granularity, or weights that cannot be had or used.
+    """
+
+    def __init__(self, backbone: Backbone, weights: str = IMAGENET, granularity: str = "model") -> None:
+        super().__init__()
+        check(
+            granularity in GRANULARITIES,
+            f"--granularity {granularity}: unknown; choose from {', '.join(GRANULARITIES)}",
+        )
+        self.backbone = backbone
+        self.granularity = granularity
+        self.taps = backbone.taps if granularity == "block" else backbone.taps[-1:]
+        self.cnn = load_weights(backbone, weights)
+        for name in backbone.head:
+            setattr(self.cnn, name, nn.Identity())
+        self.requires_grad_(False)
+        self.to(memory_format=torch.channels_last)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "FrozenCNN":
+        """Stays in eval mode whatever *mode* says: batch statistics would change what it teaches."""
+        return super().train(False)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        """Maps of *images*.
+
+        Args:
+            images: ``K x 3 x H x W``, normalised by ``backbone.normalise``. K may be 0.
+
+        Returns:
+            One ``K x C_l x side_l x side_l`` a map, shallow to deep.
+        """
+        maps: list[Tensor] = []
+        images = images.contiguous(memory_format=torch.channels_last)
+
+        def keep(module, inputs, output) -> None:
+            maps.append(output.clone())  # a later activation may overwrite the original in place
+
+        with ExitStack() as hooks:
+            for tap in self.taps:
+                hooks.callback(self.cnn.get_submodule(tap.path).register_forward_hook(keep).remove)
+            if self.granularity != "layer":
+                self.cnn(images)
+                return maps
+            with maps_read_by(_LAYERS, self.cnn) as read:
+                self.cnn(images)
+            return read[1:] + maps  # what the first layer reads is the images
+
+
+class UnregisteredCNN:
+    """Holds a :class:`FrozenCNN` where no optimizer, checkpoint, DDP or ``train()`` finds it.
+
+    Deliberately no ``nn.Module``: as an attribute of one it is not registered. fairseq hands a criterion's
+    registered parameters to optimizer, DDP and checkpoint; the teacher belongs to none of them.
+    Arguments and errors are those of :class:`FrozenCNN`.
+
+    It is kept in float32 on the CPU. Images elsewhere or of another type get a copy made from there, the last
+    of which is kept, so that no number of changes of precision wears its weights down.
+
+    Attributes:
+        backbone: the teacher's backbone.
+    """
+
+    def __init__(self, backbone: Backbone, weights: str = IMAGENET, granularity: str = "model") -> None:
+        self.backbone = backbone
+        self._teacher = FrozenCNN(backbone, weights, granularity)  # never moved nor cast
+        self._copy: FrozenCNN | None = None
+        self._copy_is_for: tuple[torch.device, torch.dtype] | None = None
+
+    def __call__(self, images: Tensor) -> list[Tensor]:
+        """``FrozenCNN.forward``, on the device and in the type of *images*.
+
+        Under autocast weights and images are float32 whatever the type of *images*, and autocast picks the
+        type of each operation.
+        """
+        if _autocasts(images.device):
+            images = images.float()
+        return self._placed(images.device, images.dtype)(images)
+
+    def _placed(self, device: torch.device, dtype: torch.dtype) -> FrozenCNN:
+        if device.type == "cpu" and dtype == torch.float32:
+            return self._teacher
+        if self._copy_is_for != (device, dtype):
+            self._copy = None  # frees its memory before the next one takes some
+            self._copy = copy.deepcopy(self._teacher).to(device=device, dtype=dtype)
+            self._copy_is_for = device, dtype
+        return self._copy
+
+
+def _autocasts(device: torch.device) -> bool:
+    """Whether autocast is on for *device*."""
+    try:
+        return torch.is_autocast_enabled(device.type)
+    except TypeError:  # PyTorch < 2.4 has a function for each kind of device
+        return torch.is_autocast_cpu_enabled() if device.type == "cpu" else torch.is_autocast_enabled()

@@ -1,0 +1,291 @@
+"""The student: the teacher CNN upside down, from generated regions to an image (Peng et al. 2022, Table 7).
+
+Stage by stage it walks the teacher's taps from deep to shallow. Blocks come in reverse, inside a block the
+channels run backwards, and a transposed convolution grows what the teacher's stride shrank.
+"""
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .backbones import Backbone
+from .batch_norm import SyncedBatchNorm
+from .granularity import maps_read_by
+
+
+class InverseOutput(NamedTuple):
+    """What the student makes of the regions of K sentences.
+
+    Attributes:
+        maps: shallow to deep, each of the shape of the teacher's map in the same place. The last one is the
+            input itself, ``K x C x g x g``.
+        image: ``K x 3 x H x W``, normalised like the teacher's input.
+    """
+
+    maps: list[Tensor]
+    image: Tensor
+
+
+class InverseCNN(nn.Module):
+    """The inverse of a backbone, trained from scratch.
+
+    Its parameters lie in memory in PyTorch's default order on purpose: fairseq flattens parameters and
+    gradients with ``view(-1)``, which channels-last ones refuse. The activations alone are channels-last.
+
+    Args:
+        backbone: the CNN to mirror.
+        image_size: side of the image in pixels.
+
+    Attributes:
+        granularity: which maps it hands out beside the image, see :mod:`~ikd_fairseq.vision.granularity`. May
+            be changed at any time; no other map is kept.
+
+    Raises:
+        IkdError: the image is too small, see :meth:`Backbone.check_image_size`.
+    """
+
+    def __init__(self, backbone: Backbone, image_size: int) -> None:
+        super().__init__()
+        backbone.check_image_size(image_size)
+        self.granularity = "block"
+        self.grid = backbone.grid(image_size)
+        stages, channels, stride = [], backbone.channels, backbone.taps[-1].stride
+        for stage in backbone.stages:
+            blocks: list[nn.Module] = []
+            for block in stage:
+                make, before = BLOCKS[block.kind], backbone.side(stride, image_size)
+                same = _Growth(1, before, before)
+                for _ in range(block.count - 1):
+                    blocks.append(make(channels, block.width, channels, block.kernel, same))
+                stride //= block.grow
+                growth = _Growth(block.grow, before, backbone.side(stride, image_size))
+                blocks.append(make(channels, block.width, block.outputs, block.kernel, growth))
+                channels = block.outputs
+            stages.append(nn.Sequential(*blocks))
+        self.stages = nn.ModuleList(stages[:-1])
+        self.to_image = stages[-1]
+        self.apply(_initialise)
+
+    def forward(self, regions: Tensor) -> InverseOutput:
+        """Inverts *regions*, ``K x P x C`` with the P positions of the grid row by row. K may be 0."""
+        deepest = regions.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # K x C x g x g
+        if self.granularity == "layer":
+            with maps_read_by((nn.Conv2d, nn.ConvTranspose2d, _Unpool), self) as maps:
+                image = self._invert(deepest)[1]
+        else:
+            maps, image = self._invert(deepest)
+        return InverseOutput(maps[::-1], image)
+
+    def _invert(self, deepest: Tensor) -> tuple[list[Tensor], Tensor]:
+        """The maps between stages that are asked for, deep to shallow, and the image."""
+        maps, current = [deepest], deepest
+        for stage in self.stages:
+            current = stage(current)
+            if self.granularity == "block":
+                maps.append(current)
+        return maps, self.to_image(current)
+
+
+class _Growth(NamedTuple):
+    """By which factor a map grows, and its side before and after, whose ratio rounding may change."""
+
+    factor: int
+    before: int
+    after: int
+
+
+class _TransposedConv(nn.ConvTranspose2d):
+    """A transposed convolution of stride *growth.factor*, padded to give a side of *growth.after*.
+
+    Where its kernel cannot reach so far, the rest, at the bottom and right, is zeros.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, kernel: int, growth: _Growth, groups: int = 1, bias: bool = False
+    ) -> None:
+        surplus = (growth.before - 1) * growth.factor + kernel - growth.after
+        padding = max(0, (surplus + 1) // 2)
+        grown = min(2 * padding - surplus, growth.factor - 1)  # PyTorch takes no more than that
+        super().__init__(
+            inputs,
+            outputs,
+            kernel,
+            growth.factor,
+            padding,
+            output_padding=grown,
+            groups=groups,
+            bias=bias,
+        )
+        self.rest = 2 * padding - surplus - grown
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = super().forward(input)
+        return F.pad(output, (0, self.rest, 0, self.rest)) if self.rest else output
+
+
+class _Unpool(nn.Module):
+    """Puts each value top left in a square of *factor* x *factor* zeros: a max pooling undone.
+
+    Where the pooling lost a row and a column, they are zeros.
+    """
+
+    def __init__(self, growth: _Growth) -> None:
+        super().__init__()
+        self.growth = growth
+
+    def forward(self, input: Tensor) -> Tensor:
+        factor, before, after = self.growth
+        output = input.new_zeros(len(input), after, after, input.size(1)).permute(0, 3, 1, 2)  # channels-last
+        inside = before * factor  # may be beyond the map, where the pooling rounded upwards
+        output[:, :, :inside:factor, :inside:factor] = input
+        return output
+
+
+class _Residual(nn.Module):
+    """A ResNet block reversed: the body is a subclass's; a shortcut, projected where channels or size change.
+
+    Args:
+        inputs, width, outputs: channels before, inside and after.
+        kernel: side of the convolutions that are not 1x1.
+        growth: of the map.
+    """
+
+    def __init__(self, inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> None:
+        super().__init__()
+        self.body = self.build_body(inputs, width, outputs, kernel, growth)
+        self.shortcut: nn.Module = nn.Identity()
+        if growth.factor > 1 or inputs != outputs:
+            self.shortcut = nn.Sequential(_conv(inputs, outputs, 1, growth), SyncedBatchNorm(outputs))
+
+    def build_body(self, inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+        raise NotImplementedError
+
+    def forward(self, input: Tensor) -> Tensor:
+        return F.relu(self.body(input) + self.shortcut(input))
+
+
+class _Bottleneck(_Residual):
+    """1x1, 3x3 (transposed where it grows), 1x1."""
+
+    def build_body(self, inputs, width, outputs, kernel, growth):
+        return nn.Sequential(
+            *_conv_unit(inputs, width, 1),
+            *_conv_unit(width, width, kernel, growth),
+            _conv(width, outputs, 1),
+            SyncedBatchNorm(outputs),
+        )
+
+
+class _Basic(_Residual):
+    """3x3, 3x3 (transposed where it grows): the teacher's first convolution is the one that strides."""
+
+    def build_body(self, inputs, width, outputs, kernel, growth):
+        return nn.Sequential(
+            *_conv_unit(inputs, width, kernel),
+            _conv(width, outputs, kernel, growth),
+            SyncedBatchNorm(outputs),
+        )
+
+
+class _InvertedBottleneck(nn.Module):
+    """EfficientNet-Lite's block reversed: 1x1 to *width*, depthwise (transposed where it grows), linear 1x1.
+
+    Like the teacher's, it has a shortcut only where size and channels stay, and no activation at its end.
+    Arguments as for :class:`_Residual`.
+    """
+
+    def __init__(self, inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_conv_unit(inputs, width, 1, activation=nn.ReLU6),
+            *_conv_unit(width, width, kernel, growth, groups=width, activation=nn.ReLU6),
+            _conv(width, outputs, 1),
+            SyncedBatchNorm(outputs),
+        )
+        self.has_shortcut = growth.factor == 1 and inputs == outputs
+
+    def forward(self, input: Tensor) -> Tensor:
+        output = self.body(input)
+        return output + input if self.has_shortcut else output
+
+
+def _separable(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+    """EfficientNet-Lite's first block reversed: 1x1, then depthwise."""
+    return nn.Sequential(
+        *_conv_unit(inputs, outputs, 1, activation=nn.ReLU6),
+        *_conv_unit(outputs, outputs, kernel, growth, groups=outputs, activation=nn.ReLU6),
+    )
+
+
+def _plain(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+    return nn.Sequential(*_conv_unit(inputs, outputs, kernel, growth))
+
+
+def _unpooling(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+    """Table 7's unpooling, with the batch norm and ReLU behind it."""
+    return nn.Sequential(_Unpool(growth), SyncedBatchNorm(outputs), nn.ReLU(inplace=True))
+
+
+def _image(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+    """The mirror of the teacher's first convolution: no activation, as an image has values of both signs."""
+    return _conv(inputs, outputs, kernel, growth, bias=True)
+
+
+BLOCKS: dict[str, Callable[[int, int, int, int, _Growth], nn.Module]] = {
+    "conv": _plain,
+    "basic": _Basic,
+    "bottleneck": _Bottleneck,
+    "inverted_bottleneck": _InvertedBottleneck,
+    "separable": _separable,
+    "unpool": _unpooling,
+    "image": _image,
+}
+
+_SAME_SIZE = _Growth(1, 0, 0)
+
+
+def _conv(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    growth: _Growth = _SAME_SIZE,
+    groups: int = 1,
+    bias: bool = False,
+) -> nn.Module:
+    """A convolution that keeps the size, or a transposed one where the map grows.
+
+    With a stride of 1 the two are the same family of functions, the kernel turned around.
+    """
+    if growth.factor == 1:
+        return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=bias)
+    return _TransposedConv(inputs, outputs, kernel, growth, groups, bias)
+
+
+def _conv_unit(
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    growth: _Growth = _SAME_SIZE,
+    groups: int = 1,
+    activation: Callable[..., nn.Module] = nn.ReLU,
+) -> list[nn.Module]:
+    """A convolution with batch norm and activation."""
+    return [
+        _conv(inputs, outputs, kernel, growth, groups),
+        SyncedBatchNorm(outputs),
+        activation(inplace=True),
+    ]
+
+
+def _initialise(module: nn.Module) -> None:
+    """He et al. 2015: each output's variance is kept by the number of inputs that it sums, through a ReLU."""
+    if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):
+        summed = module.in_channels // module.groups * math.prod(module.kernel_size)
+        if isinstance(module, nn.ConvTranspose2d):
+            summed = max(1, summed // math.prod(module.stride))  # the zeros between the inputs add nothing
+        nn.init.normal_(module.weight, std=math.sqrt(2 / summed))
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)

@@ -1,0 +1,54 @@
+"""The text of a split is found by its exact name, and counted as fairseq counts it."""
+
+import os
+
+import pytest
+
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.text_index import sentence_counts, text_index_files
+
+
+def test_a_split_has_its_own_files_not_those_of_one_that_begins_like_it(tmp_path, write_text_split):
+    write_text_split(tmp_path, "train", 5)
+    write_text_split(tmp_path, "train1", 7)
+    (tmp_path / "train.images.index.npy").touch()
+    (tmp_path / "train.more.en-de.de.idx").touch()
+    assert text_index_files(str(tmp_path), "train") == ["train.en-de.de.idx", "train.en-de.en.idx"]
+    assert sentence_counts(str(tmp_path), "train") == {"train.en-de.de.idx": 5, "train.en-de.en.idx": 5}
+    assert sentence_counts(str(tmp_path), "train1") == {"train1.en-de.de.idx": 7, "train1.en-de.en.idx": 7}
+
+
+@pytest.mark.parametrize("split", ["te*", "te.t", "te?t", "[t]est"])
+def test_a_split_is_a_name_not_a_pattern(tmp_path, write_text_split, split):
+    write_text_split(tmp_path, "test", 5)
+    assert text_index_files(str(tmp_path), split) == []
+
+
+def test_a_folder_without_the_split_is_refused(tmp_path, write_text_split):
+    write_text_split(tmp_path, "train1", 5)
+    with pytest.raises(IkdError, match=rf"no train\.\*\.idx in {tmp_path}: run fairseq-preprocess first"):
+        sentence_counts(str(tmp_path), "train")
+    with pytest.raises(IkdError, match="does not exist"):
+        sentence_counts(str(tmp_path / "nowhere"), "train")
+
+
+def test_pairs_of_different_length_are_refused_with_both_numbers(tmp_path, write_text_split):
+    write_text_split(tmp_path, "train", 5)
+    write_text_split(tmp_path, "train", 6, pair="en-fr")
+    with pytest.raises(IkdError, match=r"train\.en-de\.de\.idx and train\.en-fr\.en\.idx .* 5 and 6"):
+        sentence_counts(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("content", [b"", b"MMIDIDX\x00\x00rest", b"nonsense"])
+def test_an_unreadable_index_is_named(tmp_path, write_text_split, content):
+    write_text_split(tmp_path, "train", 5)
+    (tmp_path / "train.en-de.de.idx").write_bytes(content)
+    with pytest.raises(IkdError, match=r"train\.en-de\.de\.idx .*: run fairseq-preprocess again"):
+        sentence_counts(str(tmp_path), "train")
+
+
+def test_an_index_without_its_text_is_refused(tmp_path, write_text_split):
+    write_text_split(tmp_path, "train", 5)
+    os.remove(tmp_path / "train.en-de.en.bin")
+    with pytest.raises(IkdError, match=r"train\.en-de\.en\.idx has no readable .*train\.en-de\.en\.bin"):
+        sentence_counts(str(tmp_path), "train")
