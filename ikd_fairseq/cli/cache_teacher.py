@@ -14,10 +14,10 @@ import torch
 from fairseq import utils
 
 from ..data.feature_pack import check_name
-from ..data.image_pack import text_fingerprint
 from ..distillation.teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
 from ..distillation.teacher_ensemble import TeacherEnsemble
 from ..errors import check, command
+from ..io.manifests import text_fingerprint
 from ..io.progress import progress, set_up_logging
 from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from .arguments import positive_int

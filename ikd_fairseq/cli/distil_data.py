@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..data.image_pack import sha256_of_file
 from ..distillation.distilled_folder import Split, write_distilled_folder
 from ..distillation.nbest import NBest, closest, read_nbest
 from ..errors import IkdError, check, command
+from ..io.manifests import sha256_of_file
 from ..io.progress import progress, set_up_logging
 from ..io.text_index import text_index_files
 from .arguments import positive_int

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from ..data.feature_pack import BY_IMAGE, BY_SENTENCE, FeaturePack, check_name, to_half, write_features
-from ..data.image_pack import ImagePack, text_fingerprint
+from ..data.image_pack import ImagePack
 from ..errors import IkdError, check, command
+from ..io.manifests import text_fingerprint
 from ..io.progress import progress, set_up_logging
 from ..vision.backbones import BACKBONES, Backbone, get_backbone
 from ..vision.frozen_cnn import FrozenCNN

@@ -16,11 +16,11 @@ from typing import Any
 
 from fairseq.utils import split_paths
 
-from ..data.image_pack import sha256_of_file
 from ..distillation.distilled_folder import Split
 from ..distillation.teacher_checkpoint import check_teacher
 from ..errors import IkdError, check
 from ..io.checkpoints import write_atomically
+from ..io.manifests import sha256_of_file
 from ..io.progress import progress
 
 logger = logging.getLogger(__name__)

@@ -25,9 +25,10 @@ from typing import Any
 import numpy as np
 
 from ..constants import NO_IMAGE
-from ..data.image_pack import ImagePack, ImagePackWriter, sources_digest, text_fingerprint
+from ..data.image_pack import ImagePack, ImagePackWriter, sources_digest
 from ..data.image_transforms import decode_image
 from ..errors import IkdError, check, command
+from ..io.manifests import text_fingerprint
 from ..io.progress import progress, set_up_logging
 from .arguments import positive_int
 

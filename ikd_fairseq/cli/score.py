@@ -17,7 +17,7 @@ from ..evaluation import significance
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.translations import Translations, load_run, load_translations, prepare_text
-from ..io.checkpoints import write_atomically
+from ..io.atomic import write_atomically
 from ..io.progress import progress, set_up_logging
 from .arguments import positive_int
 

@@ -17,8 +17,9 @@ from ikd_fairseq.cli.build_image_index import (
     main,
 )
 from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
-from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
+from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 from ikd_fairseq.modules.image_index import load_image_index
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN

@@ -7,8 +7,9 @@ import torch
 from ikd_fairseq.cli import extract_features as command
 from ikd_fairseq.cli.extract_features import extract_features, import_features, main
 from ikd_fairseq.data.feature_pack import FeaturePack
-from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
+from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 
 SIZE = 64  # a 2 x 2 grid at stride 32
