@@ -86,3 +86,26 @@ def remove_manifest(path: str) -> None:
     with contextlib.suppress(FileNotFoundError):
         os.remove(path)
     sync_folder(path)
+
+
+def read_record(path: str) -> dict[str, Any] | None:
+    """The JSON object in the file *path*, or None if there is no such file. Raises :class:`IkdError`."""
+    try:
+        with open(path, encoding="utf-8") as stream:
+            record = json.load(stream)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        raise IkdError(f"{path} cannot be read ({error}): remove its folder and start again") from error
+    check(isinstance(record, dict), f"{path} is no record of this command: remove its folder and start again")
+    return record
+
+
+def differences(then: dict[str, Any], now: dict[str, Any]) -> str:
+    """The entries of *now* that are others in *then*, in words for a message; empty if there are none."""
+    words = []
+    for name, value in now.items():
+        if then.get(name) != value:
+            short = isinstance(value, (int, str)) and name in then
+            words.append(name.replace("_", "-") + (f" ({then[name]}, now {value})" if short else ""))
+    return ", ".join(words)
