@@ -10,8 +10,8 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...evaluation.metrics import METRICS, make_scorers
 from ...errors import IkdError, check
+from ...evaluation.metrics import METRICS, make_scorers
 from ...evaluation.significance import Outcome, compare_runs
 from ...evaluation.translations import Translations, load_run
 from ...io.progress import progress
