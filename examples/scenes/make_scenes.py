@@ -31,6 +31,7 @@ from scene_drawing import draw_scene, lay_out
 from scene_grammar import Group
 
 from ikd_fairseq.errors import IkdError, check, command
+from ikd_fairseq.io.atomic import replacing, write_atomically
 from ikd_fairseq.io.progress import progress, set_up_logging
 
 logger = logging.getLogger("make_scenes")
@@ -145,9 +146,8 @@ def make_scenes(
             if (partial / "images" / name).exists():
                 continue
             picture = draw_scene(placed, scene.background, image_size, rng)
-            unfinished = partial / "images" / (name + ".tmp")
-            picture.save(unfinished, format="JPEG", quality=92)
-            os.replace(unfinished, partial / "images" / name)
+            with replacing(partial / "images" / name) as unfinished:
+                picture.save(unfinished, format="JPEG", quality=92)
         _write(partial / "image_splits" / f"{split}.txt", names)
         _write(partial / "text" / f"{split}.lc.norm.tok.en", (scene.english for scene in scenes))
         _write(partial / "text" / f"{split}.lc.norm.tok.de", (scene.german for scene in scenes))
@@ -183,10 +183,8 @@ def _check_same_options(folder: Path, options: dict) -> None:
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
-    unfinished = path.with_name(path.name + ".tmp")
-    with open(unfinished, "w", encoding="utf-8", newline="\n") as stream:
+    with write_atomically(path, "w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(line + "\n" for line in lines)
-    os.replace(unfinished, path)
 
 
 def _positive(text: str) -> int:

@@ -1,7 +1,7 @@
 """``ikd-distil-data``: a data folder whose training targets are a teacher's translations (Kim and Rush 2016).
 
-What ``--select`` chooses is described in :mod:`ikd_fairseq.distillation.selection`. A student trains on the folder of
-``best`` and is then fine-tuned on that of ``closest``.
+What ``--select`` chooses is described in :mod:`ikd_fairseq.distillation.selection`. A student trains on the
+folder of ``best`` and is then fine-tuned on that of ``closest``.
 """
 
 import argparse
@@ -111,7 +111,11 @@ def build_parser() -> argparse.ArgumentParser:
             "closest)"
         ),
     )
-    generation = parser.add_argument_group("with --teacher-path")
+    _add_generation_arguments(parser.add_argument_group("with --teacher-path"))
+    return parser
+
+
+def _add_generation_arguments(generation) -> None:
     generation.add_argument(
         "--beam", type=positive_int, metavar="N", help=f"beam size (default: {DEFAULT_BEAM})"
     )
@@ -138,7 +142,6 @@ def build_parser() -> argparse.ArgumentParser:
     generation.add_argument(
         "--cpu", action="store_true", help="use no GPU (default: one, where there is one)"
     )
-    return parser
 
 
 def _check_options(args: argparse.Namespace, passed_on: Sequence[str]) -> None:
@@ -152,7 +155,8 @@ def _check_options(args: argparse.Namespace, passed_on: Sequence[str]) -> None:
             )
         check(
             not passed_on,
-            "options after -- are about translating, and --generate-output has translations: leave one of the two out",
+            "options after -- are about translating, and --generate-output has translations: leave one of "
+            "the two out",
         )
     else:
         beam = args.beam or DEFAULT_BEAM

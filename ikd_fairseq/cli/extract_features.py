@@ -36,8 +36,9 @@ def build_parser() -> argparse.ArgumentParser:
     published.add_argument(
         "--from-file",
         metavar="FILE",
-        help=".npy of floats: rows x C (one vector each), rows x P x C (P regions of C channels) or rows x C x H "
-        "x W (maps, such as N x 2048 x 7 x 7; their H*W positions become regions, row by row); needs --name",
+        help=".npy of floats: rows x C (one vector each), rows x P x C (P regions of C channels) or rows "
+        "x C x H x W (maps, such as N x 2048 x 7 x 7; their H*W positions become regions, row by row); "
+        "needs --name",
     )
     published.add_argument(
         "--rows",

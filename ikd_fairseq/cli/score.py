@@ -44,36 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
         "known: from --sentences, --references, --data with --split, or the log of fairseq-generate where it "
         "is in the same file (2>&1).",
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--generate-output",
-        nargs="+",
-        metavar="FILE",
-        help="output of fairseq-generate; several files for one test set generated in parts by --num-shards",
-    )
-    source.add_argument("--hypotheses", metavar="FILE", help="translations, one a line")
-    source.add_argument(
-        "--baseline",
-        nargs="+",
-        metavar=("NAME", "FILE"),
-        help="system that --system is compared with: its name, and one file a run (output of "
-        "fairseq-generate, or translations, one a line)",
-    )
-    parser.add_argument(
-        "--references",
-        metavar="FILE",
-        help="reference translations, one a line, in the order of the test set and tokenised "
-        "like the hypotheses (default: the T- lines of --generate-output)",
-    )
-    parser.add_argument(
-        "--sentences", type=positive_int, metavar="N", help="how many sentences the test set has"
-    )
-    parser.add_argument(
-        "--data", metavar="DATA", help="binarised data folder, to see how many sentences --split has"
-    )
-    parser.add_argument(
-        "--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ..."
-    )
+    _add_input_arguments(parser)
     parser.add_argument(
         "--preset",
         choices=PRESETS,
@@ -109,7 +80,45 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
 
-    group = parser.add_argument_group("comparison (with --baseline and --references)")
+    _add_comparison_arguments(parser.add_argument_group("comparison (with --baseline and --references)"))
+    _add_meteor_arguments(parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)"))
+    return parser
+
+
+def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--generate-output",
+        nargs="+",
+        metavar="FILE",
+        help="output of fairseq-generate; several files for one test set generated in parts by --num-shards",
+    )
+    source.add_argument("--hypotheses", metavar="FILE", help="translations, one a line")
+    source.add_argument(
+        "--baseline",
+        nargs="+",
+        metavar=("NAME", "FILE"),
+        help="system that --system is compared with: its name, and one file a run (output of "
+        "fairseq-generate, or translations, one a line)",
+    )
+    parser.add_argument(
+        "--references",
+        metavar="FILE",
+        help="reference translations, one a line, in the order of the test set and tokenised "
+        "like the hypotheses (default: the T- lines of --generate-output)",
+    )
+    parser.add_argument(
+        "--sentences", type=positive_int, metavar="N", help="how many sentences the test set has"
+    )
+    parser.add_argument(
+        "--data", metavar="DATA", help="binarised data folder, to see how many sentences --split has"
+    )
+    parser.add_argument(
+        "--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ..."
+    )
+
+
+def _add_comparison_arguments(group) -> None:
     group.add_argument(
         "--system",
         nargs="+",
@@ -130,7 +139,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)",
     )
 
-    group = parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)")
+
+def _add_meteor_arguments(group) -> None:
     group.add_argument(
         "--meteor-language",
         choices=METEOR_MODULES,
@@ -143,7 +153,6 @@ def build_parser() -> argparse.ArgumentParser:
         help="meteor-1.5.jar, with its paraphrase tables in the folder data beside it "
         "(default: METEOR_JAR of the environment, else that of the package pycocoevalcap)",
     )
-    return parser
 
 
 def _check_options(args: argparse.Namespace) -> None:

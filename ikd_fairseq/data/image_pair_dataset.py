@@ -11,7 +11,7 @@ from ..constants import IMAGE_INPUTS, IMAGE_POSITIONS
 
 
 class BySentence(Protocol):
-    """What an image pack or a feature pack looks like from here: one entry a sentence, ``None`` for no image."""
+    """What a pack of images or features looks like from here: an entry a sentence, ``None`` for no image."""
 
     def __len__(self) -> int: ...
 
@@ -32,7 +32,7 @@ class NoImages:
 
 
 def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySentence:
-    """Packs of ``train``, ``train1``, … one behind the other, the first repeated as fairseq repeats its text."""
+    """Packs of ``train``, ``train1``, … one after the other, the first repeated as fairseq does its text."""
     if len(packs) == 1:
         return packs[0]
     return ConcatDataset(list(packs), [upsample_primary] + [1] * (len(packs) - 1))
@@ -54,8 +54,8 @@ class ImagePairDataset(BaseWrapperDataset):
     A batch of B sentences, K of which have an image, gets in its ``net_input``:
 
     - ``images``: uint8 ``K x H x W x 3``, or ``features``: float16 ``K x P x C``
-    - ``image_positions``: int64 ``K``, the row of the collated batch (which fairseq sorts by length) that each of
-      them belongs to, in ascending order
+    - ``image_positions``: int64 ``K``, the row of the collated batch (which fairseq sorts by length) that each
+      of them belongs to, ascending
 
     K may be 0. The sentences without an image carry nothing.
     """

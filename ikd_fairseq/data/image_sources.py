@@ -58,6 +58,28 @@ def _is_inside(path: str, folder: str) -> bool:
     return os.path.commonpath([path, folder]) == folder
 
 
+def _stat_inside(path: str, name: str, where: str, folder: str) -> os.stat_result | None:
+    """What the system knows of the file *path*, None if it is not there; it must be within *folder*."""
+    check("\0" not in name, f"{where} is not a file name")
+    check(
+        not os.path.isabs(name) and _is_inside(os.path.abspath(path), os.path.abspath(folder)),
+        f"{where} leads out of the image folder {folder}",
+    )
+    check(
+        _is_inside(os.path.realpath(path), os.path.realpath(folder)),
+        f"{where} is a link that leads out of the image folder {folder}: copy the file, or give the folder "
+        "that it points to",
+    )
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IkdError(f"{where} cannot be read: {error.strerror}") from error
+    check(os.path.isfile(path), f"{where} is not a file")
+    return stat
+
+
 def find_images(names: list[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
     """Finds the file of every name, each once, and decides which row every sentence gets.
 
@@ -74,27 +96,12 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
         line = sentence + 1
         normal = posixpath.normpath(name)
         if normal not in rows:
-            where = f"line {line} of {list_path}: {name!r}"
             path = os.path.join(folder, normal)
-            check("\0" not in name, f"{where} is not a file name")
-            check(
-                not os.path.isabs(name) and _is_inside(os.path.abspath(path), os.path.abspath(folder)),
-                f"{where} leads out of the image folder {folder}",
-            )
-            check(
-                _is_inside(os.path.realpath(path), os.path.realpath(folder)),
-                f"{where} is a link that leads out of the image folder {folder}: copy the file, or give the "
-                "folder that it points to",
-            )
-            try:
-                stat = os.stat(path)
-            except FileNotFoundError:
+            stat = _stat_inside(path, name, f"line {line} of {list_path}: {name!r}", folder)
+            if stat is None:
                 rows[normal] = NO_IMAGE
                 missing.append((line, name))
-            except OSError as error:
-                raise IkdError(f"{where} cannot be read: {error.strerror}") from error
             else:
-                check(os.path.isfile(path), f"{where} is not a file")
                 rows[normal] = len(sources.paths)
                 sources.paths.append(path)
                 sources.lines.append(line)

@@ -32,8 +32,9 @@ _MOST_TOKENS = 12000  # of a batch, where nothing else is asked for, as in fairs
 
 # Options of fairseq's search that leave the text as it is, in its subwords and whole.
 _SEARCH_OPTIONS = (
-    "max_len_a max_len_b min_len match_source_len unnormalized no_early_stop lenpen unkpen no_repeat_ngram_size "
-    "sampling sampling_topk sampling_topp temperature diverse_beam_groups diverse_beam_strength diversity_rate"
+    "max_len_a max_len_b min_len match_source_len unnormalized no_early_stop lenpen unkpen "
+    "no_repeat_ngram_size sampling sampling_topk sampling_topp temperature diverse_beam_groups "
+    "diverse_beam_strength diversity_rate"
 ).split()
 
 # Translations of a shard: a sentence's number, and score (natural logarithm) and text of each hypothesis.
@@ -95,8 +96,8 @@ class Generation:
         option = others[0].partition("=")[0] if others else ""
         check(
             not others,
-            f"{option} cannot be passed on: it is no option of fairseq's search, this command sets it itself, or "
-            "the text would not come out whole and in the subwords that it went in with",
+            f"{option} cannot be passed on: it is no option of fairseq's search, this command sets it "
+            "itself, or the text would not come out whole and in the subwords that it went in with",
         )
         return found
 

@@ -19,7 +19,7 @@ Hypothesis = dict[str, Any]
 def check_lengths(
     dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int | None, max_positions: int
 ) -> None:
-    """Refuses sentences that are longer than a batch or than the model's encoder takes. Raises :class:`IkdError`."""
+    """Refuses sentences longer than a batch or than what the encoder takes. Raises :class:`IkdError`."""
     lengths = dataset.num_tokens_vec(np.asarray(sentences, dtype=np.int64))
     if not len(lengths):
         return

@@ -1,8 +1,8 @@
 """Which hypothesis of a teacher becomes the target of a sentence (Kim and Rush 2016).
 
-``best`` is sequence-level distillation (Seq-KD, section 3.2): the best hypothesis of the teacher's beam search.
-``closest`` is sequence-level interpolation (Seq-Inter, section 3.3): the hypothesis of the n-best list that is
-closest to the reference, by smoothed sentence-level BLEU.
+``best`` is sequence-level distillation (Seq-KD, section 3.2): the best hypothesis of the teacher's beam
+search. ``closest`` is sequence-level interpolation (Seq-Inter, section 3.3): the hypothesis of the n-best
+list that is closest to the reference, by smoothed sentence-level BLEU.
 """
 
 from collections.abc import Sequence
@@ -47,8 +47,8 @@ def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list
         where = f"{output.files[sentence]}: "
         check(
             len(hypotheses) >= count,
-            f"{where}sentence {sentence} (from 0) has {len(hypotheses)} hypotheses and {count} are asked for: "
-            f"generate with --nbest {count}, or ask for fewer",
+            f"{where}sentence {sentence} (from 0) has {len(hypotheses)} hypotheses and {count} are asked "
+            f"for: generate with --nbest {count}, or ask for fewer",
         )
         for rank, hypothesis in enumerate(hypotheses[:count], start=1):
             check(

@@ -1,4 +1,4 @@
-"""A data folder whose training targets are a teacher's translations, written in steps that can be repeated."""
+"""A data folder whose targets are a teacher's translations, written in steps that can be repeated."""
 
 import logging
 import os

@@ -15,6 +15,7 @@ from ..errors import check
 from ..io.manifests import text_fingerprint
 from ..io.progress import progress
 from ..vision.device import check_device
+from .search import batches
 from .teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
 from .teacher_ensemble import TeacherEnsemble
 
@@ -56,7 +57,7 @@ def cache_teacher(
     dataset = task.dataset(split)
 
     max_positions = utils.resolve_max_positions(*(teacher.max_positions() for teacher in teachers))
-    fitting, too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), max_positions)
+    fitting, too_long = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
     if len(too_long):
         logger.warning(
             "%d sentences (such as %s, from 0) are longer than the %s positions of the teachers and get no "
@@ -65,20 +66,12 @@ def cache_teacher(
             too_long[0],
             max_positions,
         )
-    longest = int(dataset.num_tokens_vec(fitting).max(initial=0))
-    check(
-        longest <= max_tokens,
-        f"--max-tokens {max_tokens}: the longest sentence alone has {longest}, so give at least that",
-    )
     lengths = np.array(dataset.tgt.sizes)
     lengths[too_long] = 0
-    batches = task.get_batch_iterator(
-        dataset, max_tokens=max_tokens, max_positions=max_positions, ignore_invalid_inputs=True
-    ).next_epoch_itr(shuffle=False)
     ensemble = TeacherEnsemble(teachers)
     with TeacherCacheWriter(os.path.join(data_dir, split), name, lengths, top_k, words) as writer:
         with progress(None, total=len(fitting), unit=" sentences") as bar:
-            for batch in batches:
+            for batch in batches(dataset, fitting, max_tokens, max(max_positions)):
                 _write_answers(writer, ensemble, batch, torch.device(device), task.target_dictionary.pad())
                 bar.update(len(batch["id"]))
         return writer.commit({"teachers": teacher_files(teacher_paths), "text": text})

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterator
-from typing import Any
 
 from fairseq.data import Dictionary
 
 from ..compat import load_safely
 from ..errors import check
+from ..io.checkpoints import config_section
 
 
 def check_teacher(
@@ -39,7 +39,7 @@ def check_teacher(
         and (state.get("cfg") is not None or state.get("args") is not None),
         f"teacher {path} is no checkpoint of fairseq 0.10 or later",
     )
-    trained_on = _task_settings(state)
+    trained_on = config_section(state, "task")
     languages = trained_on.get("source_lang"), trained_on.get("target_lang")
     check(
         all(theirs in (None, ours) for theirs, ours in zip(languages, (source_lang, target_lang))),
@@ -67,12 +67,6 @@ def check_teacher(
                 f"teacher {path} has another {side} dictionary than the student ({dictionary} lists other "
                 "words, or in another order): a teacher must be trained with the student's dictionaries",
             )
-
-
-def _task_settings(state: dict[str, Any]) -> dict[str, Any]:
-    if state.get("args") is not None:  # before Hydra; fairseq prefers it where both stand
-        return vars(state["args"])
-    return dict(state["cfg"].get("task") or {})
 
 
 def _dictionaries(path: str, data: str | None, language: str | None) -> Iterator[str]:

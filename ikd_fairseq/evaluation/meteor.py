@@ -140,7 +140,7 @@ class Meteor:
             arguments += ["-m", " ".join(self.modules)] if self.modules else []
             command = [self.java, "-Xmx2G", "-jar", str(self.jar), *arguments]
             try:
-                run = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, check=False)
+                run = subprocess.run(command, capture_output=True, check=False)
             except OSError as error:
                 raise IkdError(f"{self.java} cannot be run ({error.strerror}); install Java anew") from error
         output, errors = (text.decode("utf-8", "replace") for text in (run.stdout, run.stderr))
@@ -160,7 +160,7 @@ class Meteor:
     def compare(
         self, systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str]
     ) -> Comparison:
-        """Scores every run of *systems*, the baseline first. sacreBLEU tests its own metrics alone: there is no p."""
+        """Scores every run, the baseline's first. sacreBLEU tests its own metrics alone: there is no p."""
         jobs = [(name, lines) for name, runs in systems.items() for lines in runs]
         found = [self.score(lines, references) for _, lines in progress(jobs, desc="METEOR", unit="run")]
         values: dict[str, list[float]] = {name: [] for name in systems}

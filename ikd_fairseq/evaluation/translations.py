@@ -25,8 +25,9 @@ BPE_MARK = "@@ "  # of subword-nmt: the word goes on in the next token
 UNKNOWN_IN_REFERENCE = "<<unk>>"  # fairseq's spelling, made so that it matches no hypothesis
 
 _DROPPING = (
-    "give every part of the output; fairseq drops the longest sentences when the size of the last batch is no multiple of "
-    "--required-batch-size-multiple (set it to 1), and others with --skip-invalid-size-inputs-valid-test"
+    "give every part of the output; fairseq drops the longest sentences when the size of the last batch is "
+    "no multiple of --required-batch-size-multiple (set it to 1), and others with "
+    "--skip-invalid-size-inputs-valid-test"
 )
 _IDS_SHOWN = 10
 

@@ -1,1 +1,1 @@
-"""Files: written atomically, memory-mapped, read with their damage named. No other room of ours is known here."""
+"""Files: written atomically, memory-mapped, read with their damage named. Knows no other room."""

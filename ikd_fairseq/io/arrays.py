@@ -38,7 +38,8 @@ def open_array(path: str, shape: tuple[int, ...], dtype: Any, remedy: str) -> np
     check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")
     check(
         array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous,
-        f"{path} holds {array.dtype} {array.shape} where its manifest says {np.dtype(dtype)} {tuple(shape)}: {remedy}",
+        f"{path} holds {array.dtype} {array.shape} where its manifest says {np.dtype(dtype)} {tuple(shape)}: "
+        f"{remedy}",
     )
     expected, found = array.offset + array.nbytes, os.path.getsize(path)
     check(found == expected, f"{path} has {found:,} bytes instead of {expected:,}: {remedy}")

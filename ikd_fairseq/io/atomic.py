@@ -1,4 +1,4 @@
-"""Files that appear under their names only when complete. Everything that the package writes goes through here.
+"""Files that appear under their names only when complete: the one place that writes so.
 
 A file is written beside its final name and renamed when it is on disk, so that a reader, or the run after one
 that was killed, finds the old content or the new one and never a part.

@@ -1,8 +1,8 @@
 """What a checkpoint of fairseq holds: reading, settings, parameters, means of several, writing.
 
-A checkpoint is read with PyTorch's safe loader only (:func:`ikd_fairseq.compat.register_safe_globals` names the
-few more types that fairseq's files need), and memory-mapped: tensors come from disk when they are used, so that
-ten checkpoints with their optimizer states can be open at once. What is written appears only when complete.
+A checkpoint is read with PyTorch's safe loader only (:mod:`ikd_fairseq.compat` names the few more types that
+fairseq's files need), and memory-mapped: tensors come from disk when they are used, so that ten checkpoints
+with their optimizer states can be open at once. What is written appears only when complete.
 """
 
 import argparse
@@ -139,7 +139,7 @@ def is_buffer(name: str) -> bool:
 
 
 def parameters_of(state: State, left_out: Sequence[str] = ()) -> list[torch.Tensor]:
-    """The parameters in a checkpoint, tied ones once, but for those whose names begin with one of *left_out*."""
+    """The parameters in a checkpoint, tied ones once; without those whose names begin as *left_out* says."""
     return list(
         {
             memory_of(tensor): tensor

@@ -1,9 +1,10 @@
 """What ``fairseq-generate`` and ``fairseq-interactive`` print: the one reader of it, log lines and all.
 
-A sentence's id is its place in the split, from 0, whatever order fairseq translates in (by length). Its block of
-lines is ``S-ID`` and ``T-ID`` (source and reference) and for each hypothesis, the best by the model's score first,
-``H-ID`` (score and text as decoded), ``D-ID`` (the same text with BPE and tokenisation undone where generation was
-asked to) and ``P-ID`` (logarithm to base 2 of the probability of each token, the end of sentence among them).
+A sentence's id is its place in the split, from 0, whatever order fairseq translates in (by length). Its block
+of lines is ``S-ID`` and ``T-ID`` (source and reference) and for each hypothesis, the best by the model's
+score first, ``H-ID`` (score and text as decoded), ``D-ID`` (the same text with BPE and tokenisation undone
+where generation was asked to) and ``P-ID`` (logarithm to base 2 of the probability of each token, the end of
+sentence among them).
 """
 
 import os
@@ -66,8 +67,8 @@ def read_generate_output(*paths: str) -> GenerateOutput:
     """Reads the output of one test set, generated in one go or in parts (``--num-shards``), a file each.
 
     Raises:
-        IkdError: a file is empty, or is cut off within a line; a sentence is there twice; the files are of test
-            sets of other sizes; there is no hypothesis.
+        IkdError: a file is empty, or is cut off within a line; a sentence is there twice; the files are of
+            test sets of other sizes; there is no hypothesis.
     """
     output = GenerateOutput()
     for path in paths:
@@ -90,7 +91,7 @@ def is_generate_output(path: str) -> bool:
 
 
 def decoding_speed(path: str | os.PathLike) -> float | None:
-    """Sentences a second by fairseq's clock around its search, from the log *path*, if it is there and says so."""
+    """Sentences a second by fairseq's clock around its search, if the log *path* is there and says so."""
     text = Path(path).read_text(encoding="utf-8", errors="replace") if os.path.isfile(path) else ""
     found = _SPEED.search(text)
     return float(found["speed"].replace(",", "")) if found else None
@@ -115,7 +116,8 @@ def _read_file(path: str, output: GenerateOutput) -> None:
         earlier = output.files.get(sentence, path)
         check(
             earlier == path and (sentence not in seen[kind] or (kind in _REPEATED and sentence == block)),
-            f"{where}: sentence {sentence} is there twice, before in {earlier}; give every part of one run once",
+            f"{where}: sentence {sentence} is there twice, before in {earlier}; give every part of one run "
+            "once",
         )
         seen[kind].add(sentence)
         block = sentence
@@ -126,7 +128,8 @@ def _read_file(path: str, output: GenerateOutput) -> None:
     check(match is None or _ends_with_newline(path), f"{path}, line {number}: {_CUT_OFF}")
     check(
         None in (loaded, output.loaded) or loaded == output.loaded,
-        f"{path} is of a test set of {loaded} sentences, but the files before it are of one of {output.loaded}",
+        f"{path} is of a test set of {loaded} sentences, but the files before it are of one of "
+        f"{output.loaded}",
     )
     output.loaded = loaded if output.loaded is None else output.loaded
 

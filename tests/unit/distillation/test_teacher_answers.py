@@ -93,7 +93,7 @@ def test_sentences_too_long_for_the_teachers_are_left_out_and_said_so(data, capl
     "options, message",
     [
         ({"top_k": 25}, "--top-k 25: the target dictionary has 24 words"),
-        ({"max_tokens": 5}, "--max-tokens 5: the longest sentence alone has 6"),
+        ({"max_tokens": 5}, "--max-tokens 5: sentence 3 alone has 6"),
         ({"name": "a/b"}, "--name 'a/b'"),
         ({"split": "train9"}, r"no train9\.\*\.idx"),
         ({"teacher_paths": ["/nowhere.pt"]}, "teacher /nowhere.pt: there is no such file"),
