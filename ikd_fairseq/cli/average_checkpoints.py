@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..errors import check, command
-from ..io.checkpoints import PATTERNS, average_checkpoints, select_checkpoints
+from ..io.checkpoints import NAMINGS, average_checkpoints, select_checkpoints
 from ..io.progress import set_up_logging
 from .arguments import positive_int
 
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--by",
-        choices=sorted(PATTERNS),
+        choices=sorted(NAMINGS),
         help="with a folder: the last epochs (checkpointN.pt, the default), the last updates "
         "(checkpoint_EPOCH_UPDATE.pt) or the best by the metric of the training run "
         "(checkpoint.best_METRIC_VALUE.pt)",

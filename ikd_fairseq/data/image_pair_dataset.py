@@ -54,8 +54,8 @@ class ImagePairDataset(BaseWrapperDataset):
     A batch of B sentences, K of which have an image, gets in its ``net_input``:
 
     - ``images``: uint8 ``K x H x W x 3``, or ``features``: float16 ``K x P x C``
-    - ``image_positions``: int64 ``K``, the row of the collated batch (which fairseq sorts by length) that each
-      of them belongs to, ascending
+    - ``image_positions``: int64 ``K``, the row of the collated batch (which fairseq sorts by length) that
+      each of them belongs to, in ascending order
 
     K may be 0. The sentences without an image carry nothing.
     """

@@ -11,7 +11,7 @@ import os
 import re
 from collections.abc import Hashable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 
@@ -24,22 +24,33 @@ logger = logging.getLogger(__name__)
 
 State = dict[str, Any]
 
-# What each way to choose checkpoints looks for in a folder; the group "order" ranks the files.
-PATTERNS = {
-    "epochs": re.compile(r"checkpoint(?P<order>\d+)\.pt"),
-    "updates": re.compile(r"checkpoint_\d+_(?P<order>\d+)\.pt"),
+
+class Naming(NamedTuple):
+    """How fairseq names some of its checkpoints: the group "order" of *pattern* ranks the files.
+
+    Attributes:
+        example: of a name.
+        option: of fairseq-train that says how many are kept.
+    """
+
+    pattern: re.Pattern[str]
+    example: str
+    option: str
+
+
+NAMINGS = {
+    "epochs": Naming(re.compile(r"checkpoint(?P<order>\d+)\.pt"), "checkpointN.pt", "--keep-last-epochs"),
+    "updates": Naming(
+        re.compile(r"checkpoint_\d+_(?P<order>\d+)\.pt"),
+        "checkpoint_EPOCH_UPDATE.pt",
+        "--keep-interval-updates",
+    ),
     # fairseq appends digits after the third decimal to tell ties apart.
-    "best": re.compile(r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt"),
-}
-_EXAMPLES = {
-    "epochs": "checkpointN.pt",
-    "updates": "checkpoint_EPOCH_UPDATE.pt",
-    "best": "checkpoint.best_METRIC_VALUE.pt",
-}
-_KEEP_OPTIONS = {
-    "epochs": "--keep-last-epochs",
-    "updates": "--keep-interval-updates",
-    "best": "--keep-best-checkpoints",
+    "best": Naming(
+        re.compile(r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt"),
+        "checkpoint.best_METRIC_VALUE.pt",
+        "--keep-best-checkpoints",
+    ),
 }
 
 # Entries of "extra_state" that describe one checkpoint's parameters and would be wrong for a mean of several.
@@ -169,7 +180,8 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | Non
     Raises:
         IkdError: the folder holds fewer, or best checkpoints of several metrics.
     """
-    matches = [match for match in map(PATTERNS[by].fullmatch, sorted(os.listdir(folder))) if match]
+    naming = NAMINGS[by]
+    matches = [match for match in map(naming.pattern.fullmatch, sorted(os.listdir(folder))) if match]
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
@@ -185,8 +197,8 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | Non
     bound = "" if upto is None else f" up to {upto}"
     check(
         len(matches) >= count,
-        f"{folder} holds {len(matches)} checkpoints named {_EXAMPLES[by]}{bound}, "
-        f"but --last asks for {count}; ask for fewer, or keep more in training ({_KEEP_OPTIONS[by]})",
+        f"{folder} holds {len(matches)} checkpoints named {naming.example}{bound}, "
+        f"but --last asks for {count}; ask for fewer, or keep more in training ({naming.option})",
     )
     matches.sort(key=lambda match: float(match["order"]), reverse=highest_first)
     return [Path(folder, match.string) for match in matches[:count]]
@@ -221,23 +233,19 @@ def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> di
 
 
 def _check_same_parameters(paths: Sequence[os.PathLike], states: Sequence[State]) -> None:
-    first, model = paths[0], states[0]["model"]
-    for path, state in zip(paths[1:], states[1:]):
-        other = state["model"]
-        for key in model:
-            check(key in other, f"{first} and {path} are of different models: {key} is in the first alone")
-            shapes = tuple(model[key].shape), tuple(other[key].shape)
+    model = states[0]["model"]
+    for path, other in ((path, state["model"]) for path, state in zip(paths, states)):
+        different = f"{paths[0]} and {path} are of different models: "
+        for key in {**model, **other}:
+            check(key in other, f"{different}{key} is in the first alone")
+            check(key in model, f"{different}{key} is in the second alone")
+            one, two = model[key], other[key]
+            shapes = f"{tuple(one.shape)} and {tuple(two.shape)}"
+            check(one.shape == two.shape, f"{different}{key} has shape {shapes}")
             check(
-                shapes[0] == shapes[1],
-                f"{first} and {path} are of different models: {key} has shape {shapes[0]} and {shapes[1]}",
+                one.is_floating_point() == two.is_floating_point(),
+                f"{different}{key} is of type {one.dtype} and {two.dtype}",
             )
-            check(
-                model[key].is_floating_point() == other[key].is_floating_point(),
-                f"{first} and {path} are of different models: {key} is of type {model[key].dtype} and "
-                f"{other[key].dtype}",
-            )
-        for key in other:
-            check(key in model, f"{first} and {path} are of different models: {key} is in the second alone")
 
 
 def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> None:
