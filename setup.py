@@ -25,6 +25,9 @@ COMMANDS = {
     "ikd-score": "score",
     "ikd-distil-data": "distil_data",
     "ikd-analyse": "analyse",
+    "ikd-systems": "systems",
+    "ikd-record": "record",
+    "ikd-table": "table",
     "ikd-report": "report",
     "ikd-fairseq-dir": "user_dir",
 }
