@@ -31,7 +31,7 @@ def score_output(
     metrics: Sequence[str] = METRICS,
     meteor: Meteor | None = None,
 ) -> list[Score]:
-    """Scores what fairseq-generate wrote into *output* of *split* of the folder *data*.
+    """Scores what fairseq-generate wrote into *output* of *split* of the folder *data*; its log is OUTPUT.log.
 
     Args:
         beam: of the search.
@@ -45,12 +45,18 @@ def score_output(
     Raises:
         IkdError: a sentence is missing, or data, references and translations do not fit together.
     """
-    references = read_references(data, split)
+    path = find_references(data, split)
+    references = [remove_bpe(line) for line in read_lines(str(path))]
+    (sentences,) = set(sentence_counts(str(data), split).values())
+    check(
+        len(references) == sentences,
+        f"{data} has {sentences} sentences of {split}, but {path} has {len(references)}: prepare it again",
+    )
     found = read_generate_output(str(output))
     hypotheses = ordered_sentences(
         found.hypotheses, len(references), str(output), "translation", found.skipped
     )
-    speed, probability = decoding_speed(output), mean_probability(output)
+    speed, probability = decoding_speed(output.with_suffix(".log")), mean_probability(output)
     scores = []
     for group, places in _groups(data, split, len(references), needs_images).items():
         ours, theirs = [hypotheses[i] for i in places], [references[i] for i in places]
@@ -63,6 +69,7 @@ def score_output(
                 {key: Metric(one["name"], one["score"], one["signature"]) for key, one in computed.items()},
                 beam,
                 output.name,
+                str(path.resolve()),
                 speed,
                 probability,
             )
@@ -84,29 +91,19 @@ def languages(data: Path, split: str) -> tuple[str, str]:
     return source, target
 
 
-def read_references(data: Path, split: str) -> list[str]:
-    """The references of *split*: the text that prepare.sh kept, or its subwords, joined.
+def find_references(data: Path, split: str) -> Path:
+    """The references of *split*: the text that prepare.sh kept, or else its subwords.
 
     Raises:
-        IkdError: there are neither, or fewer or more than sentences.
+        IkdError: there are neither.
     """
-    counts = sentence_counts(str(data), split)
     _, target = languages(data, split)
-    whole, subwords = data / "reference" / f"{split}.{target}", data / "bpe" / f"{split}.{target}"
+    places = [data / folder / f"{split}.{target}" for folder in ("reference", "bpe")]
     check(
-        whole.is_file() or subwords.is_file(),
+        any(path.is_file() for path in places),
         f"{data} has no references of {split} (reference/{split}.{target}): prepare it with prepare.sh",
     )
-    if whole.is_file():
-        lines = read_lines(str(whole))
-    else:
-        lines = [remove_bpe(line) for line in read_lines(str(subwords))]
-    (sentences,) = set(counts.values())
-    check(
-        len(lines) == sentences,
-        f"{data} has {sentences} sentences of {split}, but {len(lines)} references",
-    )
-    return lines
+    return next(path for path in places if path.is_file())
 
 
 def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Group, list[int]]:
@@ -117,7 +114,7 @@ def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Grou
     index = ImagePack.open(str(data / split)).index
     check(
         len(index) == count,
-        f"the image pack of {split} in {data} is of {len(index)} sentences, but there are {count}: pack again",
+        f"{split}.images.npy in {data} is of {len(index)} sentences, but there are {count}: pack again",
     )
     pictured: list[int] = np.flatnonzero(index != NO_IMAGE).tolist()
     if not pictured:
@@ -126,9 +123,10 @@ def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Grou
     return with_image if needs_images and len(pictured) < count else {**every, **with_image}
 
 
-def decoding_speed(output: Path) -> float | None:
-    """Sentences a second by the clock that fairseq-generate keeps around its search, if it got that far."""
-    found = _SPEED.search(output.read_text(encoding="utf-8", errors="replace"))
+def decoding_speed(log: Path) -> float | None:
+    """Sentences a second by the clock that fairseq-generate keeps around its search, if *log* has it."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    found = _SPEED.search(text)
     return float(found[1].replace(",", "")) if found else None
 
 

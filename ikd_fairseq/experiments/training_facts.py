@@ -19,7 +19,7 @@ from .systems import System
 LAST = "checkpoint_last.pt"
 PROCESS = "run"  # key of a checkpoint's task state that holds what the training process said of itself
 
-_SPLIT_INDEX = re.compile(r"(?P<split>[^.]+)\.[^.]+-[^.]+\.[^.]+\.idx")
+_TEXT_INDEX = re.compile(r"(?P<split>[^.]+)\.(?P<pair>[^.]+-[^.]+)\.[^.]+\.idx")
 # Entries of a state dictionary that are no parameters: running statistics, and marks of fairseq's modules.
 _BUFFERS = re.compile(r"\.running_(mean|var)$|\._float_tensor$|\.version$")
 
@@ -39,18 +39,18 @@ def training_facts(
     state = load_checkpoint(folder / LAST)
     options = resolved_options(state)
     process = (state.get("task_state") or {}).get(PROCESS, {})
-    task, seed = options.get("task", {}), options.get("common", {}).get("seed")
+    data = data or Path(str(options.get("task", {}).get("data")).split(os.pathsep)[0])
     measured = ("peak_memory_mb", "peak_gpu_memory_mb", "threads")
     step = {"seconds": state["extra_state"].get("previous_training_time")}
     step.update({name: process.get(name) for name in measured})
     return {
         "system": system.name,
         "like": system.like,
-        "seed": seed,
-        "pair": "-".join(str(task.get(name)) for name in ("source_lang", "target_lang")),
+        "seed": options.get("common", {}).get("seed"),
+        "pair": _pair(data),
         "images": system.images,
         "labels": dict(labels or {}),
-        "data": data_facts(data or Path(str(task.get("data")).split(os.pathsep)[0])),
+        "data": data_facts(data),
         "options": options,
         **{name: process[name] for name in ("code", "versions", "hardware") if name in process},
         "steps": {"train": {name: value for name, value in step.items() if value is not None}},
@@ -82,8 +82,9 @@ def _plain(section: Any) -> dict[str, Any]:
 
 
 def _epochs(state: State) -> int | None:
-    epoch = state["extra_state"].get("train_iterator", {}).get("epoch")
-    return None if epoch is None else int(epoch)
+    """How many epochs were trained to their end."""
+    epoch = state["extra_state"].get("train_iterator", {}).get("epoch")  # the one that comes next
+    return None if epoch is None else int(epoch) - 1
 
 
 def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
@@ -91,7 +92,7 @@ def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
     optimization = options.get("optimization", {})
     if 0 < (optimization.get("max_update") or 0) <= num_updates(state):
         return "max_update"
-    if 0 < (optimization.get("max_epoch") or 0) < (_epochs(state) or 0):
+    if 0 < (optimization.get("max_epoch") or 0) <= (_epochs(state) or 0):
         return "max_epoch"
     hours = optimization.get("stop_time_hours") or 0
     if 0 < hours * 3600 <= state["extra_state"].get("previous_training_time", 0):
@@ -99,15 +100,20 @@ def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
     return "patience" if options.get("checkpoint", {}).get("patience", -1) > 0 else ""
 
 
+def _pair(folder: Path) -> str:
+    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
+    found = (_TEXT_INDEX.fullmatch(name) for name in sorted(os.listdir(folder)))
+    return next((match["pair"] for match in found if match), "")
+
+
 def data_facts(folder: Path) -> dict[str, Any]:
     """Size, coverage by images and SHA-256 of what stands in a data folder.
 
     Raises:
-        IkdError: it is no folder, or holds no text.
+        IkdError: it holds no text.
     """
-    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
     names = sorted(os.listdir(folder))
-    found = (_SPLIT_INDEX.fullmatch(name) for name in names)
+    found = (_TEXT_INDEX.fullmatch(name) for name in names)
     splits = sorted({match["split"] for match in found if match})
     check(bool(splits), f"{folder} holds no binarised text: give the data folder of the run by --data")
     return {
