@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from ... import __version__
+from ...version import __version__
 from .markup import Html, join, tag
 from .runs import Systems
 
