@@ -8,12 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, get_args
 
 import yaml
 
 from ..errors import IkdError, check
-from .systems import Images, System, derive
+from .systems import System, derive
 from .yaml_entry import Entry
 
 ORIGINAL = "original"
@@ -241,15 +240,12 @@ def _system(where: str, content: object, further: str = "") -> System:
     """A system by its name, or as a mapping, which can have *further* keys."""
     if isinstance(content, str):
         content = {"name": content}
-    entry = Entry(where, content, f"name like options images title {further}")
+    entry = Entry(where, content, f"name like options title {further}")
     (name,) = entry.names("name") or (entry.text("name"),)
     like = entry.text("like", name)
-    images = entry.text("images") if "images" in entry else None
-    if images is not None and images not in get_args(Images):
-        raise entry.refuse("images", f"one of {' '.join(get_args(Images))}")
     title = entry.text("title") if "title" in entry else None
     try:
-        return derive(name, like, entry.options(), title, cast(Images | None, images))
+        return derive(name, like, entry.options(), title)
     except IkdError as error:
         raise IkdError(f"{where}: {error}") from error
 
@@ -291,7 +287,7 @@ def _student(where: str, content: object) -> Student:
     keys = ("own-loss-options", "word-loss-options")
     system = _system(where, content, " ".join(keys))
     entry = Entry(
-        where, {} if isinstance(content, str) else content, f"name like options images title {' '.join(keys)}"
+        where, {} if isinstance(content, str) else content, f"name like options title {' '.join(keys)}"
     )
     return Student(system, *map(entry.options, keys))
 

@@ -1,4 +1,4 @@
-"""Entries of a YAML file that a person wrote, refused in one sentence where they are not what they should be."""
+"""Entries of a YAML file that a person wrote, each refused in one sentence if it is not what it should be."""
 
 import re
 import shlex
