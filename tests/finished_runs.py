@@ -4,7 +4,7 @@ import base64
 import json
 from pathlib import Path
 
-from ikd_fairseq.cli.score import compute_scores
+from ikd_fairseq.evaluation.metrics import compute_scores
 
 NOUNS = ("hund", "ball", "mann", "baum", "zug")
 REFERENCES = [

@@ -11,8 +11,8 @@ CHECKPOINT   checkpoint to translate with, usually an average
 SPLIT        test, test1, ... (Multi30K: test is test_2016_flickr, test1 test_2017_flickr, test2 test_2017_mscoco)
 --with-images  for image-must systems, which look at DATA's packs
 
-Writes generate-SPLIT.txt beside CHECKPOINT, and the scores into the record there, run.json: of every sentence,
-and of those that have an image. Environment: BEAM (5; another one writes generate-SPLIT.beamN.txt), SAMPLES (0)
+Writes generate-SPLIT.txt and its log beside CHECKPOINT, and the scores into the record there, run.json: of every
+sentence, and of those that have an image. Environment: BEAM (5; another one writes generate-SPLIT.beamN.txt), SAMPLES (0)
 translations to print, METEOR (1: score METEOR too, where Java and its jar are there).
 TEXT
 }
@@ -34,15 +34,17 @@ export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each
 if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
   image_use+=(--cpu)
 fi
-run=$(dirname "$checkpoint") output=generate-$split.txt
-((beam == 5)) || output=generate-$split.beam$beam.txt
-fairseq-generate "$data" \
-  --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation ${image_use[@]+"${image_use[@]}"} \
-  --gen-subset "$split" --path "$checkpoint" \
-  --beam "$beam" --remove-bpe --batch-size 128 \
-  --log-format simple --log-interval 2 \
-  "$@" | tee "$run/$output.partial" | { grep -vE --line-buffered '^[STHDP]-' || true; }
-mv "$run/$output.partial" "$run/$output"
+run=$(dirname "$checkpoint") output=generate-$split
+((beam == 5)) || output=generate-$split.beam$beam
+{
+  fairseq-generate "$data" \
+    --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation ${image_use[@]+"${image_use[@]}"} \
+    --gen-subset "$split" --path "$checkpoint" \
+    --beam "$beam" --remove-bpe --batch-size 128 \
+    --log-format simple --log-interval 2 \
+    "$@" | tee "$run/$output.partial" | { grep -vE --line-buffered '^[STHDP]-' || true; }
+} 2>&1 | tee "$run/$output.log" # which has the speed
+mv "$run/$output.partial" "$run/$output.txt"
 
-ikd-record score "$run" --data "$data" --split "$split" --output "$output" --checkpoint "$checkpoint" \
+ikd-record score "$run" --data "$data" --split "$split" --output "$output.txt" --checkpoint "$checkpoint" \
   --beam "$beam" --samples "${SAMPLES:-0}" ${scored[@]+"${scored[@]}"}

@@ -192,10 +192,7 @@ def load_corpus(
                 any(line.startswith("T-") for line in read_lines(path)),
                 f"{path} holds no references (T- lines); give --references FILE",
             )
-    options = argparse.Namespace(
-        references=references, remove_bpe=remove_bpe, sentences=None, data=None, split=None, detokenise=None
-    )
-    texts = {name: load_run(path, options) for name, path in systems}
+    texts = {name: load_run(path, references, without_bpe=remove_bpe) for name, path in systems}
     (first, path), *others = systems
     for name, other in others:
         check(

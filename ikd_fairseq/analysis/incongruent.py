@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 
 from ..cli.arguments import positive_int
-from ..cli.score import make_scorers
 from ..errors import check
+from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
 from .arguments import add_common_arguments, add_translation_arguments
 from .features import Trained, load_model, load_sentences, sentences_with_image, source_text

@@ -16,11 +16,11 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..cli.score import compute_scores
 from ..errors import check
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
-from ..io.checkpoints import write_atomically
+from ..evaluation.metrics import compute_scores
+from ..io.atomic import write_atomically
 from ..modules.multimodal_encoder import MultimodalEncoder
 from .arguments import add_common_arguments, add_translation_arguments
 from .features import Trained, load_model, load_sentences

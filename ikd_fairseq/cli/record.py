@@ -8,10 +8,11 @@ from pathlib import Path
 from ..errors import IkdError, check, command
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
-from ..evaluation.translations import read_generate_output
+from ..evaluation.metrics import METRICS
 from ..experiments.record import FILE, Record, Score
-from ..experiments.scoring import METRICS, PRESET, decoding_speed, languages, score_output
+from ..experiments.scoring import PRESET, languages, score_output
 from ..experiments.systems import SYSTEMS, derive, get_system
+from ..io.generate_output import decoding_speed, read_generate_output
 from ..io.progress import set_up_logging
 from .arguments import positive_int
 
@@ -101,8 +102,9 @@ def _score(args: argparse.Namespace) -> None:
         system = SYSTEMS.get(known)
         facts["model"] = model_facts(checkpoint, system.training_only if system else ())
     Record.update(args.run, scores={args.split: scores}, **facts)
-    for score in scores:
-        _print_score(score)
+    for number, score in enumerate(scores):
+        if number == 0 or score.sentences.count != scores[0].sentences.count:  # else the same sentences again
+            _print_score(score)
     _print_samples(output, args.samples)
 
 

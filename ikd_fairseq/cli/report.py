@@ -27,7 +27,7 @@ from ..experiments.page.pictures import Findings, find_analyses
 from ..experiments.page.runs import Run, Systems, choose_splits, folder_name, group_systems, read_run
 from ..experiments.page.score_section import score_section
 from ..experiments.page.scores import compare_systems, read_translations
-from ..io.checkpoints import check_output, write_atomically
+from ..io.atomic import check_output, write_atomically
 from ..io.progress import set_up_logging
 from .analyse import ANALYSES
 

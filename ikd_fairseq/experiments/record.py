@@ -17,7 +17,8 @@ torch or fairseq, so that tables start at once; :mod:`.training_facts` reads wha
       "model": {"checkpoint": "average.pt", "averaged": 10, "parameters": ..., ...},
       "speeds": {"beam 1, batch 64": sentences a second, ...},
       "scores": {"test": [{"group": "all", "sentences": 1000, "fingerprint": SHA-256, "beam": 5,
-                           "output": "generate-test.txt", "sentences_per_second": ..., "probability": ...,
+                           "output": "generate-test.txt", "references": ..., "ids": "0-4 9" if not all,
+                           "sentences_per_second": ..., "probability": ...,
                            "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}}}, ...]}
     }
 """
@@ -35,7 +36,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import IkdError, check
-from ..io.checkpoints import write_atomically
+from ..io.atomic import write_json
 
 FORMAT = 1  # raised when an older reader would misread a newer record
 FILE = "run.json"
@@ -56,11 +57,13 @@ class Sentences:
         group: all of a split, or those that have an image.
         count: how many.
         fingerprint: SHA-256 of their ids and references, in order.
+        ids: such as "0-4 9", from 0; empty for all.
     """
 
     group: Group
     count: int
     fingerprint: str
+    ids: str = ""
 
     @classmethod
     def of(cls, group: Group, references: dict[int, str]) -> "Sentences":
@@ -68,7 +71,26 @@ class Sentences:
         digest = hashlib.sha256()
         for sentence, reference in sorted(references.items()):
             digest.update(f"{sentence}\t{reference}\n".encode())
-        return cls(group, len(references), digest.hexdigest())
+        ids = "" if group == ALL else _as_ranges(sorted(references))
+        return cls(group, len(references), digest.hexdigest(), ids)
+
+    def places(self) -> list[int]:
+        """The ids, in order."""
+        if self.group == ALL:
+            return list(range(self.count))
+        ends = (part.partition("-") for part in self.ids.split())
+        return [place for first, _, last in ends for place in range(int(first), int(last or first) + 1)]
+
+
+def _as_ranges(ids: Sequence[int]) -> str:
+    """*ids*, in order, as text: "0-4 9"."""
+    known, parts = set(ids), []
+    for first in (place for place in ids if place - 1 not in known):
+        last = first
+        while last + 1 in known:
+            last += 1
+        parts.append(str(first) if first == last else f"{first}-{last}")
+    return " ".join(parts)
 
 
 @dataclass(frozen=True)
@@ -88,6 +110,7 @@ class Score:
         metrics: by key ("bleu", "chrf", "ter", "meteor").
         beam: of the search.
         output: what fairseq-generate wrote, a file in the run's folder.
+        references: their file, one a line, or their subwords.
         sentences_per_second: by fairseq's own clock around its search.
         probability: which the model gives to its translation, mean over sentences.
     """
@@ -96,6 +119,7 @@ class Score:
     metrics: dict[str, Metric]
     beam: int = 5
     output: str = ""
+    references: str = ""
     sentences_per_second: float | None = None
     probability: float | None = None
 
@@ -108,7 +132,8 @@ class Score:
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Score":
         own = dict(value)
-        sentences = Sentences(own.pop("group"), int(own.pop("sentences")), own.pop("fingerprint"))
+        count = int(own.pop("sentences"))
+        sentences = Sentences(own.pop("group"), count, own.pop("fingerprint"), own.pop("ids", ""))
         metrics = {key: Metric(**metric) for key, metric in own.pop("metrics").items()}
         return cls(sentences, metrics, **own)
 
@@ -219,8 +244,7 @@ class Record:
             content["scores"] = {
                 split: [score.as_json() for score in scores] for split, scores in sorted(self.scores.items())
             }
-        with write_atomically(self.folder / FILE, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False) + "\n")
+        write_json(self.folder / FILE, {"format": FORMAT, **content})
 
     def score(self, split: str, group: Group = ALL, beam: int | None = None) -> Score | None:
         """The score of a group of sentences of *split*, by the given beam or the widest, if there is one."""

@@ -1,25 +1,22 @@
 """Scores of a run's translations for its record: on every sentence, and on those that have an image."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..cli.score import compute_scores
 from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..evaluation.meteor import Meteor
-from ..evaluation.translations import ordered_sentences, read_generate_output, read_lines, remove_bpe
+from ..evaluation.metrics import METRICS, compute_scores
+from ..evaluation.translations import ordered_sentences, remove_bpe
+from ..io.generate_output import decoding_speed, read_generate_output
 from ..io.text_index import sentence_counts
+from ..io.text_lines import read_lines
 from .record import ALL, WITH_IMAGE, Group, Metric, Score, Sentences
 
 PRESET = "tokenised"  # the BLEU of the papers on Multi30K
-METRICS = ("bleu", "chrf", "ter")
-
-_SPEED = re.compile(r"\(([\d.,]+) sentences/s")
-_PROBABILITIES = re.compile(r"P-(\d+)\t(.*)")
 
 
 def score_output(
@@ -31,7 +28,7 @@ def score_output(
     metrics: Sequence[str] = METRICS,
     meteor: Meteor | None = None,
 ) -> list[Score]:
-    """Scores what fairseq-generate wrote into *output* of *split* of the folder *data*.
+    """Scores what fairseq-generate wrote into *output* of *split* of *data*; its log is beside it, as .log.
 
     Args:
         beam: of the search.
@@ -45,12 +42,19 @@ def score_output(
     Raises:
         IkdError: a sentence is missing, or data, references and translations do not fit together.
     """
-    references = read_references(data, split)
+    path = find_references(data, split)
+    references = [remove_bpe(line) for line in read_lines(str(path))]
+    (sentences,) = set(sentence_counts(str(data), split).values())
+    check(
+        len(references) == sentences,
+        f"{data} has {sentences} sentences of {split}, but {path} has {len(references)}: prepare it again",
+    )
     found = read_generate_output(str(output))
     hypotheses = ordered_sentences(
         found.hypotheses, len(references), str(output), "translation", found.skipped
     )
-    speed, probability = decoding_speed(output), mean_probability(output)
+    own = [found.probabilities[place] for place in sorted(found.probabilities)]
+    speed, probability = decoding_speed(output.with_suffix(".log")), sum(own) / len(own) if own else None
     scores = []
     for group, places in _groups(data, split, len(references), needs_images).items():
         ours, theirs = [hypotheses[i] for i in places], [references[i] for i in places]
@@ -63,6 +67,7 @@ def score_output(
                 {key: Metric(one["name"], one["score"], one["signature"]) for key, one in computed.items()},
                 beam,
                 output.name,
+                str(path.resolve()),
                 speed,
                 probability,
             )
@@ -84,29 +89,19 @@ def languages(data: Path, split: str) -> tuple[str, str]:
     return source, target
 
 
-def read_references(data: Path, split: str) -> list[str]:
-    """The references of *split*: the text that prepare.sh kept, or its subwords, joined.
+def find_references(data: Path, split: str) -> Path:
+    """The references of *split*: the text that prepare.sh kept, or else its subwords.
 
     Raises:
-        IkdError: there are neither, or fewer or more than sentences.
+        IkdError: there are neither.
     """
-    counts = sentence_counts(str(data), split)
     _, target = languages(data, split)
-    whole, subwords = data / "reference" / f"{split}.{target}", data / "bpe" / f"{split}.{target}"
+    places = [data / folder / f"{split}.{target}" for folder in ("reference", "bpe")]
     check(
-        whole.is_file() or subwords.is_file(),
+        any(path.is_file() for path in places),
         f"{data} has no references of {split} (reference/{split}.{target}): prepare it with prepare.sh",
     )
-    if whole.is_file():
-        lines = read_lines(str(whole))
-    else:
-        lines = [remove_bpe(line) for line in read_lines(str(subwords))]
-    (sentences,) = set(counts.values())
-    check(
-        len(lines) == sentences,
-        f"{data} has {sentences} sentences of {split}, but {len(lines)} references",
-    )
-    return lines
+    return next(path for path in places if path.is_file())
 
 
 def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Group, list[int]]:
@@ -117,29 +112,10 @@ def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Grou
     index = ImagePack.open(str(data / split)).index
     check(
         len(index) == count,
-        f"the image pack of {split} in {data} is of {len(index)} sentences, but there are {count}: pack again",
+        f"{split}.images.npy in {data} is of {len(index)} sentences, but there are {count}: pack again",
     )
     pictured: list[int] = np.flatnonzero(index != NO_IMAGE).tolist()
     if not pictured:
         return {} if needs_images else every
     with_image: dict[Group, list[int]] = {WITH_IMAGE: pictured}
     return with_image if needs_images and len(pictured) < count else {**every, **with_image}
-
-
-def decoding_speed(output: Path) -> float | None:
-    """Sentences a second by the clock that fairseq-generate keeps around its search, if it got that far."""
-    found = _SPEED.search(output.read_text(encoding="utf-8", errors="replace"))
-    return float(found[1].replace(",", "")) if found else None
-
-
-def mean_probability(output: Path) -> float | None:
-    """The probability that a model gives to its best translation of a sentence, mean over sentences.
-
-    fairseq-generate prints log2 of it token by token, on lines that begin with P.
-    """
-    probability: dict[int, float] = {}
-    for line in output.read_text(encoding="utf-8", errors="replace").split("\n"):
-        found = _PROBABILITIES.fullmatch(line)
-        if found:
-            probability.setdefault(int(found[1]), 2 ** sum(map(float, found[2].split())))
-    return sum(probability.values()) / len(probability) if probability else None

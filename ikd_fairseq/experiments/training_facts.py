@@ -10,18 +10,17 @@ from typing import Any
 
 import torch
 
-from ..data.image_pack import ImagePack, sha256_of_file
+from ..data.image_pack import ImagePack
 from ..errors import check
-from ..io.checkpoints import State, config_section, load_checkpoint, memory_of, num_updates
+from ..io.checkpoints import State, config_section, load_checkpoint, num_updates, parameters_of
+from ..io.manifests import sha256_of_file
 from ..io.text_index import sentence_counts
 from .systems import System
 
 LAST = "checkpoint_last.pt"
 PROCESS = "run"  # key of a checkpoint's task state that holds what the training process said of itself
 
-_SPLIT_INDEX = re.compile(r"(?P<split>[^.]+)\.[^.]+-[^.]+\.[^.]+\.idx")
-# Entries of a state dictionary that are no parameters: running statistics, and marks of fairseq's modules.
-_BUFFERS = re.compile(r"\.running_(mean|var)$|\._float_tensor$|\.version$")
+_TEXT_INDEX = re.compile(r"(?P<split>[^.]+)\.(?P<pair>[^.]+-[^.]+)\.[^.]+\.idx")
 
 
 def training_facts(
@@ -39,18 +38,18 @@ def training_facts(
     state = load_checkpoint(folder / LAST)
     options = resolved_options(state)
     process = (state.get("task_state") or {}).get(PROCESS, {})
-    task, seed = options.get("task", {}), options.get("common", {}).get("seed")
+    data = data or Path(str(options.get("task", {}).get("data")).split(os.pathsep)[0])
     measured = ("peak_memory_mb", "peak_gpu_memory_mb", "threads")
     step = {"seconds": state["extra_state"].get("previous_training_time")}
     step.update({name: process.get(name) for name in measured})
     return {
         "system": system.name,
         "like": system.like,
-        "seed": seed,
-        "pair": "-".join(str(task.get(name)) for name in ("source_lang", "target_lang")),
+        "seed": options.get("common", {}).get("seed"),
+        "pair": _pair(data),
         "images": system.images,
         "labels": dict(labels or {}),
-        "data": data_facts(data or Path(str(task.get("data")).split(os.pathsep)[0])),
+        "data": data_facts(data),
         "options": options,
         **{name: process[name] for name in ("code", "versions", "hardware") if name in process},
         "steps": {"train": {name: value for name, value in step.items() if value is not None}},
@@ -82,8 +81,9 @@ def _plain(section: Any) -> dict[str, Any]:
 
 
 def _epochs(state: State) -> int | None:
-    epoch = state["extra_state"].get("train_iterator", {}).get("epoch")
-    return None if epoch is None else int(epoch)
+    """How many epochs were trained to their end."""
+    epoch = state["extra_state"].get("train_iterator", {}).get("epoch")  # the one that comes next
+    return None if epoch is None else int(epoch) - 1
 
 
 def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
@@ -91,7 +91,7 @@ def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
     optimization = options.get("optimization", {})
     if 0 < (optimization.get("max_update") or 0) <= num_updates(state):
         return "max_update"
-    if 0 < (optimization.get("max_epoch") or 0) < (_epochs(state) or 0):
+    if 0 < (optimization.get("max_epoch") or 0) <= (_epochs(state) or 0):
         return "max_epoch"
     hours = optimization.get("stop_time_hours") or 0
     if 0 < hours * 3600 <= state["extra_state"].get("previous_training_time", 0):
@@ -99,19 +99,26 @@ def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
     return "patience" if options.get("checkpoint", {}).get("patience", -1) > 0 else ""
 
 
+def _pair(folder: Path) -> str:
+    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
+    found = (_TEXT_INDEX.fullmatch(name) for name in sorted(os.listdir(folder)))
+    return next((match["pair"] for match in found if match), "")
+
+
 def data_facts(folder: Path) -> dict[str, Any]:
     """Size, coverage by images and SHA-256 of what stands in a data folder.
 
     Raises:
-        IkdError: it is no folder, or holds no text.
+        IkdError: it holds no text.
     """
-    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
     names = sorted(os.listdir(folder))
-    found = (_SPLIT_INDEX.fullmatch(name) for name in names)
+    found = (_TEXT_INDEX.fullmatch(name) for name in names)
     splits = sorted({match["split"] for match in found if match})
     check(bool(splits), f"{folder} holds no binarised text: give the data folder of the run by --data")
+    masked = folder / "degrade.json"  # of ikd-analyse degrade
     return {
         "folder": str(folder),
+        **({"masked": json.loads(masked.read_text(encoding="utf-8"))} if masked.is_file() else {}),
         "dictionaries": {
             name: sha256_of_file(str(folder / name)) for name in names if re.fullmatch(r"dict\..+\.txt", name)
         },
@@ -150,23 +157,12 @@ def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, A
     """
     state = load_checkpoint(checkpoint)
     packed = checkpoint.with_name("packed.pt")
-    decoding = _parameters(state, training_only)
+    decoding = parameters_of(state, training_only)
     return {
         "checkpoint": checkpoint.name,
         "megabytes": (packed if packed.is_file() else checkpoint).stat().st_size / 1e6,
         "averaged": len(state["extra_state"].get("averaged_checkpoints", [])) or 1,
-        "parameters": sum(tensor.numel() for tensor in _parameters(state, ())),
+        "parameters": sum(tensor.numel() for tensor in parameters_of(state)),
         "decoding_parameters": sum(tensor.numel() for tensor in decoding),
         "decoding_parameters_not_zero": sum(int(torch.count_nonzero(tensor)) for tensor in decoding),
     }
-
-
-def _parameters(state: State, left_out: tuple[str, ...]) -> list[torch.Tensor]:
-    """The parameters in a checkpoint whose names do not begin as *left_out* say, tied ones once."""
-    return list(
-        {
-            memory_of(tensor): tensor
-            for name, tensor in state["model"].items()
-            if tensor.is_floating_point() and not _BUFFERS.search(name) and not name.startswith(left_out)
-        }.values()
-    )

@@ -21,7 +21,7 @@ class Score(NamedTuple):
     Attributes:
         path: the file.
         sentences: how many the score is of.
-        preset: how the text was prepared, see :mod:`ikd_fairseq.cli.score`.
+        preset: how the text was prepared, see :mod:`ikd_fairseq.evaluation.metrics`.
         metrics: by key ("bleu", ...): "name", "score" and "signature".
         settings: ikd-score's own: "references" (their file, if one was given), "remove_bpe" and "detokenise".
     """

@@ -5,14 +5,13 @@ again, run by run against the baseline's run of the same seed (see :mod:`ikd_fai
 that is not possible there is no p, and a note says why.
 """
 
-import argparse
 import logging
 import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ...cli.score import METRICS, make_scorers
 from ...errors import IkdError, check
+from ...evaluation.metrics import METRICS, make_scorers
 from ...evaluation.significance import Outcome, compare_runs
 from ...evaluation.translations import Translations, load_run
 from ...io.progress import progress
@@ -116,8 +115,13 @@ def read_translations(run: Run, split: str) -> Translations:
     settings = dict(score.settings)
     if not os.path.isfile(settings["references"] or ""):
         settings["references"] = None
-    options = argparse.Namespace(sentences=score.sentences, data=None, split=None, **settings)
-    return load_run(str(path), options)
+    return load_run(
+        str(path),
+        settings["references"],
+        {str(score.path): score.sentences},
+        settings["remove_bpe"],
+        settings["detokenise"],
+    )
 
 
 def _test(

@@ -5,8 +5,8 @@ import statistics
 
 import pytest
 
-from ikd_fairseq.cli.score import make_scorers
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.evaluation.metrics import make_scorers
 from ikd_fairseq.evaluation.significance import compare_runs
 from ikd_fairseq.experiments.page.runs import group_systems, read_run
 from ikd_fairseq.experiments.page.scores import compare_systems
