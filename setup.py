@@ -25,6 +25,9 @@ COMMANDS = {
     "ikd-score": "score",
     "ikd-distil-data": "distil_data",
     "ikd-analyse": "analyse",
+    "ikd-systems": "systems",
+    "ikd-record": "record",
+    "ikd-table": "table",
     "ikd-report": "report",
     "ikd-fairseq-dir": "user_dir",
 }
@@ -37,7 +40,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["ikd_fairseq", "ikd_fairseq.*"]),
-    package_data={"ikd_fairseq.experiments.page": ["style.css"]},
+    package_data={
+        "ikd_fairseq.experiments": ["published.tsv"],
+        "ikd_fairseq.experiments.page": ["style.css"],
+    },
     python_requires=">=3.11",
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11 and later; fairseq-fixed is the same code, mended.
