@@ -37,7 +37,10 @@ setup(
     long_description_content_type="text/markdown",
     license="MIT",
     packages=find_packages(include=["ikd_fairseq", "ikd_fairseq.*"]),
-    package_data={"ikd_fairseq.experiments.page": ["style.css"]},
+    package_data={
+        "ikd_fairseq.io": ["templates/*"],
+        "ikd_fairseq.experiments.page": ["templates/*"],
+    },
     python_requires=">=3.11",
     install_requires=[
         # fairseq 0.12.2 does not import on Python 3.11 and later; fairseq-fixed is the same code, mended.
@@ -53,6 +56,7 @@ setup(
         "subword-nmt",
         "sacremoses",
         "tensorboardX",
+        "jinja2",
         # fairseq 0.12.2 uses names that numpy 1.24 removed.
         'numpy<1.24; python_version < "3.11"',
         'numpy; python_version >= "3.11"',

@@ -1,68 +1,106 @@
-"""The page as a whole: heading, contents, sections. Each section has a module of its own.
+"""The page as a whole. A section says in a sentence what is missing, and shows nothing in its place."""
 
-A section says in a sentence what is missing, and shows nothing in its place.
-"""
-
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from ... import __version__
-from .markup import Html, join, tag
-from .runs import Systems
+from ...analysis.cases import Corpus, Study, make_study
+from ...errors import IkdError, check
+from ...io.html import render
+from .analyses import read_analyses
+from .curve_section import find_curves
+from .making_section import how_it_was_made
+from .runs import Systems, choose_splits, folder_name, group_systems, read_run
+from .score_section import notes, verdict
+from .scores import compare_systems, read_translations
 
-ABSENT = "–"  # where a table has no value
+CASES = 4  # at either end
 
-_STYLE = Path(__file__).with_name("style.css")
-
-
-class Section(NamedTuple):
-    """A part of the page: its address, its title, and what is in it."""
-
-    identifier: str
-    title: str
-    content: Html
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
-def number(value: float, digits: int = 2, sign: bool = False) -> str:
-    """*value* with a true minus."""
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
-
-
-def count(how_many: int, what: str) -> str:
-    """How many of *what* there are, such as "1 run" or "2 runs"."""
-    return f"{how_many:,} {what}{'' if how_many == 1 else 's'}"
-
-
-def render(title: str, systems: Systems, sections: Sequence[Section], command: str) -> str:
-    """The whole document.
+def make_report(
+    folders: Sequence[Path],
+    summaries: Mapping[str, str],
+    title: str = "Translation systems compared",
+    baseline: str | None = None,
+    splits: Sequence[str] | None = None,
+    study: str | None = None,
+    analyses: Sequence[Path] = (),
+    trials: int | None = None,
+    called_as: str = "ikd-report",
+) -> str:
+    """The page about the runs in *folders*.
 
     Args:
+        folders: of runs, each with at least one ``score-SPLIT.json``; ``NAME-seedN`` are runs of one system.
+        summaries: by the name of each analysis that the page shows, what it is about.
         title: of the page.
-        systems: runs by system, the baseline first.
-        sections: in their order.
-        command: what was called to make the page.
+        baseline: the system that others are compared with, by default that of the first folder.
+        splits: those to show, by default all that are scored.
+        study: the system whose translations stand beside the baseline's, by default the first other one.
+        analyses: folders of ``ikd-analyse`` beyond those within the runs.
+        trials: resamples of the significance test, by default sacreBLEU's 1,000.
+        called_as: the command that is named at the foot of the page.
+
+    Raises:
+        IkdError: runs that cannot be read or compared.
     """
-    runs = sum(map(len, systems.values()))
-    what = f"{count(len(systems), 'system')} ({', '.join(systems)}), {count(runs, 'run')}"
-    links = (tag("li", tag("a", section.title, href=f"#{section.identifier}")) for section in sections)
-    header = tag(
-        "header",
-        tag("h1", title),
-        tag("p", f"{what}; baseline: {next(iter(systems))}", class_="quiet"),
-        tag("nav", tag("ol", *links), aria_label="Contents"),
+    runs = [read_run(folder) for folder in folders]
+    systems = group_systems(runs, baseline)
+    splits = choose_splits(runs, splits)
+    for folder in analyses:
+        check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
+    others = list(systems)[1:]
+    check(
+        study is None or study in others,
+        f"--cases {study}: there is no such system beside the baseline; there are "
+        f"{', '.join(others) or 'none'}",
     )
-    parts = (
-        tag("section", tag("h2", name, id=identifier), content, aria_labelledby=identifier)
-        for identifier, name, content in sections
+    scores = compare_systems(systems, splits, trials)
+    places = [(run.folder, run.name) for run in runs] + [(folder, folder_name(folder)) for folder in analyses]
+    found = read_analyses(places, summaries)
+    try:
+        cases, without_cases = _study(systems, splits, study), None
+    except IkdError as error:
+        cases, without_cases = None, str(error)
+    return render(
+        "report.html.j2",
+        _TEMPLATES,
+        title=title,
+        command=called_as,
+        systems=systems,
+        runs=len(runs),
+        splits=splits,
+        scores=scores,
+        verdict=verdict(list(systems), scores),
+        notes=notes(systems, scores),
+        curves=find_curves(systems),
+        study=cases,
+        without_study=without_cases,
+        analyses=found,
+        not_found=[name for name in summaries if name not in {analysis.name for analysis in found}],
+        making=how_it_was_made(systems, splits),
     )
-    footer = tag("footer", tag("p", f"Made by ikd_fairseq {__version__}: ", tag("code", command)))
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", Html(_STYLE.read_text(encoding="utf-8"))),
+
+
+def _study(systems: Systems, splits: Sequence[str], name: str | None) -> tuple[str, Study]:
+    """The split, and cases of system *name*, by default the first beside the baseline: their first runs.
+
+    Raises:
+        IkdError: there is nothing to show.
+    """
+    baseline, *others = systems
+    check(others, "There is one system, so there is nothing to hold it against.")
+    name = name or others[0]
+    split = next(
+        (split for split in splits if all(split in systems[one][0].scores for one in (name, baseline))), None
     )
-    body = tag("body", join([header, tag("main", *parts), footer]))
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    check(split is not None, f"No split is scored for both {name} and {baseline}.")
+    try:
+        texts = {one: read_translations(systems[one][0], split) for one in (name, baseline)}
+    except IkdError as error:
+        raise IkdError(f"There are none of {split}: {error}.") from error
+    first, second = texts.values()
+    check(first.references == second.references, f"{name} and {baseline} have other references of {split}.")
+    corpus = Corpus({one: text.hypotheses for one, text in texts.items()}, first.references, first.sources)
+    return split, make_study(corpus, count=CASES)

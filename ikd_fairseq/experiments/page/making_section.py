@@ -1,10 +1,9 @@
 """How it was made: data, seeds, updates and options, from the training logs."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
-from .document import ABSENT, Section
-from .markup import Html, join, table, tag
+from ...io.html import ABSENT
 from .runs import Run, Systems
 
 # Options that are always shown; of the others those that differ between systems.
@@ -35,39 +34,54 @@ _OF_A_RUN = {
     "device_id",
 }
 
-_INTRODUCTION = (
-    "Read from the training logs. Where runs of a system differ, all their values are given. The logs keep "
-    "options, of the latest start, and no command lines."
-)
+
+class Making(NamedTuple):
+    """What ``section_making.html.j2`` shows.
+
+    Attributes:
+        facts: rows of a label and a value for each system.
+        compared: option, its name if it has one, and a value for each system: main options, and those that
+            differ between systems.
+        options: all of them, by system, in the same form.
+        unknown: systems whose options are not known.
+        notes: by run and file, texts that say how it was made.
+        scoring: how the scores were made.
+    """
+
+    facts: list[list[str]]
+    compared: list[tuple[str, str | None, list[str]]]
+    options: dict[str, list[tuple[str, str | None, list[str]]]]
+    unknown: list[str]
+    notes: dict[str, str]
+    scoring: str
 
 
-def making_section(systems: Systems, splits: Sequence[str]) -> Section:
-    """The section.
+def how_it_was_made(systems: Systems, splits: Sequence[str]) -> Making:
+    """Data, seeds, updates and options.
 
     Args:
         systems: runs by system.
         splits: whose scores are on the page.
     """
     facts = {name: _facts(own) for name, own in systems.items()}
-    rows = _compare(facts, {label: label for own in facts.values() for label in own})
-    content = [tag("p", _INTRODUCTION), table("data", "Data and training", ["", *systems], rows)]
-
     options = {name: _options(own) for name, own in systems.items()}
-    rows = _compare(options, _labels(options))
-    if rows:
-        caption = "Options: the main ones, and all that differ between systems"
-        content.append(table("options", caption, ["", *systems], rows))
-    for place, (name, own) in enumerate(options.items()):
-        if own:
-            rows = [[tag("code", key), value] for key, value in sorted(own.items())]
-            every = table(f"options-{place}", f"Options of {name}", ["option", "value"], rows)
-            content.append(tag("details", tag("summary", f"All options of {name}"), every))
-    unknown = ", ".join(name for name, own in options.items() if not own)
-    if unknown:
-        content.append(tag("p", f"The options of {unknown} are not known: no train.log has them."))
-    content += [part for own in systems.values() for run in own for part in _notes(run)]
-    content.append(tag("p", _scoring(systems, splits)))
-    return Section("making", "How it was made", join(content))
+    labels = dict.fromkeys(label for own in facts.values() for label in own)
+    return Making(
+        [[label, *(own.get(label, ABSENT) for own in facts.values())] for label in labels],
+        [
+            (key, OPTIONS.get(key), [own.get(key, ABSENT) for own in options.values()])
+            for key in _compared(options)
+        ],
+        {name: [(key, None, [own[key]]) for key in sorted(own)] for name, own in options.items() if own},
+        [name for name, own in options.items() if not own],
+        {
+            f"{run.name}/{file}": text.strip()
+            for own in systems.values()
+            for run in own
+            for file, text in run.notes.items()
+        },
+        _scoring(systems, splits),
+    )
 
 
 def _facts(runs: Sequence[Run]) -> dict[str, str]:
@@ -99,29 +113,12 @@ def _options(runs: Sequence[Run]) -> dict[str, str]:
     return {key: _distinct(map(str, values)) for key, values in every.items()}
 
 
-def _labels(options: Mapping[str, Mapping[str, str]]) -> dict[str, Any]:
-    """What to call the options that are compared: main ones, and those that differ between systems."""
+def _compared(options: Mapping[str, Mapping[str, str]]) -> list[str]:
+    """The options that are compared: main ones, and those that differ between systems."""
     every = {key for own in options.values() for key in own}
-    labels: dict[str, Any] = {key: label for key, label in OPTIONS.items() if key in every}
-    for key in sorted(every - OPTIONS.keys()):
-        differs = len({own.get(key) for own in options.values()}) > 1
-        if differs and key.rpartition(".")[2] not in _OF_A_RUN:
-            labels[key] = tag("code", key)
-    return labels
-
-
-def _compare(values: Mapping[str, Mapping[str, str]], labels: Mapping[str, Any]) -> list[list[Any]]:
-    """A row a label: the value of each system."""
-    return [[label, *(own.get(key, ABSENT) for own in values.values())] for key, label in labels.items()]
-
-
-def _notes(run: Run) -> list[Html]:
-    """Files beside a run that say how it was made."""
-    return [
-        part
-        for file, text in run.notes.items()
-        for part in (tag("h3", f"{run.name}/{file}"), tag("pre", text.strip()))
-    ]
+    differing = (key for key in every if len({own.get(key) for own in options.values()}) > 1)
+    others = sorted(key for key in differing if key.rpartition(".")[2] not in _OF_A_RUN)
+    return list(dict.fromkeys([*(key for key in OPTIONS if key in every), *others]))
 
 
 def _scoring(systems: Systems, splits: Sequence[str]) -> str:
