@@ -23,11 +23,11 @@ def rendered(tmp_path):
 
 
 def test_text_is_escaped_in_elements_and_attributes(rendered):
-    assert rendered("<p>{{ text }}</p>", text=EVIL) == (
+    assert rendered("<p>{{ it }}</p>", it=EVIL) == (
         "<p>&lt;script&gt;alert(&#39;a&#39; &amp; &#34;b&#34;)&lt;/script&gt;</p>"
     )
-    assert rendered('<img alt="{{ text }}">', text='a"b') == '<img alt="a&#34;b">'
-    assert rendered("{{ texts|join(', ') }}", texts=["<", "&"]) == "&lt;, &amp;"
+    assert rendered('<img alt="{{ it }}">', it='a"b') == '<img alt="a&#34;b">'
+    assert rendered("{{ them|join(', ') }}", them=["<", "&"]) == "&lt;, &amp;"
 
 
 def test_template_that_asks_for_what_is_not_there_fails(rendered):
