@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from ..analysis import SUMMARIES
 from ..analysis.cases import (
     DEFAULT_METRIC,
     METRICS,
@@ -29,7 +30,6 @@ from ..experiments.page.score_section import score_section
 from ..experiments.page.scores import compare_systems, read_translations
 from ..io.checkpoints import check_output, write_atomically
 from ..io.progress import set_up_logging
-from .analyse import ANALYSES
 
 CASES = 4  # at either end
 
@@ -84,7 +84,7 @@ def make_report(
             _study(systems, splits, study),
             analysis_section(
                 _analyses_of(runs, analyses),
-                {name: module.SUMMARY for name, module in ANALYSES.items() if name not in _NOT_SHOWN},
+                {name: summary for name, summary in SUMMARIES.items() if name not in _NOT_SHOWN},
             ),
             making_section(systems, splits),
         ],
@@ -94,7 +94,7 @@ def make_report(
 
 def _analyses_of(runs: Sequence[Run], folders: Sequence[Path]) -> dict[str, list[Findings]]:
     places = [(run.folder, run.name) for run in runs] + [(folder, folder_name(folder)) for folder in folders]
-    names = [name for name in ANALYSES if name not in _NOT_SHOWN]
+    names = [name for name in SUMMARIES if name not in _NOT_SHOWN]
     found = [find_analyses(folder, owner, names) for folder, owner in places]
     return {
         name: [findings for of_one in found for findings in of_one.get(name, ())]
