@@ -9,7 +9,6 @@ A word that is as good as the reference's, but another one, counts as wrong, her
 import argparse
 import difflib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -18,17 +17,12 @@ from typing import Any, NamedTuple
 from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
 
-from ..cli.arguments import positive_int
 from ..errors import check
 from ..evaluation.significance import named_runs
 from ..evaluation.translations import agreed_count, load_run, read_lines
-from ..io.checkpoints import write_atomically
 from ..io.html import render
 from ..io.progress import progress
-from .arguments import add_sentences_argument
-from .output import Table, check_folder, write_json
-
-SUMMARY = "translations of systems side by side where they differ most, wrong words marked (Figure 5)"
+from .output import Table, check_folder, write_files
 
 DEFAULT_COUNT = 5
 DEFAULT_METRIC = "bleu"
@@ -275,42 +269,6 @@ def load_corpus(
     return Corpus({name: text.hypotheses for name, text in texts.items()}, texts[first].references, lines)
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--systems",
-        required=True,
-        action="append",
-        nargs=2,
-        metavar=("NAME", "FILE"),
-        help="a system and its translations: output of fairseq-generate, or a translation a line; give the "
-        "option once a system: the first is held against the second, others stand beside them",
-    )
-    parser.add_argument(
-        "--references", metavar="FILE", help="reference translations, one a line (default: the T- lines)"
-    )
-    parser.add_argument(
-        "--sources", metavar="FILE", help="source sentences, one a line (default: the S- lines, if any)"
-    )
-    parser.add_argument("--remove-bpe", action="store_true", help="join subwords ('@@ ') first")
-    parser.add_argument(
-        "--metric",
-        choices=tuple(METRICS),
-        default=DEFAULT_METRIC,
-        help="of a single sentence, by sacreBLEU, ignoring case (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--count",
-        type=positive_int,
-        default=DEFAULT_COUNT,
-        metavar="N",
-        help="sentences to show where the first system wins, and where it loses (default: %(default)s)",
-    )
-    add_sentences_argument(parser, "the --count of each end")
-    parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="where the results go; made if need be"
-    )
-
-
 def run(
     systems: Sequence[Sequence[str]],
     output: str,
@@ -348,20 +306,17 @@ def run(
     better, worse, total = study.better, study.worse, len(corpus.references)
     counts = (first, second, better, worse, total - better - worse)
     logger.info("%s is better than %s in %d sentences, worse in %d, and as good in %d", *counts)
-    _table_of_all(corpus, study.scores).write(os.path.join(output, "cases.tsv"))
-    write_json(
-        os.path.join(output, "cases.json"),
-        {
-            "systems": dict(named),
-            "metric": metric,
-            "signature": study.signature,
-            "sentences": {"all": total, "better": better, "worse": worse},
-            **{kind: [_as_json(case) for case in cases] for kind, cases in study.shown.items()},
-        },
-    )
-    with write_atomically(os.path.join(output, "cases.html"), "w", encoding="utf-8") as stream:
-        title = f"{first} and {second} side by side"
-        stream.write(render("cases.html.j2", title=title, study=study, command="ikd-analyse cases"))
+    report = {
+        "systems": dict(named),
+        "metric": metric,
+        "signature": study.signature,
+        "sentences": {"all": total, "better": better, "worse": worse},
+        **{kind: [_as_json(case) for case in cases] for kind, cases in study.shown.items()},
+    }
+    title = f"{first} and {second} side by side"
+    page = render("cases.html.j2", title=title, study=study, command="ikd-analyse cases")
+    table = _table_of_all(corpus, study.scores)
+    write_files(output, {"cases.tsv": table, "cases.json": report, "cases.html": page})
     shown = [case for cases in study.shown.values() for case in cases]
     return Table(
         ["sentence", "difference", *names],

@@ -11,10 +11,6 @@ from ..errors import command
 from ..experiments.page.document import make_report
 from ..io.checkpoints import check_output, write_atomically
 from ..io.progress import set_up_logging
-from .analyse import ANALYSES
-
-# What there is no table or picture of here: cases have a section of their own, degraded text is for training.
-_NOT_SHOWN = ("cases", "degrade")
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +61,6 @@ def main(argv: Sequence[str] | None = None) -> None:
     check_output(args.output, [])
     text = make_report(
         args.runs,
-        {name: module.SUMMARY for name, module in ANALYSES.items() if name not in _NOT_SHOWN},
         args.title,
         args.baseline,
         args.splits,

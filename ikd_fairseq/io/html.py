@@ -1,7 +1,7 @@
 """HTML from jinja2 templates. Everything is escaped that is not markup already, so that text stays text.
 
-``templates/`` beside this module holds what pages share: their frame, their style sheet, macros for tables and
-for translations side by side.
+``templates/`` beside this module holds what pages share: their frame, their style sheet, macros for tables
+and for translations side by side.
 """
 
 from pathlib import Path

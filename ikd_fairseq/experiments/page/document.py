@@ -1,8 +1,9 @@
 """The page as a whole. A section says in a sentence what is missing, and shows nothing in its place."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
+from ...analysis import SUMMARIES
 from ...analysis.cases import Corpus, Study, make_study
 from ...errors import IkdError, check
 from ...io.html import render
@@ -15,12 +16,14 @@ from .scores import compare_systems, read_translations
 
 CASES = 4  # at either end
 
+# All but cases, which have a section of their own, and degraded text, which is for training.
+ANALYSES = {name: summary for name, summary in SUMMARIES.items() if name not in ("cases", "degrade")}
+
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
 def make_report(
     folders: Sequence[Path],
-    summaries: Mapping[str, str],
     title: str = "Translation systems compared",
     baseline: str | None = None,
     splits: Sequence[str] | None = None,
@@ -33,7 +36,6 @@ def make_report(
 
     Args:
         folders: of runs, each with at least one ``score-SPLIT.json``; ``NAME-seedN`` are runs of one system.
-        summaries: by the name of each analysis that the page shows, what it is about.
         title: of the page.
         baseline: the system that others are compared with, by default that of the first folder.
         splits: those to show, by default all that are scored.
@@ -58,7 +60,7 @@ def make_report(
     )
     scores = compare_systems(systems, splits, trials)
     places = [(run.folder, run.name) for run in runs] + [(folder, folder_name(folder)) for folder in analyses]
-    found = read_analyses(places, summaries)
+    found = read_analyses(places, ANALYSES)
     try:
         cases, without_cases = _study(systems, splits, study), None
     except IkdError as error:
@@ -78,7 +80,7 @@ def make_report(
         study=cases,
         without_study=without_cases,
         analyses=found,
-        not_found=[name for name in summaries if name not in {analysis.name for analysis in found}],
+        not_found=[name for name in ANALYSES if name not in {analysis.name for analysis in found}],
         making=how_it_was_made(systems, splits),
     )
 
