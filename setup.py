@@ -10,7 +10,7 @@ HERE = Path(__file__).resolve().parent
 
 def read_version() -> str:
     """The version from the package's source: importing it would need everything listed below."""
-    source = (HERE / "ikd_fairseq" / "__init__.py").read_text(encoding="utf-8")
+    source = (HERE / "ikd_fairseq" / "version.py").read_text(encoding="utf-8")
     return re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE).group(1)
 
 
@@ -25,6 +25,9 @@ COMMANDS = {
     "ikd-score": "score",
     "ikd-distil-data": "distil_data",
     "ikd-analyse": "analyse",
+    "ikd-systems": "systems",
+    "ikd-record": "record",
+    "ikd-table": "table",
     "ikd-report": "report",
     "ikd-fairseq-dir": "user_dir",
 }

@@ -5,8 +5,7 @@ Importing the package registers its task, architectures and criterion. fairseq i
 """
 
 from . import compat, errors
-
-__version__ = "0.1.0"
+from .version import __version__  # noqa: F401
 
 errors.show_errors_without_traceback()
 compat.apply()

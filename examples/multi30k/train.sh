@@ -7,20 +7,13 @@ usage() {
 usage: train.sh DATA OUT SYSTEM [options of fairseq-train]
 
 DATA    folder that prepare.sh made
-OUT     folder for checkpoints, log and TensorBoard; training goes on from what is there
-SYSTEM  text                 Transformer-Tiny, text only
-        ikd                  IKD-MMT: learns from images, translates without
-        image-must           the same encoder with the real image, at test too
-        gated-fusion, doubly-attentive, selective-attention
-                             others that look at the image, at test too
-        imagination, hallucination
-                             others that learn from images and translate without
-        retrieval-topic, retrieval-dense
-                             images of other sentences, from an index that ikd-build-image-index made in DATA
+OUT     folder for checkpoints, record (run.json), log and TensorBoard; training goes on from what is there
+SYSTEM  one that ikd-systems lists. `text` is Transformer-Tiny, `ikd` IKD-MMT, which learns from images and
+        translates without. `retrieval-*` need an index that ikd-build-image-index made in DATA
 
-Environment: UPDATES (8000), SEED (1), BACKBONE (efficientnet_lite0; also resnet50,
-vgg19, alexnet, resnet18).
-Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
+Environment: UPDATES (8000), SEED (1), BACKBONE (efficientnet_lite0; also resnet50, vgg19, alexnet, resnet18).
+NAME (SYSTEM) is what tables call the run's system, if it is a variant; LABELS ("text=colour"), what else tells
+it from others of a grid. Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
 --kd-images-per-batch 16. The image size is that of DATA's packs.
 TEXT
 }
@@ -30,17 +23,15 @@ data=$1 out=$2 system=$3
 shift 3
 [[ -f $data/code ]] || { echo "train.sh: error: $data is no folder that prepare.sh made" >&2; exit 1; }
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-. "$here/systems.sh"
-describe_system "$system" || { echo "train.sh: error: SYSTEM $system is none of: $SYSTEMS" >&2; exit 1; }
-
-. "$here/../set_up.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
+images=$(ikd-systems "$system" --images)
+read -rd '' -a options < <(ikd-systems "$system") || true
 if [[ $images == training || $images == test ]]; then
   manifest=$data/train.images.json
   [[ -f $manifest ]] || { echo "train.sh: error: $manifest is missing: prepare the images first" >&2; exit 1; }
-  image_size=$(python -c 'import json, sys; print(json.load(open(sys.argv[1]))["image_size"])' "$manifest")
+  image_size=$(sed -n 's/.*"image_size": *\([0-9]*\).*/\1/p' "$manifest")
   options+=(--backbone "${BACKBONE:-efficientnet_lite0}" --image-size "$image_size")
 fi
 
@@ -65,3 +56,7 @@ fairseq-train "$data" \
   --seed "${SEED:-1}" --num-workers 2 \
   --log-format simple --log-interval 10 --tensorboard-logdir "$out/tensorboard" \
   "$@" 2>&1 | tee -a "$out/train.log"
+
+labels=()
+for label in ${LABELS:-}; do labels+=(--label "$label"); done
+ikd-record train "$out" --data "$data" --system "${NAME:-$system}" --like "$system" ${labels[@]+"${labels[@]}"}

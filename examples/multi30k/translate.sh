@@ -9,23 +9,24 @@ usage: translate.sh DATA CHECKPOINT SPLIT [--with-images] [options of fairseq-ge
 DATA         folder that prepare.sh made
 CHECKPOINT   checkpoint to translate with, usually an average
 SPLIT        test, test1, ... (Multi30K: test is test_2016_flickr, test1 test_2017_flickr, test2 test_2017_mscoco)
---with-images  for the image-must system, which looks at DATA's packs
+--with-images  for image-must systems, which look at DATA's packs
 
-Writes generate-SPLIT.txt and score-SPLIT.json beside CHECKPOINT.
+Writes generate-SPLIT.txt and its log beside CHECKPOINT, and the scores into the record there, run.json: of every
+sentence, and of those that have an image. Environment: BEAM (5; another one writes generate-SPLIT.beamN.txt), SAMPLES (0)
+translations to print, METEOR (1: score METEOR too, where Java and its jar are there).
 TEXT
 }
 
 (($# >= 3)) || { usage >&2; exit 2; }
-data=$1 checkpoint=$2 split=$3
+data=$1 checkpoint=$2 split=$3 beam=${BEAM:-5}
 shift 3
-image_use=(--image-free)
+image_use=(--image-free) scored=()
 if [[ ${1:-} == --with-images ]]; then
-  image_use=()
+  image_use=() scored=(--with-images)
   shift
 fi
+[[ -z ${METEOR:-} ]] || scored+=(--meteor)
 [[ -f $checkpoint ]] || { echo "translate.sh: error: there is no checkpoint $checkpoint" >&2; exit 1; }
-references=("$data/reference/$split".*)
-[[ -f ${references[0]} ]] || { echo "translate.sh: error: $data/reference has nothing for $split" >&2; exit 1; }
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
@@ -33,14 +34,17 @@ export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each
 if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
   image_use+=(--cpu)
 fi
-output=$(dirname "$checkpoint")/generate-$split.txt
-fairseq-generate "$data" \
-  --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation "${image_use[@]}" \
-  --gen-subset "$split" --path "$checkpoint" \
-  --beam 5 --remove-bpe --batch-size 128 \
-  --log-format simple --log-interval 2 \
-  "$@" | tee "$output.partial" | { grep -vE --line-buffered '^[STHDP]-' || true; }
-mv "$output.partial" "$output"
+run=$(dirname "$checkpoint") output=generate-$split
+((beam == 5)) || output=generate-$split.beam$beam
+{
+  fairseq-generate "$data" \
+    --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation ${image_use[@]+"${image_use[@]}"} \
+    --gen-subset "$split" --path "$checkpoint" \
+    --beam "$beam" --remove-bpe --batch-size 128 \
+    --log-format simple --log-interval 2 \
+    "$@" | tee "$run/$output.partial" | { grep -vE --line-buffered '^[STHDP]-' || true; }
+} 2>&1 | tee "$run/$output.log" # which has the speed
+mv "$run/$output.partial" "$run/$output.txt"
 
-ikd-score --generate-output "$output" --data "$data" --split "$split" --references "${references[0]}" \
-  --preset tokenised --samples "${SAMPLES:-0}" --json "$(dirname "$checkpoint")/score-$split.json"
+ikd-record score "$run" --data "$data" --split "$split" --output "$output.txt" --checkpoint "$checkpoint" \
+  --beam "$beam" --samples "${SAMPLES:-0}" ${scored[@]+"${scored[@]}"}

@@ -149,7 +149,7 @@ def read_manifest(path: str, keys: dict[str, type], remedy: str) -> dict[str, An
 
 def write_manifest(path: str, manifest: dict[str, Any]) -> None:
     """Writes a manifest in one step, with the format number and the version of this package."""
-    from .. import __version__
+    from ..version import __version__
 
     manifest = {"format": FORMAT, **manifest, "version": __version__}
     write_replacing(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))

@@ -9,7 +9,7 @@ from typing import Any
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from .. import __version__
+from ..version import __version__
 
 ABSENT = "–"  # where a table has no value
 

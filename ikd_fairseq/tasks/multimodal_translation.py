@@ -25,6 +25,7 @@ from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_checkpoint import check_teacher
 from ..errors import check
 from ..logged_values import log_values, logged_values_of
+from .run_facts import run_facts
 
 logger = logging.getLogger(__name__)
 
@@ -100,6 +101,10 @@ class MultimodalTranslationTask(TranslationTask):
             path = os.path.join(folder, f"dict.{language}.txt")
             check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
         return super().setup_task(cfg, **kwargs)
+
+    def state_dict(self):
+        """What checkpoints hold of the task: fairseq's, and facts about the process, for the run's record."""
+        return {**super().state_dict(), "run": run_facts()}
 
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)

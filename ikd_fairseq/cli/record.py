@@ -1,0 +1,151 @@
+"""``ikd-record``: adds to the record of a run, ``RUN/run.json``, what one of its steps has made."""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..errors import IkdError, check, command
+from ..evaluation.meteor import MODULES as METEOR_MODULES
+from ..evaluation.meteor import Meteor
+from ..evaluation.translations import read_generate_output
+from ..experiments.record import FILE, Record, Score
+from ..experiments.scoring import METRICS, PRESET, decoding_speed, languages, score_output
+from ..experiments.systems import SYSTEMS, derive, get_system
+from ..io.progress import set_up_logging
+from .arguments import positive_int
+
+logger = logging.getLogger(__name__)
+
+
+def _label(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not (name and separator and value):
+        raise argparse.ArgumentTypeError(f"{text!r} is no NAME=VALUE")
+    return name, value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ikd-record",
+        description="Adds to the record of a run, RUN/run.json, what one of its steps has made. Tables and "
+        "the report read records alone; train.sh and translate.sh write them.",
+    )
+    steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
+
+    train = steps.add_parser("train", help="a finished training: data, options, versions, hardware, time")
+    train.add_argument("run", metavar="RUN", type=Path, help="folder with checkpoint_last.pt")
+    train.add_argument("--data", metavar="DATA", type=Path, help="data folder (default: that of the options)")
+    train.add_argument("--system", metavar="NAME", required=True, help="its name in tables, see ikd-systems")
+    train.add_argument("--like", metavar="NAME", help="registered system that it is a variant of")
+    train.add_argument(
+        "--label",
+        metavar="NAME=VALUE",
+        type=_label,
+        action="append",
+        default=[],
+        help="what else tells the run from others of its grid, such as text=colour; may be given again",
+    )
+
+    score = steps.add_parser("score", help="a translation: scores, speed, the checkpoint that translated")
+    score.add_argument("run", metavar="RUN", type=Path, help="folder with the output of fairseq-generate")
+    score.add_argument("--data", metavar="DATA", type=Path, required=True, help="folder that prepare.sh made")
+    score.add_argument("--split", metavar="SPLIT", required=True, help="test, test1, valid, ...")
+    score.add_argument(
+        "--output", metavar="FILE", help="of fairseq-generate, in RUN (default: generate-SPLIT.txt)"
+    )
+    score.add_argument(
+        "--checkpoint", metavar="FILE", type=Path, help="that translated (default: RUN/average.pt)"
+    )
+    score.add_argument("--beam", metavar="N", type=positive_int, default=5, help="of the search (default: 5)")
+    score.add_argument(
+        "--with-images",
+        action="store_true",
+        help="the system looked at images: sentences without one do not count",
+    )
+    score.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), help="(default: all)")
+    score.add_argument(
+        "--meteor", action="store_true", help="METEOR too, where Java and its jar are there (METEOR_JAR)"
+    )
+    score.add_argument("--samples", type=int, default=0, metavar="N", help="also print N translations")
+
+    speed = steps.add_parser("speed", help="a timed fairseq-generate")
+    speed.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
+    speed.add_argument("--output", metavar="FILE", type=Path, required=True, help="of fairseq-generate")
+    speed.add_argument("--name", required=True, help='what was timed, such as "beam 1, batch 64"')
+    return parser
+
+
+def _train(args: argparse.Namespace) -> None:
+    from ..experiments.training_facts import training_facts  # needs torch
+
+    like = args.like or args.system
+    system = get_system(like) if like == args.system else derive(args.system, like)
+    record = Record.update(args.run, **training_facts(args.run, system, args.data, dict(args.label)))
+    logger.info(
+        "%s/%s: %s updates, stopped by %s", args.run, FILE, record.updates, record.stopped_by or "hand"
+    )
+
+
+def _score(args: argparse.Namespace) -> None:
+    from ..experiments.training_facts import model_facts  # needs torch
+
+    output = args.run / (args.output or f"generate-{args.split}.txt")
+    check(output.is_file(), f"{output} is missing: translate {args.split} first, with translate.sh")
+    meteor = _find_meteor(languages(args.data, args.split)[1]) if args.meteor else None
+    scores = score_output(output, args.data, args.split, args.beam, args.with_images, args.metrics, meteor)
+    facts = {}
+    checkpoint = args.checkpoint or args.run / "average.pt"
+    if checkpoint.is_file():
+        known = Record.load(args.run).like if (args.run / FILE).is_file() else ""
+        system = SYSTEMS.get(known)
+        facts["model"] = model_facts(checkpoint, system.training_only if system else ())
+    Record.update(args.run, scores={args.split: scores}, **facts)
+    for score in scores:
+        _print_score(score)
+    _print_samples(output, args.samples)
+
+
+def _find_meteor(language: str) -> Meteor | None:
+    """METEOR if it is there; else the log says why not, and there is none."""
+    try:
+        check(language in METEOR_MODULES, f"METEOR does not know {language}")
+        return Meteor.find(language, PRESET)
+    except IkdError as error:
+        logger.warning("no METEOR: %s", error)
+        return None
+
+
+def _print_score(score: Score) -> None:
+    print(f"{score.sentences.count} sentences ({score.sentences.group}), {PRESET}, beam {score.beam}")
+    for metric in score.metrics.values():
+        print(f"{metric.name:<6}{metric.value:>7.2f}  {metric.signature}")
+
+
+def _print_samples(output: Path, count: int) -> None:
+    """Prints *count* sentences, each in the middle of its share of the split."""
+    found = read_generate_output(str(output))
+    total = len(found.hypotheses)
+    for place in range(min(count, total)):
+        sentence = (2 * place + 1) * total // (2 * min(count, total))
+        print(f"\nsentence {sentence}\n  source      {found.sources.get(sentence, '')}")
+        print(
+            f"  hypothesis  {found.hypotheses[sentence]}\n  reference   {found.references.get(sentence, '')}"
+        )
+
+
+def _speed(args: argparse.Namespace) -> None:
+    check(args.output.is_file(), f"{args.output} is missing: time fairseq-generate first")
+    speed = decoding_speed(args.output)
+    if speed is None:
+        raise IkdError(
+            f"{args.output} has no line 'Translated ... sentences': it was cut off, so time it again"
+        )
+    Record.update(args.run, speeds={args.name: speed})
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    set_up_logging()
+    {"train": _train, "score": _score, "speed": _speed}[args.step](args)

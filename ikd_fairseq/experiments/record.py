@@ -1,0 +1,287 @@
+"""The record of a run, ``RUN/run.json``: what was trained, from what, with what, and what it scored.
+
+Each step of a run adds to it what it knows, and a reader does without what is missing. Nothing here needs
+torch or fairseq, so that tables start at once; :mod:`.training_facts` reads what only a checkpoint tells::
+
+    {
+      "format": 1,
+      "system": "l1", "like": "ikd", "seed": 1, "pair": "en-de", "images": "training",
+      "labels": {"text": "original"},
+      "data": {"folder": ..., "dictionaries": {"dict.de.txt": SHA-256, ...},
+               "splits": {"train": {"sentences": ..., "sentences_with_image": ..., "image_size": ...,
+                                    "files": {"train.en-de.de.bin": SHA-256, ...}}, ...}},
+      "options": {"model": {...}, "optimization": {...}, ...},
+      "code": {"version": ..., "commit": ..., "clean": ...}, "versions": {...}, "hardware": {...},
+      "steps": {"train": {"seconds": ..., "peak_memory_mb": ...}, ...},
+      "updates": 8000, "epochs": 62, "stopped_by": "max_update",
+      "model": {"checkpoint": "average.pt", "averaged": 10, "parameters": ..., ...},
+      "speeds": {"beam 1, batch 64": sentences a second, ...},
+      "scores": {"test": [{"group": "all", "sentences": 1000, "fingerprint": SHA-256, "beam": 5,
+                           "output": "generate-test.txt", "references": ..., "ids": "0-4 9" if not all,
+                           "sentences_per_second": ..., "probability": ...,
+                           "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}}}, ...]}
+    }
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from ..errors import IkdError, check
+from ..io.checkpoints import write_atomically
+
+FORMAT = 1  # raised when an older reader would misread a newer record
+FILE = "run.json"
+REMEDY = "score the run with translate.sh, or ikd-record"
+
+Group = Literal["all", "with image"]
+ALL: Group = "all"
+WITH_IMAGE: Group = "with image"
+
+_SEEDED = re.compile(r"(?P<name>.+)-seed(?P<seed>\d+)")
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Which sentences a score is of. Scores compare only where these are equal.
+
+    Attributes:
+        group: all of a split, or those that have an image.
+        count: how many.
+        fingerprint: SHA-256 of their ids and references, in order.
+        ids: such as "0-4 9", from 0; empty for all.
+    """
+
+    group: Group
+    count: int
+    fingerprint: str
+    ids: str = ""
+
+    @classmethod
+    def of(cls, group: Group, references: dict[int, str]) -> "Sentences":
+        """The sentences with these *references*, by id."""
+        digest = hashlib.sha256()
+        for sentence, reference in sorted(references.items()):
+            digest.update(f"{sentence}\t{reference}\n".encode())
+        ids = "" if group == ALL else _as_ranges(sorted(references))
+        return cls(group, len(references), digest.hexdigest(), ids)
+
+    def places(self) -> list[int]:
+        """The ids, in order."""
+        if self.group == ALL:
+            return list(range(self.count))
+        ends = (part.partition("-") for part in self.ids.split())
+        return [place for first, _, last in ends for place in range(int(first), int(last or first) + 1)]
+
+
+def _as_ranges(ids: Sequence[int]) -> str:
+    """*ids*, in order, as text: "0-4 9"."""
+    known, parts = set(ids), []
+    for first in (place for place in ids if place - 1 not in known):
+        last = first
+        while last + 1 in known:
+            last += 1
+        parts.append(str(first) if first == last else f"{first}-{last}")
+    return " ".join(parts)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name, value (BLEU, chrF, METEOR: 0 to 100) and the signature of its settings."""
+
+    name: str
+    value: float
+    signature: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """What one translation of a split is worth on some of its sentences.
+
+    Attributes:
+        metrics: by key ("bleu", "chrf", "ter", "meteor").
+        beam: of the search.
+        output: what fairseq-generate wrote, a file in the run's folder.
+        references: their file, one a line, or their subwords.
+        sentences_per_second: by fairseq's own clock around its search.
+        probability: which the model gives to its translation, mean over sentences.
+    """
+
+    sentences: Sentences
+    metrics: dict[str, Metric]
+    beam: int = 5
+    output: str = ""
+    references: str = ""
+    sentences_per_second: float | None = None
+    probability: float | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        own = dataclasses.asdict(self)
+        sentences = own.pop("sentences")
+        count = {"sentences": sentences.pop("count")}
+        return {**sentences, **count, **own}
+
+    @classmethod
+    def of_json(cls, value: dict[str, Any]) -> "Score":
+        own = dict(value)
+        count = int(own.pop("sentences"))
+        sentences = Sentences(own.pop("group"), count, own.pop("fingerprint"), own.pop("ids", ""))
+        metrics = {key: Metric(**metric) for key, metric in own.pop("metrics").items()}
+        return cls(sentences, metrics, **own)
+
+
+@dataclass
+class Record:
+    """What is known of the run in *folder*; see the module for what its fields hold.
+
+    Attributes:
+        system: its name in tables, by default that of the folder, without "-seedN".
+        seed: None where neither training nor the folder's name tells it.
+        labels: what else tells runs of a grid apart, such as the text that they read.
+    """
+
+    folder: Path
+    system: str = ""
+    like: str = ""
+    seed: int | None = None
+    pair: str = ""
+    images: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+    data: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, dict[str, Any]] = field(default_factory=dict)
+    code: dict[str, Any] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    hardware: dict[str, Any] = field(default_factory=dict)
+    steps: dict[str, dict[str, Any]] = field(default_factory=dict)
+    updates: int | None = None
+    epochs: int | None = None
+    stopped_by: str = ""
+    model: dict[str, Any] = field(default_factory=dict)
+    speeds: dict[str, float] = field(default_factory=dict)
+    scores: dict[str, list[Score]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, also of "." and the like."""
+        return os.path.basename(os.path.abspath(self.folder))
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> "Record":
+        """Reads the record of the run in *folder*.
+
+        Raises:
+            IkdError: there is none, or none that this version reads.
+        """
+        path = Path(folder, FILE)
+        check(Path(folder).is_dir(), f"{folder} is no folder; give the folders of runs that were scored")
+        check(path.is_file(), f"{folder} holds no {FILE}: {REMEDY}")
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            found = content.pop("format")
+            check(
+                found == FORMAT, f"{path} has format {found}, but this version reads {FORMAT}: {REMEDY} again"
+            )
+            return cls._of_json(Path(folder), content)
+        except IkdError:
+            raise
+        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+            raise IkdError(
+                f"{path} is no record of a run ({error}): delete it, and {REMEDY} again"
+            ) from error
+
+    @classmethod
+    def _of_json(cls, folder: Path, content: dict[str, Any]) -> "Record":
+        known = {entry.name for entry in dataclasses.fields(cls)} - {"folder", "scores"}
+        record = cls(folder, **{key: value for key, value in content.items() if key in known})
+        record.scores = {
+            split: [Score.of_json(score) for score in scores]
+            for split, scores in content.get("scores", {}).items()
+        }
+        seeded = _SEEDED.fullmatch(record.name)
+        record.system = record.system or (seeded["name"] if seeded else record.name)
+        if record.seed is None and seeded:
+            record.seed = int(seeded["seed"])
+        return record
+
+    @classmethod
+    def update(cls, folder: str | os.PathLike[str], **facts: Any) -> "Record":
+        """Adds *facts* to the record in *folder*, which may not be there yet, and returns it.
+
+        Dictionaries are added to, entry by entry; a :class:`Score` replaces that of the same split, group and
+        beam; everything else is replaced. Several processes may do this at once.
+
+        Raises:
+            IkdError: the record cannot be read or written.
+        """
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with _locked(folder):
+            record = cls.load(folder) if Path(folder, FILE).is_file() else cls._of_json(Path(folder), {})
+            for name, value in facts.items():
+                if name == "scores":
+                    for split, scores in value.items():
+                        record.scores[split] = _replaced(record.scores.get(split, []), scores)
+                elif isinstance(value, dict):
+                    getattr(record, name).update(value)
+                else:
+                    setattr(record, name, value)
+            record._write()
+        return record
+
+    def _write(self) -> None:
+        entries = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
+        content = {
+            name: value for name, value in entries.items() if value not in ("", None, {}) and name != "folder"
+        }
+        if self.scores:
+            content["scores"] = {
+                split: [score.as_json() for score in scores] for split, scores in sorted(self.scores.items())
+            }
+        with write_atomically(self.folder / FILE, "w", encoding="utf-8") as stream:
+            stream.write(json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False) + "\n")
+
+    def score(self, split: str, group: Group = ALL, beam: int | None = None) -> Score | None:
+        """The score of a group of sentences of *split*, by the given beam or the widest, if there is one."""
+        found = [
+            score
+            for score in self.scores.get(split, [])
+            if score.sentences.group == group and beam in (None, score.beam)
+        ]
+        return max(found, key=lambda score: score.beam, default=None)
+
+
+def _replaced(old: Sequence[Score], new: Iterable[Score]) -> list[Score]:
+    by_place = {(score.sentences.group, score.beam): score for score in (*old, *new)}
+    return [by_place[place] for place in sorted(by_place)]
+
+
+@contextlib.contextmanager
+def _locked(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """Holds a lock on *folder*, which ends with the process however that ends."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def find_records(places: Iterable[str | os.PathLike[str]]) -> list[Record]:
+    """The records of runs in *places*: folders of one run each, or folders of such folders, at any depth.
+
+    Raises:
+        IkdError: a place holds none, or one cannot be read.
+    """
+    folders: dict[Path, None] = {}
+    for place in places:
+        found = sorted(path.parent for path in Path(place).rglob(FILE))
+        check(bool(found), f"{place} holds no finished run (a folder with {FILE}): {REMEDY}")
+        folders.update(dict.fromkeys(found))
+    return [Record.load(folder) for folder in folders]

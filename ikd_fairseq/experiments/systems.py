@@ -1,0 +1,195 @@
+"""The one registry of systems: what a name stands for in tables, plans and scripts.
+
+A system is an entry of :data:`SYSTEMS`. A variant of one needs none: a plan derives it (``like:`` and
+``options:``). Nothing here imports torch or fairseq.
+"""
+
+import difflib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from ..errors import check
+
+Images = Literal["none", "index", "training", "test"]
+Kind = Literal["text", "image-free", "image-must"]
+
+BASELINE = "text"
+SIZE = "tiny"  # preset of the comparison, see Wu et al. 2021
+
+WHEN = {  # when a system sees images, in words
+    "none": "never",
+    "index": "those of other sentences, looked up in an index",
+    "training": "in training alone",
+    "test": "in training and at test",
+}
+
+
+@dataclass(frozen=True)
+class System:
+    """One system of the field, or a variant of one.
+
+    Attributes:
+        name: what a person types.
+        title: what tables call it.
+        architecture: fairseq's ``--arch``, without the size that ends it.
+        criterion: fairseq's ``--criterion``.
+        options: further options of ``fairseq-train`` that make it this system.
+        images: when it sees images: "none", "index" (those of other sentences, in an image index), "training"
+            (there alone), "test" (needed there too).
+        training_only: how the names of parameters begin that decoding lacks.
+        retriever: of the index that it needs, if any.
+        like: the registered system that it is a variant of; its own name if it is registered itself.
+        own_options: further options of a variant, which win.
+    """
+
+    name: str
+    title: str
+    architecture: str
+    criterion: str = "label_smoothed_cross_entropy"
+    options: tuple[str, ...] = ()
+    images: Images = "none"
+    training_only: tuple[str, ...] = ()
+    retriever: str | None = None
+    like: str = ""
+    own_options: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> Kind:
+        """Text alone, image-free at test, or in need of images there."""
+        if self.images == "test":
+            return "image-must"
+        return "text" if self.images == "none" else "image-free"
+
+    @property
+    def reads_packs(self) -> bool:
+        """Whether training needs the image packs of its data."""
+        return self.images in ("training", "test")
+
+    @property
+    def train_options(self) -> tuple[str, ...]:
+        """What ``fairseq-train`` is given, one word each."""
+        retriever = ("--retriever", self.retriever) if self.retriever else ()
+        named = ("--arch", f"{self.architecture}_{SIZE}", "--criterion", self.criterion)
+        return (*named, *retriever, *self.options, *self.own_options)
+
+
+def _registry(*systems: System) -> dict[str, System]:
+    return {system.name: replace(system, like=system.name) for system in systems}
+
+
+# In the order of the tables: as Table 1 of Peng et al. 2022, image-must systems first.
+SYSTEMS: dict[str, System] = _registry(
+    System(
+        "image-must",
+        "Multimodal self-attention (Yao and Wan 2020)",
+        "multimodal_transformer",
+        images="test",
+    ),
+    System("gated-fusion", "Gated Fusion (Wu et al. 2021)", "gated_fusion", images="test"),
+    System(
+        "doubly-attentive",
+        "Doubly-attentive decoder (Calixto et al. 2017)",
+        "doubly_attentive_transformer",
+        images="test",
+    ),
+    System(
+        "selective-attention",
+        "Selective attention (Li et al. 2022, ACL)",
+        "selective_attention_transformer",
+        images="test",
+    ),
+    System(BASELINE, "Transformer (Vaswani et al. 2017)", "transformer_mmt"),
+    System(
+        "imagination",
+        "Imagination (Elliott and Kádár 2017)",
+        "imagination_transformer",
+        criterion="auxiliary_losses",
+        images="training",
+        training_only=("imagination.",),
+    ),
+    System(
+        "retrieval-topic",
+        "UVR-NMT (Zhang et al. 2020)",
+        "retrieval_transformer",
+        images="index",
+        retriever="topic",
+    ),
+    System(
+        "retrieval-dense",
+        "RMMT (Wu et al. 2021)",
+        "retrieval_transformer",
+        images="index",
+        retriever="dense",
+    ),
+    System(
+        "hallucination",
+        "Hallucination (after Li et al. 2022, CVPR)",
+        "hallucination_transformer",
+        criterion="auxiliary_losses",
+        images="training",
+    ),
+    System(
+        "ikd",
+        "IKD-MMT (Peng et al. 2022)",
+        "ikd_transformer",
+        criterion="inversion_distillation",
+        options=("--teacher-weights", "imagenet"),
+        images="training",
+        training_only=("student.",),
+    ),
+)
+
+
+def get_system(name: str, known: Mapping[str, System] = SYSTEMS) -> System:
+    """The system of that *name*.
+
+    Raises:
+        IkdError: there is none.
+    """
+    close = difflib.get_close_matches(name, known, n=1)
+    meant = f" (did you mean {close[0]}?)" if close else ""
+    check(name in known, f"system {name} is none of: {' '.join(known)}{meant}")
+    return known[name]
+
+
+def derive(
+    name: str,
+    like: str,
+    options: Sequence[str] = (),
+    title: str | None = None,
+    images: Images | None = None,
+) -> System:
+    """A variant of the registered system *like*, with further *options*, which win over its own.
+
+    Args:
+        title: its name in tables, by default *name*, or what *like* is called where the names are one.
+        images: when it sees images, by default as *like* does.
+
+    Raises:
+        IkdError: there is no system *like*, or the name is that of another.
+    """
+    base = get_system(like)
+    check(name not in SYSTEMS or name == like, f"{name} is a system already: give the variant another name")
+    return replace(
+        base,
+        name=name,
+        title=title or (base.title if name == like else name),
+        own_options=(*base.own_options, *options),
+        images=images or base.images,
+    )
+
+
+def in_order(names: Collection[str], known: Mapping[str, System] = SYSTEMS) -> list[str]:
+    """*names* as in *known*, others behind them by name."""
+    return [name for name in known if name in names] + sorted(set(names) - known.keys())
+
+
+def markdown_table(systems: Mapping[str, System] = SYSTEMS) -> str:
+    """The table of systems in README.md."""
+    lines = ["| system | after | model | sees images |", "|---|---|---|---|"]
+    lines += [
+        f"| `{system.name}` | {system.title} | `{system.architecture}` | {WHEN[system.images]} |"
+        for system in systems.values()
+    ]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,178 @@
+"""What a finished training tells: data by fingerprint, options as fairseq resolved them, costs."""
+
+import argparse
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..data.image_pack import ImagePack, sha256_of_file
+from ..errors import check
+from ..io.checkpoints import State, config_section, load_checkpoint, memory_of, num_updates
+from ..io.text_index import sentence_counts
+from .systems import System
+
+LAST = "checkpoint_last.pt"
+PROCESS = "run"  # key of a checkpoint's task state that holds what the training process said of itself
+
+_TEXT_INDEX = re.compile(r"(?P<split>[^.]+)\.(?P<pair>[^.]+-[^.]+)\.[^.]+\.idx")
+# Entries of a state dictionary that are no parameters: running statistics, and marks of fairseq's modules.
+_BUFFERS = re.compile(r"\.running_(mean|var)$|\._float_tensor$|\.version$")
+
+
+def training_facts(
+    folder: Path, system: System, data: Path | None = None, labels: Mapping[str, str] | None = None
+) -> dict[str, Any]:
+    """What :meth:`.record.Record.update` is to be told when *system* has been trained in *folder*.
+
+    Args:
+        data: the folder that it was trained on, by default that of its options.
+        labels: what else tells this run from others of its grid.
+
+    Raises:
+        IkdError: there is no checkpoint or no data, or one cannot be read.
+    """
+    state = load_checkpoint(folder / LAST)
+    options = resolved_options(state)
+    process = (state.get("task_state") or {}).get(PROCESS, {})
+    data = data or Path(str(options.get("task", {}).get("data")).split(os.pathsep)[0])
+    measured = ("peak_memory_mb", "peak_gpu_memory_mb", "threads")
+    step = {"seconds": state["extra_state"].get("previous_training_time")}
+    step.update({name: process.get(name) for name in measured})
+    return {
+        "system": system.name,
+        "like": system.like,
+        "seed": options.get("common", {}).get("seed"),
+        "pair": _pair(data),
+        "images": system.images,
+        "labels": dict(labels or {}),
+        "data": data_facts(data),
+        "options": options,
+        **{name: process[name] for name in ("code", "versions", "hardware") if name in process},
+        "steps": {"train": {name: value for name, value in step.items() if value is not None}},
+        "updates": num_updates(state),
+        "epochs": _epochs(state),
+        "stopped_by": stopped_by(state, options),
+    }
+
+
+def resolved_options(state: State) -> dict[str, dict[str, Any]]:
+    """The options in a checkpoint, by section ("model", "optimization", ...), as plain values.
+
+    Checkpoints from before Hydra have one section for everything, "args".
+    """
+    if state.get("args") is not None:
+        return {"args": _plain(config_section(state, "args"))}
+    sections = {name: _plain(config_section(state, name)) for name in state["cfg"]}
+    return {name: section for name, section in sections.items() if section}
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    if not isinstance(section, dict):
+        return {}
+    text = json.dumps(
+        section, default=lambda value: vars(value) if isinstance(value, argparse.Namespace) else str(value)
+    )
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def _epochs(state: State) -> int | None:
+    """How many epochs were trained to their end."""
+    epoch = state["extra_state"].get("train_iterator", {}).get("epoch")  # the one that comes next
+    return None if epoch is None else int(epoch) - 1
+
+
+def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
+    """The option that ended the training of the last checkpoint of a finished run, such as "max_update"."""
+    optimization = options.get("optimization", {})
+    if 0 < (optimization.get("max_update") or 0) <= num_updates(state):
+        return "max_update"
+    if 0 < (optimization.get("max_epoch") or 0) <= (_epochs(state) or 0):
+        return "max_epoch"
+    hours = optimization.get("stop_time_hours") or 0
+    if 0 < hours * 3600 <= state["extra_state"].get("previous_training_time", 0):
+        return "stop_time_hours"
+    return "patience" if options.get("checkpoint", {}).get("patience", -1) > 0 else ""
+
+
+def _pair(folder: Path) -> str:
+    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
+    found = (_TEXT_INDEX.fullmatch(name) for name in sorted(os.listdir(folder)))
+    return next((match["pair"] for match in found if match), "")
+
+
+def data_facts(folder: Path) -> dict[str, Any]:
+    """Size, coverage by images and SHA-256 of what stands in a data folder.
+
+    Raises:
+        IkdError: it holds no text.
+    """
+    names = sorted(os.listdir(folder))
+    found = (_TEXT_INDEX.fullmatch(name) for name in names)
+    splits = sorted({match["split"] for match in found if match})
+    check(bool(splits), f"{folder} holds no binarised text: give the data folder of the run by --data")
+    return {
+        "folder": str(folder),
+        "dictionaries": {
+            name: sha256_of_file(str(folder / name)) for name in names if re.fullmatch(r"dict\..+\.txt", name)
+        },
+        "splits": {split: _split_facts(folder, split) for split in splits},
+    }
+
+
+def _split_facts(folder: Path, split: str) -> dict[str, Any]:
+    counts = sentence_counts(str(folder), split)
+    text = [name[: -len("idx")] + end for name in counts for end in ("idx", "bin")]
+    facts: dict[str, Any] = {
+        "sentences": next(iter(counts.values())),
+        "files": {name: sha256_of_file(str(folder / name)) for name in text},
+    }
+    if ImagePack.exists(str(folder / split)):
+        manifest = ImagePack.open(str(folder / split)).manifest
+        facts.update({key: manifest[key] for key in ("sentences_with_image", "image_size")})
+        facts["files"].update({f"{split}.images.npy": manifest["images_sha256"]})
+        facts["files"].update({f"{split}.images.index.npy": manifest["index_sha256"]})
+    return facts
+
+
+def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, Any]:
+    """What a checkpoint that translates is: its file and size, and numbers of parameters.
+
+    Args:
+        training_only: how the names of parameters begin that decoding lacks.
+
+    Returns:
+        "checkpoint" and "megabytes" of the file, or of packed.pt beside it, the same without its zeros;
+        "averaged", how many checkpoints it is the mean of; "parameters", "decoding_parameters" and of these
+        "decoding_parameters_not_zero", tied ones counted once.
+
+    Raises:
+        IkdError: the file cannot be read.
+    """
+    state = load_checkpoint(checkpoint)
+    packed = checkpoint.with_name("packed.pt")
+    decoding = _parameters(state, training_only)
+    return {
+        "checkpoint": checkpoint.name,
+        "megabytes": (packed if packed.is_file() else checkpoint).stat().st_size / 1e6,
+        "averaged": len(state["extra_state"].get("averaged_checkpoints", [])) or 1,
+        "parameters": sum(tensor.numel() for tensor in _parameters(state, ())),
+        "decoding_parameters": sum(tensor.numel() for tensor in decoding),
+        "decoding_parameters_not_zero": sum(int(torch.count_nonzero(tensor)) for tensor in decoding),
+    }
+
+
+def _parameters(state: State, left_out: tuple[str, ...]) -> list[torch.Tensor]:
+    """The parameters in a checkpoint whose names do not begin as *left_out* say, tied ones once."""
+    return list(
+        {
+            memory_of(tensor): tensor
+            for name, tensor in state["model"].items()
+            if tensor.is_floating_point() and not _BUFFERS.search(name) and not name.startswith(left_out)
+        }.values()
+    )

@@ -1,0 +1,83 @@
+"""The registry of systems: each is what its entry says, variants, refusals, the table of the README."""
+
+import re
+from pathlib import Path
+
+import pytest
+from fairseq.criterions import CRITERION_REGISTRY
+from fairseq.models import ARCH_MODEL_REGISTRY
+
+import ikd_fairseq  # noqa: F401  registers models and criterions
+from ikd_fairseq.cli import systems as command
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.experiments.systems import SYSTEMS, WHEN, derive, get_system, in_order, markdown_table
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_each_system_is_an_architecture_that_sees_images_when_its_entry_says_so(system):
+    values = dict(zip(system.train_options[::2], system.train_options[1::2]))
+    model = ARCH_MODEL_REGISTRY[values["--arch"]]
+    assert model.requires_images == (system.images == "test")
+    criterion = CRITERION_REGISTRY[values["--criterion"]]
+    learns_from_images = criterion.__name__ != "LabelSmoothedCrossEntropyCriterion"
+    assert learns_from_images == (system.images == "training")
+    assert ("--retriever" in values) == (system.images == "index")
+    assert system.images in WHEN and system.title
+
+
+def test_kinds_follow_from_images():
+    kinds = {name: system.kind for name, system in SYSTEMS.items()}
+    assert (kinds["text"], kinds["ikd"], kinds["retrieval-dense"]) == ("text", "image-free", "image-free")
+    assert kinds["gated-fusion"] == "image-must"
+    assert [name for name, system in SYSTEMS.items() if system.reads_packs] == [
+        "image-must",
+        "gated-fusion",
+        "doubly-attentive",
+        "selective-attention",
+        "imagination",
+        "hallucination",
+        "ikd",
+    ]
+
+
+def test_a_variant_is_its_system_with_options_that_win():
+    variant = derive("l1", "ikd", ["--distance", "l1"], "L1")
+    assert variant.train_options == (*SYSTEMS["ikd"].train_options, "--distance", "l1")
+    assert (variant.name, variant.title, variant.like) == ("l1", "L1", "ikd")
+    assert variant.own_options == ("--distance", "l1") and variant.training_only == ("student.",)
+    assert derive("ikd", "ikd", ["--kd-images-per-batch", "8"]).title == "IKD-MMT (Peng et al. 2022)"
+    assert derive("mine", "text", images="training").kind == "image-free"
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(IkdError, match=r"txet is none of: image-must .*did you mean text\?"):
+        get_system("txet")
+    with pytest.raises(IkdError, match="none of"):
+        derive("mine", "nothing")
+    with pytest.raises(IkdError, match="text is a system already"):
+        derive("text", "ikd")
+
+
+def test_unregistered_systems_come_last_by_name():
+    assert in_order({"zebra", "ikd", "apple", "text"}) == ["text", "ikd", "apple", "zebra"]
+
+
+def test_the_command_prints_options_images_and_the_list(capsys):
+    assert command.main(["retrieval-topic"]) is None
+    assert capsys.readouterr().out.split() == list(SYSTEMS["retrieval-topic"].train_options)
+    command.main(["ikd", "--images"])
+    assert capsys.readouterr().out == "training\n"
+    command.main([])
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(SYSTEMS)
+    assert command.main(["txet"]) == 1
+    assert "did you mean text" in capsys.readouterr().err
+
+
+def test_the_readme_has_the_table_of_systems(capsys):
+    command.main(["--markdown"])
+    assert capsys.readouterr().out == markdown_table()
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert markdown_table() in readme, "replace the table by the output of ikd-systems --markdown"
+    assert set(re.findall(r"`([a-z-]+)`", markdown_table())) >= {*SYSTEMS} - {"text"}
