@@ -1,15 +1,15 @@
-"""Learning curves of one or more runs as one picture, from the logs that train.sh keeps.
+"""Learning curves of one or more runs as one picture, from what train.sh leaves in its folder.
 
-python examples/multi30k/plot_curves.py --output curves.png text=runs/text/train.log ikd=runs/ikd/train.log
+python examples/multi30k/plot_curves.py --output curves.png text=runs/text ikd=runs/ikd
 """
 
 import argparse
 import sys
 from pathlib import Path
 
-from ikd_fairseq.experiments.page.training_log import read_curves
+from ikd_fairseq.experiments.curves import VALID, read_curves
 
-PANELS = {  # value in the log -> title of its panel
+PANELS = {  # value in the curves -> title of its panel
     "nll_loss": "translation: bits a token, validation",
     "kd_irm": "IrM term, validation",
     "kd_iam": "IaM term, validation",
@@ -22,7 +22,7 @@ def build_parser() -> argparse.ArgumentParser:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "runs", nargs="+", metavar="NAME=LOG", help="a name for the legend and a training log"
+        "runs", nargs="+", metavar="NAME=RUN", help="name for the legend and folder of a run"
     )
     parser.add_argument("--output", required=True, metavar="FILE", help="picture to write, e.g. curves.png")
     return parser
@@ -42,13 +42,10 @@ def main(argv=None) -> int:
 
     runs = {}
     for run in args.runs:
-        name, _, log = run.partition("=")
-        if not Path(log).is_file():
-            print(f"plot_curves.py: error: {run}: give NAME=LOG with a log that exists", file=sys.stderr)
-            return 1
-        runs[name] = read_curves(Path(log))
+        name, _, folder = run.partition("=")
+        runs[name] = read_curves(Path(folder))[VALID]
         if not runs[name]:
-            print(f"plot_curves.py: error: {log} holds no validation line of fairseq-train", file=sys.stderr)
+            print(f"plot_curves.py: error: {run}: {folder} holds no curve of a validation", file=sys.stderr)
             return 1
     panels = [name for name in PANELS if any(name in curves for curves in runs.values())]
     figure, axes = pyplot.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), squeeze=False)

@@ -129,8 +129,8 @@ def mark_words(translation: str, reference: str) -> list[Word]:
     place of others are wrong, and the others are not counted as missing.
     """
     ours, theirs = translation.split(), reference.split()
-    lowered = ([word.lower() for word in words] for words in (ours, theirs))
-    matcher = difflib.SequenceMatcher(None, *lowered, autojunk=False)
+    ours_lowered, theirs_lowered = ([word.lower() for word in words] for words in (ours, theirs))
+    matcher = difflib.SequenceMatcher(None, ours_lowered, theirs_lowered, autojunk=False)
     marked: list[Word] = []
     for kind, begin, end, their_begin, their_end in matcher.get_opcodes():
         if kind == "insert":  # what would turn the translation into the reference
@@ -300,7 +300,7 @@ def run(
     study = make_study(corpus, metric, count, sentences)
     first, second, *_ = names
     check(
-        sentences is not None or study.better or study.worse,
+        sentences is not None or bool(study.better or study.worse),
         f"{first} and {second} score the same in every sentence: name some --sentences",
     )
     better, worse, total = study.better, study.worse, len(corpus.references)

@@ -20,11 +20,13 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ikd-report",
         description="Writes one HTML page about finished runs: scores with significance, learning curves, "
         "cases, analyses, and how it was made. It needs no network and nothing beside it.",
-        epilog="A run is a folder with score-SPLIT.json and, as far as there are any, generate-SPLIT.txt, "
-        "train.log and what ikd-analyse wrote into folders below it. Folders called NAME-seedN are runs of "
-        "one system.",
+        epilog="A run is a folder with run.json, its record, which train.sh and translate.sh write. Curves "
+        "come from the TensorBoard files in it, cases from its translations, analyses from what ikd-analyse "
+        "wrote into folders below it.",
     )
-    parser.add_argument("runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run")
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="folder of a finished run, or of such folders"
+    )
     parser.add_argument("--output", required=True, metavar="FILE", help="page to write, e.g. report.html")
     parser.add_argument("--title", default="Translation systems compared", help="of the page")
     parser.add_argument(

@@ -140,7 +140,7 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         head, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise IkdError(f"{path} cannot be read ({error})") from error
-    check(head and all(len(row) == len(head) for row in rows), f"{path} is no table: run ikd-analyse again")
+    check(all(len(row) == len(head) for row in rows), f"{path} is no table: run ikd-analyse again")
     return head, rows
 
 

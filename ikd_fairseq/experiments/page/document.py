@@ -4,21 +4,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ...analysis import SUMMARIES
-from ...analysis.cases import Corpus, Study, make_study
 from ...errors import IkdError, check
 from ...io.html import render
+from ..comparison import Systems, compare_systems, group_systems
+from ..record import ALL, WITH_IMAGE, Group, Record, find_records
 from .analyses import read_analyses
-from .curve_section import find_curves
-from .making_section import how_it_was_made
-from .runs import Systems, choose_splits, folder_name, group_systems, read_run
-from .score_section import notes, verdict
-from .scores import compare_systems, read_translations
-
-CASES = 4  # at either end
+from .case_study import find_cases
+from .curve_charts import draw_curves
+from .making import OPTIONS, how_it_was_made
+from .verdict import notes, verdict
 
 # All but cases, which have a section of their own, and degraded text, which is for training.
 ANALYSES = {name: summary for name, summary in SUMMARIES.items() if name not in ("cases", "degrade")}
 
+_GROUPS: dict[Group, str] = {ALL: "All sentences", WITH_IMAGE: "Sentences with an image"}
 _TEMPLATES = Path(__file__).with_name("templates")
 
 
@@ -35,7 +34,7 @@ def make_report(
     """The page about the runs in *folders*.
 
     Args:
-        folders: of runs, each with at least one ``score-SPLIT.json``; ``NAME-seedN`` are runs of one system.
+        folders: of runs, each with its record, or of such folders.
         title: of the page.
         baseline: the system that others are compared with, by default that of the first folder.
         splits: those to show, by default all that are scored.
@@ -47,22 +46,26 @@ def make_report(
     Raises:
         IkdError: runs that cannot be read or compared.
     """
-    runs = [read_run(folder) for folder in folders]
-    systems = group_systems(runs, baseline)
-    splits = choose_splits(runs, splits)
+    runs = find_records(folders)
+    systems = _order(group_systems(runs), baseline)
+    splits = _choose_splits(runs, splits)
     for folder in analyses:
         check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
-    others = list(systems)[1:]
+    first, *others = systems
     check(
         study is None or study in others,
         f"--cases {study}: there is no such system beside the baseline; there are "
         f"{', '.join(others) or 'none'}",
     )
-    scores = compare_systems(systems, splits, trials)
-    places = [(run.folder, run.name) for run in runs] + [(folder, folder_name(folder)) for folder in analyses]
-    found = read_analyses(places, ANALYSES)
+    scores = {
+        title: compare_systems(systems, splits, first, group, trials=trials)
+        for group, title in _GROUPS.items()
+        if any(run.score(split, group) for run in runs for split in splits)
+    }
+    places = [(run.folder, run.name) for run in runs]
+    found = read_analyses([*places, *((folder, folder.resolve().name) for folder in analyses)], ANALYSES)
     try:
-        cases, without_cases = _study(systems, splits, study), None
+        cases, without_cases = find_cases(systems, splits, study), None
     except IkdError as error:
         cases, without_cases = None, str(error)
     return render(
@@ -74,35 +77,37 @@ def make_report(
         runs=len(runs),
         splits=splits,
         scores=scores,
-        verdict=verdict(list(systems), scores),
-        notes=notes(systems, scores),
-        curves=find_curves(systems),
+        verdicts={name: verdict(systems, of_group) for name, of_group in scores.items()},
+        notes=notes(systems, scores.values()),
+        signatures={
+            of_group.names[key]: signature
+            for of_group in scores.values()
+            for key, signature in of_group.signatures.items()
+        },
+        curves=draw_curves(systems),
         study=cases,
         without_study=without_cases,
         analyses=found,
         not_found=[name for name in ANALYSES if name not in {analysis.name for analysis in found}],
-        making=how_it_was_made(systems, splits),
+        making=how_it_was_made(systems),
+        option_names=OPTIONS,
     )
 
 
-def _study(systems: Systems, splits: Sequence[str], name: str | None) -> tuple[str, Study]:
-    """The split, and cases of system *name*, by default the first beside the baseline: their first runs.
-
-    Raises:
-        IkdError: there is nothing to show.
-    """
-    baseline, *others = systems
-    check(others, "There is one system, so there is nothing to hold it against.")
-    name = name or others[0]
-    split = next(
-        (split for split in splits if all(split in systems[one][0].scores for one in (name, baseline))), None
+def _order(systems: Systems, baseline: str | None) -> Systems:
+    """*systems* with the baseline first, others as they come."""
+    if baseline is None:
+        return systems
+    check(
+        baseline in systems, f"--baseline {baseline}: there is no such system; there are {', '.join(systems)}"
     )
-    check(split is not None, f"No split is scored for both {name} and {baseline}.")
-    try:
-        texts = {one: read_translations(systems[one][0], split) for one in (name, baseline)}
-    except IkdError as error:
-        raise IkdError(f"There are none of {split}: {error}.") from error
-    first, second = texts.values()
-    check(first.references == second.references, f"{name} and {baseline} have other references of {split}.")
-    corpus = Corpus({one: text.hypotheses for one, text in texts.items()}, first.references, first.sources)
-    return split, make_study(corpus, count=CASES)
+    return {baseline: systems[baseline], **systems}
+
+
+def _choose_splits(runs: Sequence[Record], wanted: Sequence[str] | None) -> list[str]:
+    """The splits that a run has scores of, by name, or those *wanted*."""
+    found = sorted({split for run in runs for split in run.scores})
+    check(bool(found), "no run has a score: translate and score them first (translate.sh, or ikd-record)")
+    for split in wanted or ():
+        check(split in found, f"--splits {split}: no run has a score of it; there are {', '.join(found)}")
+    return list(dict.fromkeys(wanted)) if wanted else found

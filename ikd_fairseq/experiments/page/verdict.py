@@ -1,16 +1,15 @@
 """Scores in sentences: what is significant, and what a reader must know of the tables."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 
 from ...evaluation.significance import MARKS, TESTS
 from ...io.html import count, number
-from .runs import Systems
-from .scores import TEST, Scores
+from ..comparison import TEST, Scores, Systems
 
 
-def verdict(names: Sequence[str], scores: Scores) -> str:
-    """How many differences are significant, and which, in a sentence."""
-    baseline, *others = names
+def verdict(systems: Collection[str], scores: Scores) -> str:
+    """How many differences from the first of *systems* are significant, and which, in a sentence."""
+    baseline, *others = systems
     if not others:
         return "There is one system, so there is nothing to compare it with."
     tested = {key: outcome for key, outcome in scores.outcomes.items() if outcome.p_values}
@@ -19,7 +18,7 @@ def verdict(names: Sequence[str], scores: Scores) -> str:
     marked = [
         f"{system} on {split} ({number(outcome.difference, sign=True)} {scores.names[metric]}{outcome.mark})"
         for (metric, system, split), outcome in tested.items()
-        if outcome.mark
+        if outcome.mark and outcome.difference is not None
     ]
     found = f"{len(marked)} {'is' if len(marked) == 1 else 'are'}" if marked else "none is"
     which = f": {', '.join(marked)}" if marked else ""
@@ -27,8 +26,8 @@ def verdict(names: Sequence[str], scores: Scores) -> str:
     return f"Of {every} from {baseline}, {found} significant at p < {MARKS[-1][0]}{which}."
 
 
-def notes(systems: Systems, scores: Scores) -> list[str]:
-    """What a reader must know of the tables."""
+def notes(systems: Systems, scores: Collection[Scores]) -> list[str]:
+    """What a reader must know of tables of *scores*, the first of *systems* being the baseline."""
     single = [name for name, own in systems.items() if len(own) == 1]
     found = []
     if len(single) < len(systems):
@@ -36,7 +35,7 @@ def notes(systems: Systems, scores: Scores) -> list[str]:
     if single:
         which = "Every system" if len(single) == len(systems) else ", ".join(single)
         found.append(f"{which}: one run, so no deviation, and what another seed would give is unknown.")
-    if any(outcome.p_values for outcome in scores.outcomes.values()):
+    if any(outcome.p_values for of_group in scores for outcome in of_group.outcomes.values()):
         marks = ", ".join(f"{mark} p < {limit}" for limit, mark in reversed(MARKS))
         test = TESTS[TEST]
         found.append(
