@@ -58,9 +58,9 @@ def make_report(
         f"{', '.join(others) or 'none'}",
     )
     scores = {
-        title: compare_systems(systems, splits, first, group, trials=trials)
+        title: compare_systems(systems, own, first, group, trials=trials)
         for group, title in _GROUPS.items()
-        if any(run.score(split, group) for run in runs for split in splits)
+        if (own := _splits_of(group, runs, splits))
     }
     places = [(run.folder, run.name) for run in runs]
     found = read_analyses([*places, *((folder, folder.resolve().name) for folder in analyses)], ANALYSES)
@@ -111,3 +111,15 @@ def _choose_splits(runs: Sequence[Record], wanted: Sequence[str] | None) -> list
     for split in wanted or ():
         check(split in found, f"--splits {split}: no run has a score of it; there are {', '.join(found)}")
     return list(dict.fromkeys(wanted)) if wanted else found
+
+
+def _splits_of(group: Group, runs: Sequence[Record], splits: Sequence[str]) -> list[str]:
+    """Those with scores of *group*. A split whose every sentence has an image has one table, that of all."""
+
+    def prints(split: str, group: Group) -> set[str]:
+        scores = (run.score(split, group) for run in runs)
+        return {score.sentences.fingerprint for score in scores if score is not None}
+
+    return [
+        split for split in splits if prints(split, group) - (set() if group == ALL else prints(split, ALL))
+    ]

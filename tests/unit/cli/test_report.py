@@ -134,6 +134,22 @@ def test_sentences_with_an_image_have_tables_of_their_own(tmp_path):
     assert sentences and all(number >= 10 for number in sentences)  # counted in the whole split
 
 
+def test_split_whose_every_sentence_has_an_image_has_one_table(tmp_path):
+    text = report([write_run(tmp_path / "text", {"test": spoilt(2)}, pictured=40)])
+    assert "All sentences" in text and "Sentences with an image" not in text
+
+
+def test_splits_are_all_or_those_asked_for(tmp_path):
+    folders = [
+        write_run(tmp_path / "text", {"test": spoilt(2), "test1": spoilt(2)}, trained=False),
+        write_run(tmp_path / "ikd", {"valid": spoilt(9), "test": spoilt(9)}, trained=False),
+    ]
+    heads = "system test 40 sentences test1 40 sentences valid 40 sentences"
+    assert heads in Page(report(folders)).words
+    words = Page(report([tmp_path], baseline="text", splits=["valid", "test"])).words  # a folder of runs
+    assert "system valid 40 sentences test 40 sentences text 1 run" in words and "test1" not in words
+
+
 def test_other_baseline_turns_the_sign(runs):
     words = Page(report(runs, baseline="ikd")).words
     assert "baseline: ikd" in words and re.search(r"are significant at p < 0.05: text on test \(−\d", words)
