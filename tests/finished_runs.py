@@ -5,7 +5,7 @@ from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from ikd_fairseq.cli.score import compute_scores
+from ikd_fairseq.evaluation.metrics import compute_scores
 from ikd_fairseq.experiments.record import ALL, WITH_IMAGE, Metric, Record, Score, Sentences
 
 NOUNS = ("hund", "ball", "mann", "baum", "zug")

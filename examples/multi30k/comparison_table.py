@@ -19,10 +19,10 @@ from typing import NamedTuple, Union
 
 from finished_run import COSTS, Run, Split, costs_of, find_runs, read_test_sets, read_translations
 
-from ikd_fairseq.cli.score import compute_scores, make_scorers
+from ikd_fairseq.evaluation.metrics import compute_scores, make_scorers
 from ikd_fairseq.errors import check, command
 from ikd_fairseq.evaluation.significance import TESTS, Outcome, compare_runs
-from ikd_fairseq.io.checkpoints import write_atomically
+from ikd_fairseq.io.atomic import write_atomically
 from ikd_fairseq.io.progress import set_up_logging
 
 BASELINE = "text"

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from comparison_table import BASELINE, TITLES, in_order, write_both
 from finished_run import Run, Split, find_runs, read_test_sets, read_translations
 
-from ikd_fairseq.cli.score import compute_scores
+from ikd_fairseq.evaluation.metrics import compute_scores
 from ikd_fairseq.errors import IkdError, check, command
 from ikd_fairseq.evaluation.meteor import MODULES, Meteor
 from ikd_fairseq.io.progress import progress, set_up_logging

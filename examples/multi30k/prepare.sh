@@ -125,6 +125,7 @@ if [[ -f $out/made-from.txt && $(<"$out/made-from.txt") != "$made_from" ]]; then
   fail "$out was prepared from other text or with other options: delete it or choose another folder"
 fi
 echo "$made_from" >"$out/made-from.txt"
+[[ ! -f $folder/degrade.json ]] || cp "$folder/degrade.json" "$out/" # what share of the words is masked
 
 # ---- subwords --------------------------------------------------------------------------------------------------
 

@@ -19,9 +19,10 @@ from sacrebleu.metrics.base import Metric
 
 from ..errors import check
 from ..evaluation.significance import named_runs
-from ..evaluation.translations import agreed_count, load_run, read_lines
+from ..evaluation.translations import agreed_count, load_run
 from ..io.html import render
 from ..io.progress import progress
+from ..io.text_lines import read_lines
 from .output import Table, check_folder, write_files
 
 DEFAULT_COUNT = 5
@@ -251,10 +252,7 @@ def load_corpus(
                 any(line.startswith("T-") for line in read_lines(path)),
                 f"{path} holds no references (T- lines); give --references FILE",
             )
-    options = argparse.Namespace(
-        references=references, remove_bpe=remove_bpe, sentences=None, data=None, split=None, detokenise=None
-    )
-    texts = {name: load_run(path, options) for name, path in systems}
+    texts = {name: load_run(path, references, without_bpe=remove_bpe) for name, path in systems}
     (first, path), *others = systems
     for name, other in others:
         check(

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack
+from ..distillation.search import batches
 from ..errors import IkdError, check
 from ..io.checkpoints import State, config_section, load_checkpoint
 from ..io.progress import progress
@@ -197,34 +198,6 @@ def source_words(trained: Trained, dataset: LanguagePairDataset, sentence: int) 
 def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> str:
     """A source sentence as one would read it: pieces of BPE joined."""
     return trained.task.source_dictionary.string(dataset.src[sentence], bpe_symbol="@@ ")
-
-
-def batches(
-    dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int, max_positions: int
-) -> Iterator[dict[str, Any]]:
-    """Batches of the given *sentences* as fairseq collates them, short ones first.
-
-    Args:
-        dataset: sentence pairs.
-        sentences: distinct numbers, in any order; ``batch["id"]`` tells which are in a batch.
-        max_tokens: of a batch, padding included.
-        max_positions: tokens that the model's encoder takes.
-
-    Raises:
-        IkdError: a sentence is too long.
-    """
-    indices = np.asarray(sentences, dtype=np.int64)
-    indices = indices[np.argsort(dataset.num_tokens_vec(indices), kind="stable")]
-    for sentence in indices[-1:].tolist():  # the longest
-        tokens = dataset.num_tokens(sentence)
-        check(tokens <= max_tokens, f"--max-tokens {max_tokens}: sentence {sentence} alone has {tokens}")
-        check(
-            tokens <= max_positions,
-            f"sentence {sentence} has {tokens} tokens, more than the {max_positions} positions of the model: "
-            "leave it out of the data",
-        )
-    for members in dataset.batch_by_size(indices, max_tokens=max_tokens):
-        yield dataset.collater([dataset[sentence] for sentence in members])
 
 
 def encode(

@@ -17,8 +17,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..cli.score import make_scorers
 from ..errors import check
+from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
 from .features import Trained, load_sentences, load_trained, sentences_with_image, source_text
 from .output import Table, check_folder, new_figure, require, write_files

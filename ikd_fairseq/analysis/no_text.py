@@ -14,9 +14,9 @@ The paper does not say which of the two its row "w/o Text Feat." is.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..cli.score import compute_scores
 from ..errors import check
 from ..evaluation.meteor import Meteor
+from ..evaluation.metrics import compute_scores
 from ..modules.multimodal_encoder import MultimodalEncoder
 from .features import Trained, load_sentences, load_trained
 from .output import Table, check_folder, new_figure, require, write_files

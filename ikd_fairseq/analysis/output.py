@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import IkdError, check
-from ..io.checkpoints import write_atomically
+from ..io.atomic import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -9,15 +9,15 @@ import os
 from collections.abc import Sequence
 
 import numpy as np
-from fairseq import utils
 from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
 
 from ..data.image_pair_dataset import BySentence, ImagePairDataset
+from ..distillation.search import search
 from ..errors import check
 from ..evaluation.translations import BPE_MARK, agreed_count, read_lines
 from ..io.progress import progress
-from .features import Trained, batches
+from .features import Trained
 
 REFERENCE_FOLDER = "reference"  # in the data folder, where examples/multi30k/prepare.sh leaves the test sets'
 
@@ -74,18 +74,12 @@ def translate(
     Raises:
         IkdError: a sentence is too long, or lacks an image that the model cannot do without.
     """
-    models, task = [trained.model], trained.task
-    generator = task.build_generator(models, GenerationConfig(beam=beam))
-    max_positions = trained.model.encoder.max_positions()
     found = {}
+    models, config = [trained.model], GenerationConfig(beam=beam)
     with progress(None, total=len(sentences), desc=what, unit=" sentences") as bar:
-        for batch in batches(dataset, sentences, max_tokens, max_positions):
-            numbers = batch["id"].tolist()
-            if trained.device == "cuda":
-                batch = utils.move_to_cuda(batch)
-            for number, hypotheses in zip(numbers, task.inference_step(generator, models, batch)):
-                found[number] = task.target_dictionary.string(hypotheses[0]["tokens"].cpu(), BPE_MARK)
-            bar.update(len(numbers))
+        for number, hypotheses in search(trained.task, models, dataset, sentences, config, max_tokens):
+            found[number] = trained.task.target_dictionary.string(hypotheses[0]["tokens"].cpu(), BPE_MARK)
+            bar.update(1)
     return [found[int(sentence)] for sentence in sentences]
 
 

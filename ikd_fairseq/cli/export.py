@@ -1,118 +1,12 @@
 """``ikd-export``: a checkpoint for decoding alone, without the student, optimizer state or training state."""
 
 import argparse
-import logging
-import os
-from collections.abc import Hashable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-import torch
-from fairseq.models import ARCH_MODEL_REGISTRY
-
-from ..errors import check, command
-from ..io.checkpoints import (
-    State,
-    check_output,
-    config_section,
-    load_checkpoint,
-    memory_of,
-    size_in_megabytes,
-    without_optimizer,
-    write_checkpoint,
-)
+from ..compression.export import export_checkpoint
+from ..errors import command
+from ..io.checkpoints import size_in_megabytes
 from ..io.progress import set_up_logging
-
-logger = logging.getLogger(__name__)
-
-STUDENT_PREFIX = "student."
-
-# Criterions that need the student, a CNN or teachers, and the part of them that does not, fairseq's own.
-TEACHING = ("inversion_distillation", "auxiliary_losses", "word_distillation")
-TRANSLATION_LOSS = "label_smoothed_cross_entropy"
-_OPTIONS_OF_BOTH = ("label_smoothing", "report_accuracy", "ignore_prefix_size", "sentence_avg")
-
-# What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
-_KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported")
-
-
-def export_model(model: dict[str, torch.Tensor], half: bool = False) -> dict[str, torch.Tensor]:
-    """The entries of a state dictionary that decoding needs, each with memory of its own size.
-
-    Args:
-        model: state dictionary, tensors of any shape.
-        half: store floating-point entries as float16.
-
-    Returns:
-        New tensors without the student's. Entries that share memory in *model* share it in the result.
-
-    Raises:
-        IkdError: a value is too large for float16.
-    """
-    exported: dict[str, torch.Tensor] = {}
-    done: dict[Hashable, torch.Tensor] = {}
-    for key, tensor in model.items():
-        if key.startswith(STUDENT_PREFIX):
-            continue
-        memory = memory_of(tensor)
-        if memory not in done:
-            done[memory] = tensor.half() if half and tensor.is_floating_point() else tensor
-            check(
-                done[memory].isfinite().all() or not tensor.isfinite().all(),
-                f"{key} holds values beyond float16's range (65504); export without --half",
-            )
-            done[memory] = done[memory].clone(memory_format=torch.contiguous_format)
-        exported[key] = done[memory]
-    return exported
-
-
-def _make_decode_only(state: State) -> None:
-    """Changes the settings in *state* so that model and task are built without the files of training."""
-    model, task = config_section(state, "model"), config_section(state, "task")
-    if "no_student" in model:
-        model["no_student"] = True
-    for name in ("encoder_embed_path", "decoder_embed_path"):  # text files of initial embeddings
-        if name in model:
-            model[name] = None
-    architecture = ARCH_MODEL_REGISTRY.get(model.get("_name") or model.get("arch"))
-    if getattr(architecture, "requires_images", None) is False:
-        for name, value in (("image_free", True), ("require_images", False)):
-            if name in task:
-                task[name] = value
-
-
-def _leave_out_teaching(state: State) -> None:
-    """Changes the criterion in *state*, which fairseq-validate builds, to one that needs the model alone."""
-    if state.get("args") is not None:
-        if getattr(state["args"], "criterion", None) in TEACHING:
-            state["args"].criterion = TRANSLATION_LOSS
-        return
-    criterion = config_section(state, "criterion")
-    if criterion.get("_name") in TEACHING:
-        kept = {name: criterion[name] for name in _OPTIONS_OF_BOTH if name in criterion}
-        state["cfg"]["criterion"] = {"_name": TRANSLATION_LOSS, **kept}
-
-
-def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool = False) -> None:
-    """Writes what decoding needs of *checkpoint* to *output*, which loads in fairseq's own commands.
-
-    Raises:
-        IkdError: the checkpoint cannot be used, the output cannot be written, or a value exceeds float16.
-    """
-    check_output(output, [checkpoint])
-    state = load_checkpoint(checkpoint)
-    if "exported" in state["extra_state"]:
-        logger.info("%s is an exported checkpoint already", checkpoint)
-    exported = without_optimizer(state)
-    exported["model"] = export_model(state["model"], half)
-    exported["criterion"] = None
-    extra_state: dict[str, Any] = {
-        key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
-    }
-    extra_state["exported"] = {"file": str(checkpoint), "half": half}
-    exported["extra_state"] = extra_state
-    _make_decode_only(exported)
-    _leave_out_teaching(exported)
-    write_checkpoint(exported, output)
 
 
 def build_parser() -> argparse.ArgumentParser:

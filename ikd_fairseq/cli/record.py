@@ -101,8 +101,9 @@ def _score(args: argparse.Namespace) -> None:
         system = SYSTEMS.get(known)
         facts["model"] = model_facts(checkpoint, system.training_only if system else ())
     Record.update(args.run, scores={args.split: scores}, **facts)
-    for score in scores:
-        _print_score(score)
+    for number, score in enumerate(scores):
+        if number == 0 or score.sentences.count != scores[0].sentences.count:  # else the same sentences again
+            _print_score(score)
     _print_samples(output, args.samples)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import command
 from ..experiments.page.document import make_report
-from ..io.checkpoints import check_output, write_atomically
+from ..io.atomic import check_output, write_atomically
 from ..io.progress import set_up_logging
 
 logger = logging.getLogger(__name__)

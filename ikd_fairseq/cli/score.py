@@ -1,72 +1,30 @@
 """``ikd-score``: BLEU, chrF, TER and METEOR, with signatures, of one system or of several against a baseline.
 
-Only output whose every sentence is there is scored: see :mod:`.translations`.
+Only output whose every sentence is there is scored: see :mod:`ikd_fairseq.evaluation.translations`.
 """
 
 import argparse
-import json
 import logging
 from collections.abc import Sequence
 from typing import Any
 
-from sacrebleu.metrics import BLEU, CHRF, TER
-from sacrebleu.metrics.base import Metric
-
 from ..errors import check, command
-from ..evaluation import significance
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
-from ..evaluation.translations import Translations, load_run, load_translations, prepare_text
-from ..io.checkpoints import write_atomically
-from ..io.progress import progress, set_up_logging
+from ..evaluation.metrics import METRICS, PRESETS, compute_scores, make_scorers
+from ..evaluation.significance import LEAST_TRIALS, TESTS, compare_runs, named_runs
+from ..evaluation.translations import (
+    Translations,
+    count_sentences,
+    load_run,
+    load_translations,
+    prepare_text,
+)
+from ..io.atomic import write_json
+from ..io.progress import set_up_logging
 from .arguments import positive_int
 
-METRICS = ("bleu", "chrf", "ter")
 METEOR = "meteor"
-PRESETS = ("tokenised", "detokenised")
-
-
-def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) -> dict[str, Metric]:
-    """sacreBLEU's scorers.
-
-    Args:
-        preset: "tokenised" scores the tokens as they stand and ignores case, the BLEU of Peng et al. 2022
-            (section 4) and of multi-bleu.perl -lc; "detokenised" takes plain text, tokenises it as WMT does
-            (13a) and minds case.
-        metrics: some of "bleu", "chrf" and "ter"; others are left out.
-    """
-    tokenised = preset == "tokenised"
-    makers = {
-        # force: this preset is for text that looks tokenised, no cause for sacreBLEU's warning.
-        "bleu": lambda: BLEU(tokenize="none" if tokenised else "13a", lowercase=tokenised, force=tokenised),
-        "chrf": lambda: CHRF(lowercase=tokenised),
-        "ter": lambda: TER(case_sensitive=not tokenised),
-    }
-    return {metric: makers[metric]() for metric in metrics if metric in makers}
-
-
-def compute_scores(
-    hypotheses: Sequence[str],
-    references: Sequence[str],
-    preset: str = "tokenised",
-    metrics: Sequence[str] = METRICS,
-) -> dict[str, dict[str, Any]]:
-    """sacreBLEU's corpus scores of *hypotheses*, one reference each.
-
-    Args:
-        hypotheses, references: as many lines, in the same order.
-        preset, metrics: as :func:`make_scorers` takes them.
-
-    Returns:
-        By metric: "name", "score" (0 to 100; TER: edits a hundred words of the reference) and sacreBLEU's
-        "signature".
-    """
-    scores = {}
-    for metric, scorer in make_scorers(preset, metrics).items():
-        score = scorer.corpus_score(list(hypotheses), [list(references)])
-        signature = str(scorer.get_signature())
-        scores[metric] = {"name": score.name, "score": score.score, "signature": signature}
-    return scores
 
 
 def evenly_spaced(count: int, total: int) -> list[int]:
@@ -162,7 +120,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     group.add_argument(
         "--test",
-        choices=significance.TESTS,
+        choices=TESTS,
         help="paired bootstrap, or paired approximate randomisation (default: bootstrap)",
     )
     group.add_argument(
@@ -193,6 +151,7 @@ def _check_options(args: argparse.Namespace) -> None:
         (args.data is None) == (args.split is None),
         "--data and --split tell the number of sentences together; give both or neither",
     )
+    check(args.hypotheses is None or args.references is not None, "--hypotheses needs --references FILE")
     check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
     check(
         args.detokenise is None or args.preset == "detokenised",
@@ -217,9 +176,39 @@ def _check_options(args: argparse.Namespace) -> None:
         check(args.references, "--baseline needs --references FILE")
         check(args.samples == 0, "--samples prints translations of one system; leave it out with --baseline")
         check(
-            args.trials is None or args.trials >= significance.LEAST_TRIALS,
-            f"--trials {args.trials}: give {significance.LEAST_TRIALS} at least, or no p can be below 0.01",
+            args.trials is None or args.trials >= LEAST_TRIALS,
+            f"--trials {args.trials}: give {LEAST_TRIALS} at least, or no p can be below 0.01",
         )
+
+
+def _collect_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The files of every run by system, the baseline first, from the values of the two options.
+
+    Raises:
+        IkdError: a name is there twice, or a system has more or fewer runs than the baseline.
+    """
+    first, baseline_files = named_runs("--baseline", baseline)
+    files = {first: baseline_files}
+    for values in systems:
+        name, own = named_runs("--system", values)
+        check(name not in files, f"two systems are called {name}; give each a name of its own")
+        check(
+            len(own) == len(baseline_files),
+            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), "
+            f"but the baseline {first} has {len(baseline_files)} ({', '.join(baseline_files)}); runs are "
+            "tested in pairs, so give as many",
+        )
+        files[name] = own
+    return files
+
+
+def _counts(args: argparse.Namespace) -> dict[str, int | None]:
+    """How many sentences the test set has, by the option that says so."""
+    split = f"--split {args.split} of {args.data}"
+    return {
+        "--sentences": args.sentences,
+        split: count_sentences(args.data, args.split) if args.data else None,
+    }
 
 
 def _print_samples(text: Translations, count: int) -> None:
@@ -232,7 +221,9 @@ def _print_samples(text: Translations, count: int) -> None:
 
 def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the scores of one system. Returns its part of the report."""
-    text = prepare_text(load_translations(args), args)
+    files = args.generate_output or [args.hypotheses]
+    text = load_translations(files, args.references, _counts(args), generated=bool(args.generate_output))
+    text = prepare_text(text, args.remove_bpe, args.detokenise)
     scores = compute_scores(text.hypotheses, text.references, args.preset, args.metrics)
     if meteor:
         scores[METEOR] = meteor.score(text.hypotheses, text.references)
@@ -242,30 +233,18 @@ def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any
         print(f"{score['name']:<6}{score['score']:>7.2f}  {score['signature']}")
     _print_samples(text, args.samples)
     return {
-        "hypotheses": args.generate_output or [args.hypotheses],
+        "hypotheses": files,
         "sentences": len(text.hypotheses),
         "counted_by": text.counted_by,
         "scores": scores,
     }
 
 
-def _score_runs(
-    meteor: Meteor, runs: dict[str, list[list[str]]], references: Sequence[str]
-) -> significance.Comparison:
-    """METEOR of every run. sacreBLEU's tests know its own metrics alone, so that there is no p."""
-    scores = {name: [] for name in runs}
-    jobs = [(name, lines) for name, own in runs.items() for lines in own]
-    for name, lines in progress(jobs, desc="METEOR", unit="run"):
-        scores[name].append(meteor.score(lines, references))
-    values = {name: [score["score"] for score in own] for name, own in scores.items()}
-    one = scores[jobs[0][0]][0]
-    return significance.compare_scores(one["name"], one["signature"], values)
-
-
 def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the comparison of the systems. Returns its part of the report."""
-    files = significance.collect_systems(args.baseline, args.system)
-    texts = {name: [load_run(path, args) for path in paths] for name, paths in files.items()}
+    files = _collect_systems(args.baseline, args.system)
+    settings = (args.references, _counts(args), args.remove_bpe, args.detokenise)
+    texts = {name: [load_run(path, *settings) for path in paths] for name, paths in files.items()}
     baseline, *_ = texts
     first = texts[baseline][0]
     runs = {name: [text.hypotheses for text in own] for name, own in texts.items()}
@@ -273,12 +252,12 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     # Its two lines a metric and run would break up the progress bar.
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     test = args.test or "bootstrap"
-    method = significance.TESTS[test]
+    method = TESTS[test]
     trials = args.trials or method.trials
     scorers = make_scorers(args.preset, args.metrics)
-    comparisons = significance.compare_runs(runs, first.references, scorers, test, trials)
+    comparisons = compare_runs(runs, first.references, scorers, test, trials)
     if meteor:
-        comparisons[METEOR] = _score_runs(meteor, runs, first.references)
+        comparisons[METEOR] = meteor.compare(runs, first.references)
 
     print(
         f"{len(first.hypotheses)} sentences, {args.preset}; baseline: {baseline}; ± sample standard "
@@ -318,6 +297,4 @@ def main(argv: Sequence[str] | None = None) -> None:
             "remove_bpe": args.remove_bpe,
             "detokenise": args.detokenise,
         }
-        with write_atomically(args.json, "w", encoding="utf-8") as stream:
-            json.dump({**settings, **report}, stream, indent=2, ensure_ascii=False)
-            stream.write("\n")
+        write_json(args.json, {**settings, **report})

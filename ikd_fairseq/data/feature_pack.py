@@ -5,7 +5,6 @@ row, C channels) and ``.features.NAME.json``, the manifest. Its rows follow eith
 (``"rows": "images"``, by ``SPLIT.images.index.npy``) or the sentences (``"rows": "sentences"``).
 """
 
-import contextlib
 import hashlib
 import os
 import re
@@ -16,8 +15,15 @@ import numpy as np
 
 from ..constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
 from ..errors import check
-from . import image_pack
-from .image_pack import PARTIAL_SUFFIX, TextFingerprint
+from ..io.arrays import ArrayWriter, MappedArray
+from ..io.manifests import (
+    TextFingerprint,
+    check_text_fingerprint,
+    read_manifest,
+    remove_manifest,
+    write_manifest,
+)
+from .image_pack import read_image_manifest, read_index
 
 BY_IMAGE = "images"
 BY_SENTENCE = "sentences"
@@ -41,7 +47,13 @@ class FeaturePack:
     """
 
     def __init__(
-        self, prefix: str, name: str, manifest: dict[str, Any], index: np.ndarray, text: TextFingerprint
+        self,
+        prefix: str,
+        name: str,
+        manifest: dict[str, Any],
+        index: np.ndarray,
+        text: TextFingerprint,
+        features: MappedArray,
     ):
         self.prefix = prefix
         self.name = name
@@ -50,7 +62,7 @@ class FeaturePack:
         self.regions: int = manifest["regions"]
         self.channels: int = manifest["channels"]
         self._text = text
-        self._features: np.ndarray | None = None
+        self._features = features
 
     @staticmethod
     def paths(prefix: str, name: str) -> tuple[str, str]:
@@ -71,40 +83,37 @@ class FeaturePack:
         array_path, manifest_path = cls.paths(prefix, name)
         missing = [path for path in (array_path, manifest_path) if not os.path.exists(path)]
         check(not missing, f"the features {name} of {prefix} lack {' and '.join(missing)}: {_REMEDY}")
-        manifest = image_pack.read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
+        manifest = read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
         count, rows = manifest["count"], manifest["rows"]
         check(rows in (BY_IMAGE, BY_SENTENCE), f"{manifest_path} has no valid entry 'rows': {_REMEDY}")
         shape = (count, manifest["regions"], manifest["channels"])
-        image_pack.open_array(array_path, shape, np.dtype(np.float16), _REMEDY)
+        features = MappedArray(array_path, shape, np.float16, _REMEDY)
         check(count > 0, f"{array_path} holds features of no sentence: {_REMEDY}, or remove the pack")
         if rows == BY_SENTENCE:
             check(
                 isinstance(manifest.get("text"), dict),
                 f"{manifest_path} has no valid entry 'text': {_REMEDY}",
             )
-            return cls(prefix, name, manifest, np.arange(count, dtype=np.int32), manifest["text"])
+            return cls(prefix, name, manifest, np.arange(count, dtype=np.int32), manifest["text"], features)
 
-        images = image_pack.read_image_manifest(prefix)
+        images = read_image_manifest(prefix)
         check(
             all(manifest.get(key) == images[key] for key in ("images_sha256", "index_sha256")),
             f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX}: {_REMEDY}",
         )
-        index = image_pack.read_index(
+        index = read_index(
             prefix + INDEX_SUFFIX,
             images["sentences"],
             count,
             images["index_sha256"],
             "run ikd-pack-images again",
         )
-        return cls(prefix, name, manifest, index, images["text"])
+        return cls(prefix, name, manifest, index, images["text"], features)
 
     @property
     def features(self) -> np.ndarray:
         """All rows: float16, rows x P x C, memory-mapped and read-only."""
-        if self._features is None:
-            path, _ = self.paths(self.prefix, self.name)
-            self._features = np.load(path, mmap_mode="r", allow_pickle=False)
-        return self._features
+        return self._features.array
 
     @property
     def coverage(self) -> int:
@@ -120,15 +129,12 @@ class FeaturePack:
         row = self.index[sentence]
         return None if row == NO_IMAGE else np.array(self.features[row])
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_features": None}
-
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the features beside text that they were not made for. Raises :class:`IkdError`."""
         by_image = self.manifest["rows"] == BY_IMAGE
         path = self.prefix + MANIFEST_SUFFIX if by_image else self.paths(self.prefix, self.name)[1]
         remedy = "run ikd-pack-images again (it keeps the images)" if by_image else _REMEDY
-        image_pack.check_text_fingerprint(self._text, path, data_dir, split, remedy)
+        check_text_fingerprint(self._text, path, data_dir, split, remedy)
 
 
 def check_name(name: str) -> None:
@@ -173,39 +179,24 @@ def write_features(
         shape: rows, P, C.
         blocks: float16, some rows x P x C each, in order.
         manifest: ``rows`` (``BY_IMAGE`` with ``images_sha256`` and ``index_sha256`` of the image pack, or
-            ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.data.image_pack.text_fingerprint`) and
+            ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.io.manifests.text_fingerprint`) and
             where the features come from.
 
     Raises :class:`IkdError` if the disk is full.
     """
     array_path, manifest_path = FeaturePack.paths(prefix, name)
-    header = image_pack.npy_header(shape, np.dtype(np.float16))
-    size = len(header) + int(np.prod(shape)) * np.dtype(np.float16).itemsize
-    image_pack.check_disk_space(array_path, size)
-    digest = hashlib.sha256(header)
-    partial = array_path + PARTIAL_SUFFIX
     rows = 0
-    try:
-        with open(partial, "wb") as stream, image_pack.disk_full_named(array_path, size):
-            stream.write(header)
-            for block in blocks:
-                assert block.dtype == np.float16 and block.shape[1:] == shape[1:]
-                content = np.ascontiguousarray(block).tobytes()
-                stream.write(content)
-                digest.update(content)
-                rows += len(block)
-            stream.flush()
-            os.fsync(stream.fileno())
+    with ArrayWriter(array_path, shape, np.float16) as writer:
+        digest = hashlib.sha256(writer.header)
+        for block in blocks:
+            assert block.dtype == np.float16
+            writer.write(rows, block)
+            digest.update(block.tobytes())
+            rows += len(block)
         assert rows == shape[0]
-        # An earlier pack is unloadable from here on rather than mixed with the new array.
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(manifest_path)
-        os.replace(partial, array_path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(partial)
-        raise
+        remove_manifest(manifest_path)
+        writer.commit()
     count, regions, channels = shape
     sizes = {"count": count, "regions": regions, "channels": channels, "dtype": "float16"}
-    image_pack.write_manifest(manifest_path, {**sizes, "sha256": digest.hexdigest(), **manifest})
+    write_manifest(manifest_path, {**sizes, "sha256": digest.hexdigest(), **manifest})
     return FeaturePack.open(prefix, name)

@@ -14,164 +14,30 @@ there.
 import contextlib
 import errno
 import hashlib
-import io
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 
 from ..constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
 from ..errors import IkdError, check
-from ..io.text_index import sentence_counts, text_index_files
+from ..io.arrays import MappedArray, npy_bytes, npy_header, open_array
+from ..io.atomic import PARTIAL_SUFFIX, check_disk_space, disk_full_named, write_atomically
+from ..io.manifests import (
+    FORMAT,
+    Progress,
+    TextFingerprint,
+    check_text_fingerprint,
+    read_manifest,
+    remove_manifest,
+    sha256_of_file,
+    write_manifest,
+)
 
-FORMAT = 1  # of the manifest; raised when an older reader would misread a newer pack
-PARTIAL_SUFFIX = ".partial"
 DONE_SUFFIX = ".images.done"  # only ever with PARTIAL_SUFFIX: one byte a row, 1 when that row is on disk
 
-_READ_BYTES = 1 << 22
 _REMEDY = "run ikd-pack-images again"
-
-# What a text index is recorded as: {"sentences": int, "sha256": str}, by file name.
-TextFingerprint = dict[str, dict[str, Any]]
-# Told the number of bytes just read or written, such as tqdm's ``update``.
-Progress = Callable[[int], object]
-
-
-def sha256_of_file(path: str, progress: Progress | None = None) -> str:
-    """Returns the SHA-256 of a file in hexadecimal, as ``sha256sum`` prints it."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(_READ_BYTES), b""):
-            digest.update(block)
-            if progress is not None:
-                progress(len(block))
-    return digest.hexdigest()
-
-
-def text_fingerprint(data_dir: str, split: str) -> TextFingerprint:
-    """Returns sentence count and SHA-256 of every text index ``DATA/SPLIT.SRC-TGT.LANG.idx``.
-
-    Raises :class:`IkdError` if there is none, if one cannot be read, or if their sentence counts differ.
-    """
-    return {
-        name: {"sentences": count, "sha256": sha256_of_file(os.path.join(data_dir, name))}
-        for name, count in sentence_counts(data_dir, split).items()
-    }
-
-
-def check_text_fingerprint(
-    recorded: TextFingerprint, pack: str, data_dir: str, split: str, remedy: str
-) -> None:
-    """Refuses *pack* (a file name for the message) beside text other than it was made for.
-
-    Every text index of the split that lies in the folder must be the one recorded; recorded files that are
-    gone do no harm. Raises :class:`IkdError`.
-    """
-    for name in text_index_files(data_dir, split):
-        path = os.path.join(data_dir, name)
-        check(
-            name in recorded and sha256_of_file(path) == recorded[name]["sha256"],
-            f"{pack} was made for another preparation of the text than {path}: {remedy}",
-        )
-
-
-def sync_folder(path: str) -> None:
-    """Makes renames in the folder of *path* survive a power cut."""
-    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextlib.contextmanager
-def disk_full_named(path: str, size: int) -> Iterator[None]:
-    """Turns a full disk (or quota) while writing *path*, of *size* bytes, into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise IkdError(
-            f"the disk is full: {path} needs {size:,} bytes; free some space and run the command again"
-        ) from error
-
-
-def check_disk_space(path: str, size: int) -> None:
-    """Raises :class:`IkdError` if the disk of *path*, which will have *size* bytes, has less space."""
-    free = shutil.disk_usage(os.path.dirname(path) or ".").free
-    check(size <= free, f"not enough disk space: {path} needs {size:,} bytes and {free:,} are free")
-
-
-def write_replacing(path: str, content: bytes) -> None:
-    """Writes *content* to *path* in one step: a reader sees the old file or the new one, never a part."""
-    temporary = path + PARTIAL_SUFFIX
-    with disk_full_named(path, len(content)), open(temporary, "wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(temporary, path)
-    sync_folder(path)
-
-
-def npy_header(shape: tuple[int, ...], dtype: np.dtype) -> bytes:
-    """Returns the bytes that stand before the data of a ``.npy`` file in C order."""
-    stream = io.BytesIO()
-    description = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    header = {"descr": description, "fortran_order": False, "shape": tuple(shape)}
-    np.lib.format.write_array_header_1_0(stream, header)
-    return stream.getvalue()
-
-
-def npy_bytes(array: np.ndarray) -> bytes:
-    """Returns *array* as the content of a ``.npy`` file."""
-    return npy_header(array.shape, array.dtype) + np.ascontiguousarray(array).tobytes()
-
-
-def read_manifest(path: str, keys: dict[str, type], remedy: str) -> dict[str, Any]:
-    """Reads a manifest that must have the given *keys*, each of the given type. Raises :class:`IkdError`."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            manifest = json.load(stream)
-    except (OSError, ValueError) as error:
-        raise IkdError(f"{path} cannot be read ({error}): {remedy}") from error
-    check(
-        isinstance(manifest, dict) and manifest.get("format") == FORMAT,
-        f"{path} is not a manifest of format {FORMAT}, the one this version reads: {remedy}",
-    )
-    for key, kind in keys.items():
-        check(type(manifest.get(key)) is kind, f"{path} has no valid entry {key!r}: {remedy}")
-    return manifest
-
-
-def write_manifest(path: str, manifest: dict[str, Any]) -> None:
-    """Writes a manifest in one step, with the format number and the version of this package."""
-    from ..version import __version__
-
-    manifest = {"format": FORMAT, **manifest, "version": __version__}
-    write_replacing(path, (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode("utf-8"))
-
-
-def open_array(path: str, shape: tuple[int, ...], dtype: np.dtype, remedy: str) -> np.memmap:
-    """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, without reading its data.
-
-    Raises :class:`IkdError`.
-    """
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IkdError(f"{path} cannot be read as an array ({error}): {remedy}") from error
-    check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")
-    check(
-        array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous,
-        f"{path} holds {array.dtype} {array.shape} where its manifest says {dtype} {tuple(shape)}: {remedy}",
-    )
-    expected, found = array.offset + array.nbytes, os.path.getsize(path)
-    check(found == expected, f"{path} has {found:,} bytes instead of {expected:,}: {remedy}")
-    return array
 
 
 def read_index(path: str, sentences: int, rows: int, digest: str, remedy: str) -> np.ndarray:
@@ -179,7 +45,7 @@ def read_index(path: str, sentences: int, rows: int, digest: str, remedy: str) -
 
     Raises :class:`IkdError`.
     """
-    index = np.array(open_array(path, (sentences,), np.dtype(np.int32), remedy))
+    index = np.array(open_array(path, (sentences,), np.int32, remedy))
     check(sha256_of_file(path) == digest, f"{path} does not have the SHA-256 of its manifest: {remedy}")
     check(
         bool(((index == NO_IMAGE) | ((index >= 0) & (index < rows))).all()),
@@ -215,12 +81,12 @@ class ImagePack:
         manifest: what ``SPLIT.images.json`` says.
     """
 
-    def __init__(self, prefix: str, manifest: dict[str, Any], index: np.ndarray):
+    def __init__(self, prefix: str, manifest: dict[str, Any], index: np.ndarray, images: MappedArray):
         self.prefix = prefix
         self.manifest = manifest
         self.index = index
         self.image_size: int = manifest["image_size"]
-        self._images: np.ndarray | None = None
+        self._images = images
 
     @classmethod
     def exists(cls, prefix: str) -> bool:
@@ -244,15 +110,13 @@ class ImagePack:
         manifest = read_image_manifest(prefix)
         size, rows = manifest["image_size"], manifest["images"]
         index = read_index(index_path, manifest["sentences"], rows, manifest["index_sha256"], _REMEDY)
-        open_array(images_path, (rows, size, size, 3), np.dtype(np.uint8), _REMEDY)
-        return cls(prefix, manifest, index)
+        images = MappedArray(images_path, (rows, size, size, 3), np.uint8, _REMEDY)
+        return cls(prefix, manifest, index, images)
 
     @property
     def images(self) -> np.ndarray:
         """All distinct images: uint8, rows x H x W x 3 (RGB), memory-mapped and read-only."""
-        if self._images is None:
-            self._images = np.load(self.prefix + IMAGES_SUFFIX, mmap_mode="r", allow_pickle=False)
-        return self._images
+        return self._images.array
 
     @property
     def coverage(self) -> int:
@@ -267,10 +131,6 @@ class ImagePack:
         """Returns the image of a sentence, uint8 H x W x 3 (RGB), or None."""
         row = self.index[sentence]
         return None if row == NO_IMAGE else np.array(self.images[row])
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A pickled memmap would carry every image; the other process maps the file itself.
-        return {**self.__dict__, "_images": None}
 
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the pack beside text that it was not made for. Raises :class:`IkdError`."""
@@ -349,7 +209,7 @@ class ImagePackWriter:
         images_path, _, manifest_path = (path + PARTIAL_SUFFIX for path in self._paths)
         self._images_partial, self._key_path = images_path, manifest_path
         self._done_path = prefix + DONE_SUFFIX + PARTIAL_SUFFIX
-        self._header = npy_header((rows, image_size, image_size, 3), np.dtype(np.uint8))
+        self._header = npy_header((rows, image_size, image_size, 3), np.uint8)
         self._row_bytes = image_size * image_size * 3
         self.bytes = len(self._header) + rows * self._row_bytes
         self._unflushed: list[int] = []
@@ -407,8 +267,7 @@ class ImagePackWriter:
             _write_all(self._done_file, bytes(self.rows), 0)
             os.fsync(self._images_file)
             os.fsync(self._done_file)
-        # Written last: with this key in place, the files above are whole. It goes when commit() writes the
-        # manifest, whose temporary name it has.
+        # Written last: with this key in place, the files above are whole.
         with open(self._key_path, "w", encoding="utf-8") as stream:
             json.dump({"sources_sha256": self.digest}, stream)
 
@@ -442,11 +301,9 @@ class ImagePackWriter:
         self.flush()
         assert self.done.all(), "commit() before every row was written"
         images_path, index_path, manifest_path = self._paths
-        # An earlier pack is unloadable from here on rather than mixed with the new arrays.
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(manifest_path)
-        sync_folder(manifest_path)
-        write_replacing(index_path, npy_bytes(self.index.astype(np.int32)))
+        remove_manifest(manifest_path)
+        with write_atomically(index_path) as stream:
+            stream.write(npy_bytes(self.index.astype(np.int32)))
         images_sha256 = sha256_of_file(self._images_partial, progress)
         os.replace(self._images_partial, images_path)
         write_manifest(
@@ -462,7 +319,8 @@ class ImagePackWriter:
                 **manifest,
             },
         )
-        os.remove(self._done_path)
+        for path in (self._key_path, self._done_path):
+            os.remove(path)
         return ImagePack.open(self.prefix)
 
     def _close(self) -> None:

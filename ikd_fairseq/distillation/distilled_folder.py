@@ -15,7 +15,6 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
@@ -26,10 +25,11 @@ from ..constants import (
     INDEX_SUFFIX,
     MANIFEST_SUFFIX,
 )
-from ..data import image_pack
 from ..data.feature_pack import BY_SENTENCE, FeaturePack
-from ..data.image_pack import PARTIAL_SUFFIX, ImagePack
+from ..data.image_pack import ImagePack, read_image_manifest
 from ..errors import IkdError, check
+from ..io.atomic import copy_file, link_file, replacing
+from ..io.manifests import sha256_of_file, text_fingerprint, write_manifest
 from ..io.text_index import sentence_counts, text_index_files
 
 # Beside the binarised text: the BPE merges, and the test sets' references for ikd-score.
@@ -117,9 +117,9 @@ class Split:
         paths += [
             os.path.join(self.folder, f"dict.{language}.txt") for language in (self.source, self.target)
         ]
-        digests = {os.path.basename(path): image_pack.sha256_of_file(path) for path in paths}
+        digests = {os.path.basename(path): sha256_of_file(path) for path in paths}
         if ImagePack.exists(self.prefix):
-            manifest = image_pack.read_image_manifest(self.prefix)
+            manifest = read_image_manifest(self.prefix)
             digests.update({key: manifest[key] for key in ("images_sha256", "index_sha256")})
         return digests
 
@@ -179,9 +179,9 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
         elif name in (new_target + ".bin", new_target + ".idx"):
             continue
         elif _is_array(name):
-            _link(source, target)
+            link_file(source, target)
         elif _is_copied(name, split):
-            _copy(source, target)
+            copy_file(source, target)
     _write_text(os.path.join(out, new_target), targets, len(split.target_dictionary))
     _record_text(out, split.name)
 
@@ -201,8 +201,8 @@ def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
         manifests = [name for name in names if _is_of_a_pack(name, MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)]
         if not manifests:
             continue
-        text = image_pack.text_fingerprint(folder, split)
-        ours = image_pack.text_fingerprint(out, split)
+        text = text_fingerprint(folder, split)
+        ours = text_fingerprint(out, split)
         check(
             any(ours.get(name) == recorded for name, recorded in text.items()),
             f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and "
@@ -210,9 +210,9 @@ def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
         )
         _check_packs(folder, split)
         for name in filter(_is_array, names):
-            _link(os.path.join(folder, name), os.path.join(out, name))
+            link_file(os.path.join(folder, name), os.path.join(out, name))
         for name in manifests:
-            _copy(os.path.join(folder, name), os.path.join(out, name))
+            copy_file(os.path.join(folder, name), os.path.join(out, name))
         _record_text(out, split)
 
 
@@ -236,41 +236,14 @@ def _is_of_a_pack(name: str, *suffixes: str) -> bool:
     return any(re.fullmatch("[^.]+" + pattern, name) for pattern in patterns)
 
 
-def _link(source: str, target: str) -> None:
-    """Gives the file *source* a second name, or a copy where the file system has no such links."""
-    if os.path.exists(target) and os.path.samefile(source, target):
-        return
-    partial = target + PARTIAL_SUFFIX
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(partial)
-    try:
-        os.link(os.path.realpath(source), partial)
-    except OSError:
-        _copy(source, target)
-    else:
-        os.replace(partial, target)
-
-
-def _copy(source: str, target: str) -> None:
-    partial = target + PARTIAL_SUFFIX
-    with image_pack.disk_full_named(target, os.path.getsize(source)):
-        shutil.copyfile(source, partial)
-    os.replace(partial, target)
-
-
 def _write_text(prefix: str, sentences: Sequence[Sequence[int]], vocabulary: int) -> None:
     """Writes *sentences* as ``prefix.bin`` and ``prefix.idx`` in fairseq's memory-mapped format."""
-    paths = (prefix + ".bin", prefix + ".idx")
-    partial_data, partial_index = (path + PARTIAL_SUFFIX for path in paths)
-    size = sum(map(len, sentences)) * np.dtype(indexed_dataset.best_fitting_int_dtype(vocabulary)).itemsize
-    with image_pack.disk_full_named(paths[0], size):
-        builder = indexed_dataset.make_builder(partial_data, "mmap", vocabulary)
-        for sentence in sentences:
-            builder.add_item(torch.tensor(sentence))
-        builder.finalize(partial_index)
-    os.replace(partial_data, paths[0])
-    os.replace(partial_index, paths[1])
-    image_pack.sync_folder(paths[1])
+    with replacing(prefix + ".idx") as partial_index:
+        with replacing(prefix + ".bin") as partial_data:
+            builder = indexed_dataset.make_builder(partial_data, "mmap", vocabulary)
+            for sentence in sentences:
+                builder.add_item(torch.tensor(sentence))
+            builder.finalize(partial_index)
 
 
 def _check_packs(folder: str, split: str) -> None:
@@ -287,11 +260,11 @@ def _record_text(folder: str, split: str) -> None:
     That they fit it, sentence by sentence, was checked on the text that this one comes from.
     """
     prefix = os.path.join(folder, split)
-    text = image_pack.text_fingerprint(folder, split)
+    text = text_fingerprint(folder, split)
     if ImagePack.exists(prefix):
         ImagePack.open(prefix).record_text(text)
     for name in feature_names(prefix):
         pack = FeaturePack.open(prefix, name)
         if pack.manifest["rows"] == BY_SENTENCE:
             _, manifest_path = FeaturePack.paths(prefix, name)
-            image_pack.write_manifest(manifest_path, {**pack.manifest, "text": text})
+            write_manifest(manifest_path, {**pack.manifest, "text": text})

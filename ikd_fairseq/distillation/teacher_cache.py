@@ -17,7 +17,7 @@ moment leaves nothing that loads.
 import contextlib
 import os
 from collections.abc import Sequence
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -27,9 +27,16 @@ from ..constants import (
     TEACHER_OFFSETS_SUFFIX,
     TEACHER_PROBS_SUFFIX,
 )
-from ..data import image_pack
-from ..data.image_pack import PARTIAL_SUFFIX, sha256_of_file
 from ..errors import check
+from ..io.arrays import ArrayWriter, MappedArray, npy_bytes, open_array
+from ..io.atomic import check_disk_space, write_atomically
+from ..io.manifests import (
+    check_text_fingerprint,
+    read_manifest,
+    remove_manifest,
+    sha256_of_file,
+    write_manifest,
+)
 
 _REMEDY = "run ikd-cache-teacher again"
 _MANIFEST_KEYS = {
@@ -42,7 +49,7 @@ _MANIFEST_KEYS = {
     "offsets_sha256": str,
     "text": dict,
 }
-_PROBS_TYPE = np.dtype(np.float16)
+_PROBS_TYPE = np.float16
 
 
 def teacher_files(paths: Sequence[str]) -> list[dict[str, str]]:
@@ -64,12 +71,20 @@ class TeacherCache:
         manifest: what ``SPLIT.teacher.NAME.json`` says.
     """
 
-    def __init__(self, prefix: str, name: str, manifest: dict[str, Any], offsets: np.ndarray):
+    def __init__(
+        self,
+        prefix: str,
+        name: str,
+        manifest: dict[str, Any],
+        offsets: np.ndarray,
+        ids: MappedArray,
+        probs: MappedArray,
+    ):
         self.prefix = prefix
         self.name = name
         self.manifest = manifest
         self.offsets = offsets
-        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
+        self._ids, self._probs = ids, probs
 
     @staticmethod
     def paths(prefix: str, name: str) -> tuple[str, str, str, str]:
@@ -97,18 +112,16 @@ class TeacherCache:
         ids_path, probs_path, offsets_path, manifest_path = paths = cls.paths(prefix, name)
         missing = [path for path in paths if not os.path.exists(path)]
         check(not missing, f"the teacher cache {name} of {prefix} lacks {' and '.join(missing)}: {_REMEDY}")
-        manifest = image_pack.read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
+        manifest = read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
         shape = (manifest["tokens"], manifest["top_k"])
-        image_pack.open_array(ids_path, shape, _ids_type(manifest["vocabulary"]), _REMEDY)
-        image_pack.open_array(probs_path, shape, _PROBS_TYPE, _REMEDY)
-        offsets = image_pack.open_array(
-            offsets_path, (manifest["sentences"] + 1,), np.dtype(np.int64), _REMEDY
-        )
+        ids = MappedArray(ids_path, shape, _ids_type(manifest["vocabulary"]), _REMEDY)
+        probs = MappedArray(probs_path, shape, _PROBS_TYPE, _REMEDY)
+        offsets = open_array(offsets_path, (manifest["sentences"] + 1,), np.int64, _REMEDY)
         check(
             sha256_of_file(offsets_path) == manifest["offsets_sha256"],
             f"{offsets_path} does not have the SHA-256 of its manifest: {_REMEDY}",
         )
-        return cls(prefix, name, manifest, np.array(offsets))
+        return cls(prefix, name, manifest, np.array(offsets), ids, probs)
 
     @property
     def top_k(self) -> int:
@@ -126,22 +139,13 @@ class TeacherCache:
 
     def __getitem__(self, sentence: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns a sentence's words (integers) and their probabilities (float16), each ``tokens x k``."""
-        if self._arrays is None:
-            ids_path, probs_path, _, _ = self.paths(self.prefix, self.name)
-            ids, probs = (np.load(path, mmap_mode="r", allow_pickle=False) for path in (ids_path, probs_path))
-            self._arrays = ids, probs
         tokens = slice(self.offsets[sentence], self.offsets[sentence + 1])
-        ids, probs = self._arrays
-        return np.array(ids[tokens]), np.array(probs[tokens])
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A pickled memmap would carry every answer; the other process maps the files itself.
-        return {**self.__dict__, "_arrays": None}
+        return np.array(self._ids.array[tokens]), np.array(self._probs.array[tokens])
 
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the cache beside text that it was not made for. Raises :class:`IkdError`."""
         manifest_path = self.paths(self.prefix, self.name)[-1]
-        image_pack.check_text_fingerprint(self.manifest["text"], manifest_path, data_dir, split, _REMEDY)
+        check_text_fingerprint(self.manifest["text"], manifest_path, data_dir, split, _REMEDY)
 
     def check_vocabulary(self, words: int) -> None:
         """Refuses the cache for a target dictionary without as many *words*. Raises :class:`IkdError`."""
@@ -180,53 +184,28 @@ class TeacherCacheWriter:
         self.offsets = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
         self._written = np.asarray(lengths) == 0
         self._mass = 0.0
-        self._files: list[IO[bytes]] = []
-        self._headers: list[bytes] = []
-
-    @property
-    def _types(self) -> tuple[np.dtype, np.dtype]:
-        return _ids_type(self.vocabulary), _PROBS_TYPE
-
-    @property
-    def _partial_paths(self) -> list[str]:
-        return [path + PARTIAL_SUFFIX for path in TeacherCache.paths(self.prefix, self.name)[:2]]
+        shape = (int(self.offsets[-1]), top_k)
+        ids_path, probs_path, _, _ = TeacherCache.paths(prefix, name)
+        self._ids = ArrayWriter(ids_path, shape, _ids_type(vocabulary))
+        self._probs = ArrayWriter(probs_path, shape, _PROBS_TYPE)
+        self._writers = contextlib.ExitStack()
 
     def __enter__(self) -> "TeacherCacheWriter":
         """Opens the files. Raises :class:`IkdError` if the disk is too full."""
-        shape = (int(self.offsets[-1]), self.top_k)
-        self._headers = [image_pack.npy_header(shape, dtype) for dtype in self._types]
-        sizes = [
-            len(header) + shape[0] * shape[1] * dtype.itemsize
-            for header, dtype in zip(self._headers, self._types)
-        ]
-        self.bytes = sum(sizes)
-        image_pack.check_disk_space(self._partial_paths[0], self.bytes)
-        with self._disk_full_named():
-            for path, header, size in zip(self._partial_paths, self._headers, sizes):
-                stream = open(path, "wb")
-                self._files.append(stream)
-                stream.truncate(size)
-                stream.write(header)
+        check_disk_space(self._ids.path, self._ids.bytes + self._probs.bytes)
+        for writer in (self._ids, self._probs):
+            self._writers.enter_context(writer)
         return self
 
-    def __exit__(self, *_: object) -> None:
-        for stream in self._files:
-            stream.close()
-        for path in self._partial_paths:
-            with contextlib.suppress(FileNotFoundError):  # renamed by commit()
-                os.remove(path)
-
-    def _disk_full_named(self):
-        return image_pack.disk_full_named(TeacherCache.paths(self.prefix, self.name)[0], self.bytes)
+    def __exit__(self, *exception: Any) -> None:
+        self._writers.__exit__(*exception)
 
     def write(self, sentence: int, ids: np.ndarray, probs: np.ndarray) -> None:
         """Writes a sentence's answers: integers and floats, each ``tokens x k``, most likely first."""
-        tokens = int(self.offsets[sentence + 1] - self.offsets[sentence])
-        assert ids.shape == probs.shape == (tokens, self.top_k), (ids.shape, probs.shape, tokens)
-        with self._disk_full_named():
-            for stream, header, dtype, block in zip(self._files, self._headers, self._types, (ids, probs)):
-                stream.seek(len(header) + int(self.offsets[sentence]) * self.top_k * dtype.itemsize)
-                stream.write(np.ascontiguousarray(block, dtype=dtype).tobytes())
+        begin, end = (int(offset) for offset in self.offsets[sentence : sentence + 2])
+        assert ids.shape == probs.shape == (end - begin, self.top_k), (ids.shape, probs.shape)
+        self._ids.write(begin, ids)
+        self._probs.write(begin, probs)
         self._written[sentence] = True
         self._mass += float(probs.sum(dtype=np.float64))
 
@@ -235,23 +214,19 @@ class TeacherCacheWriter:
 
         Args:
             manifest: what only the caller knows: ``teachers`` (see :func:`teacher_files`) and ``text`` (see
-                :func:`~ikd_fairseq.data.image_pack.text_fingerprint`).
+                :func:`~ikd_fairseq.io.manifests.text_fingerprint`).
         """
         assert self._written.all(), "commit() before every sentence was written"
-        with self._disk_full_named():
-            for stream in self._files:
-                stream.flush()
-                os.fsync(stream.fileno())
-        ids_path, probs_path, offsets_path, manifest_path = TeacherCache.paths(self.prefix, self.name)
-        # An earlier cache is unloadable from here on rather than mixed with the new arrays.
-        with contextlib.suppress(FileNotFoundError):
-            os.remove(manifest_path)
-        image_pack.sync_folder(manifest_path)
-        for partial, path in zip(self._partial_paths, (ids_path, probs_path)):
-            os.replace(partial, path)
-        image_pack.write_replacing(offsets_path, image_pack.npy_bytes(self.offsets))
+        for writer in (self._ids, self._probs):
+            writer.sync()
+        _, _, offsets_path, manifest_path = TeacherCache.paths(self.prefix, self.name)
+        remove_manifest(manifest_path)
+        for writer in (self._ids, self._probs):
+            writer.commit()
+        with write_atomically(offsets_path) as stream:
+            stream.write(npy_bytes(self.offsets))
         tokens = int(self.offsets[-1])
-        image_pack.write_manifest(
+        write_manifest(
             manifest_path,
             {
                 "sentences": len(self.offsets) - 1,

@@ -12,12 +12,14 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import IkdError, check
+from ..io.progress import progress
+from .significance import Comparison, compare_scores
 
 logger = logging.getLogger(__name__)
 
@@ -154,3 +156,14 @@ class Meteor:
         modules = "+".join(modules.split())
         label = f"METEOR {version} -l {self.language} -m {modules} {' '.join(self.options)}"
         return {"name": "METEOR", "score": 100 * float(final), "signature": label}
+
+    def compare(
+        self, systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str]
+    ) -> Comparison:
+        """Scores every run of *systems*, the baseline first. sacreBLEU tests its own metrics alone: there is no p."""
+        jobs = [(name, lines) for name, runs in systems.items() for lines in runs]
+        found = [self.score(lines, references) for _, lines in progress(jobs, desc="METEOR", unit="run")]
+        values: dict[str, list[float]] = {name: [] for name in systems}
+        for (name, _), score in zip(jobs, found):
+            values[name].append(score["score"])
+        return compare_scores(found[0]["name"], found[0]["signature"], values)

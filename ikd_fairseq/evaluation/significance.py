@@ -133,27 +133,6 @@ def named_runs(option: str, values: Sequence[str]) -> tuple[str, list[str]]:
     return name, files
 
 
-def collect_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """The files of every run by system, the baseline first, from the values of the two options.
-
-    Raises:
-        IkdError: a name is there twice, or a system has more or fewer runs than the baseline.
-    """
-    first, baseline_files = named_runs("--baseline", baseline)
-    files = {first: baseline_files}
-    for values in systems:
-        name, own = named_runs("--system", values)
-        check(name not in files, f"two systems are called {name}; give each a name of its own")
-        check(
-            len(own) == len(baseline_files),
-            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), "
-            f"but the baseline {first} has {len(baseline_files)} ({', '.join(baseline_files)}); runs are "
-            "tested in pairs, so give as many",
-        )
-        files[name] = own
-    return files
-
-
 def compare_runs(
     systems: Mapping[str, Sequence[Sequence[str]]],
     references: Sequence[str],

@@ -229,8 +229,8 @@ def _p_values(
                 stored = score.metrics[metric].value
                 check(
                     abs(value - stored) < _AS_STORED,
-                    f"{run.folder / score.output} scores {value:.2f} {comparison.metric}, but {run.folder / FILE} "
-                    f"says {stored:.2f}",
+                    f"{run.folder / score.output} scores {value:.2f} {comparison.metric}, but "
+                    f"{run.folder / FILE} says {stored:.2f}",
                 )
     return {
         (metric, name): compared[metric].outcomes[name].p_values for metric in compared for name in others

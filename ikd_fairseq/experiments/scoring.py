@@ -31,7 +31,7 @@ def score_output(
     metrics: Sequence[str] = METRICS,
     meteor: Meteor | None = None,
 ) -> list[Score]:
-    """Scores what fairseq-generate wrote into *output* of *split* of the folder *data*; its log is OUTPUT.log.
+    """Scores what fairseq-generate wrote into *output* of *split* of *data*; its log is beside it, as .log.
 
     Args:
         beam: of the search.

@@ -116,8 +116,10 @@ def data_facts(folder: Path) -> dict[str, Any]:
     found = (_TEXT_INDEX.fullmatch(name) for name in names)
     splits = sorted({match["split"] for match in found if match})
     check(bool(splits), f"{folder} holds no binarised text: give the data folder of the run by --data")
+    masked = folder / "degrade.json"  # of ikd-analyse degrade
     return {
         "folder": str(folder),
+        **({"masked": json.loads(masked.read_text(encoding="utf-8"))} if masked.is_file() else {}),
         "dictionaries": {
             name: sha256_of_file(str(folder / name)) for name in names if re.fullmatch(r"dict\..+\.txt", name)
         },

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from ..compat import load_safely
 from ..errors import check
+from ..io.atomic import replacing
 
 FORMAT = 1  # raised when an older reader would misread a newer index
 FILE_NAME = "image-index.{kind}.pt"  # in the data folder, unless the user names another
@@ -96,13 +97,8 @@ class ImageIndex(nn.Module):
             "source": source,
             "tensors": {name: tensor.contiguous() for name, tensor in self._buffers.items()},
         }
-        partial = path + ".partial"
-        try:
+        with replacing(path) as partial:
             torch.save(content, partial)
-            os.replace(partial, path)
-        finally:
-            if os.path.exists(partial):
-                os.remove(partial)
 
 
 class TopicIndex(ImageIndex):

@@ -63,6 +63,8 @@ def nested_config(flat) -> TransformerConfig:
 class FlatTransformerModel(TransformerModelBase):
     """fairseq's Transformer, built from a flat configuration. Base of every architecture of the plugin."""
 
+    takes_masks = True  # of a pruned checkpoint, see upgrade_state_dict
+
     @classmethod
     def add_args(cls, parser) -> None:
         # TransformerModelBase adds its nested options; the flat dataclass holds them all.

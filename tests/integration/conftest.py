@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from PIL import Image
 
-from ikd_fairseq.cli.pack_images import pack_images
+from ikd_fairseq.data.image_packing import pack_images
 from tests.integration.command_line import IKD, OPTIMIZER, TASK, run
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}

@@ -10,8 +10,8 @@ from fairseq.data import Dictionary, data_utils
 from PIL import Image
 
 from ikd_fairseq.cli.analyse import main as analyse
-from ikd_fairseq.cli.pack_images import pack_images
 from ikd_fairseq.data.image_pack import ImagePack
+from ikd_fairseq.data.image_packing import pack_images
 from tests.integration.conftest import COLOURS, write_split
 
 pytest.importorskip("matplotlib")

@@ -6,8 +6,8 @@ import sys
 import pytest
 from fairseq_cli.generate import cli_main as generate_main
 
-from ikd_fairseq.cli.build_image_index import build_image_index
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.modules.image_index_builder import build_image_index
 from tests.integration.command_line import MODEL, OPTIMIZER, TASK, USER_DIR, run, translations
 
 WITH_IMAGES = """--backbone efficientnet_lite0 --image-size 64

@@ -2,9 +2,9 @@
 
 import torch
 
-from ikd_fairseq.cli.average_checkpoints import average_checkpoints
-from ikd_fairseq.cli.export import export_checkpoint
-from ikd_fairseq.cli.prune import pack_checkpoint, prune_checkpoint
+from ikd_fairseq.compression.export import export_checkpoint
+from ikd_fairseq.compression.pruned_checkpoint import pack_checkpoint, prune_checkpoint
+from ikd_fairseq.io.checkpoints import average_checkpoints
 from tests.integration.command_line import MODEL, OPTIMIZER, TASK, refusal, run, translations
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from ...analysis.cases import Corpus, Study, make_study
 from ...errors import IkdError, check
-from ...evaluation.translations import read_generate_output
+from ...io.generate_output import read_generate_output
 from ..comparison import Systems, read_translations
 from ..record import ALL, WITH_IMAGE, Record, Score
 

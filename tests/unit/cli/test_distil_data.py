@@ -7,8 +7,8 @@ import pytest
 import torch
 from fairseq.data.indexed_dataset import make_builder
 
-from ikd_fairseq.cli import distil_data as module
 from ikd_fairseq.cli.distil_data import main
+from ikd_fairseq.distillation import sequence_distillation
 from ikd_fairseq.distillation.distilled_folder import Split
 from tests import toy
 
@@ -104,7 +104,7 @@ def test_an_unknown_word_of_the_reference_matches_no_hypothesis(data, tmp_path, 
 
 def test_a_second_run_does_nothing_and_one_with_other_options_is_refused(distil, tmp_path, monkeypatch):
     distil("--select", "best")
-    monkeypatch.setattr(module, "write_distilled_folder", None)  # it must not be called
+    monkeypatch.setattr(sequence_distillation, "write_distilled_folder", None)  # it must not be called
     assert "is complete: nothing to do" in distil("--select", "best")[1]
     status, sentence = distil("--select", "closest", "--nbest", "2")
     assert status == 1 and "was made from other select (best, now closest), nbest (1, now 2)" in sentence
@@ -117,7 +117,7 @@ def test_an_interrupted_run_is_finished_by_the_next(distil, tmp_path, monkeypatc
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(module, "write_distilled_folder", interrupted)
+        patch.setattr(sequence_distillation, "write_distilled_folder", interrupted)
         with pytest.raises(KeyboardInterrupt):
             distil("--select", "best")
     assert record(tmp_path / "out")["finished"] is False
@@ -128,8 +128,8 @@ def test_an_interrupted_run_is_finished_by_the_next(distil, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "changes, words",
     [
-        ({"order": (1, 0)}, "missing: 2"),
-        ({"order": (1, 0, 2, 1)}, "sentence 1 (from 0) is there twice"),
+        ({"order": (1, 0)}, "of 1 of 3 sentences (ids 2)"),
+        ({"order": (1, 0, 2, 1)}, "sentence 1 is there twice"),
         ({"hypotheses": [["w1"], ["w1", "w2"], ["w1", "w2"]]}, "sentence 0 (from 0) has 1 hypotheses and 2"),
         ({"hypotheses": [["w1", "w2"], ["w1", ""], ["w1", "w2"]]}, "2 of sentence 1 (from 0) is empty"),
         ({"hypotheses": [["w1", "w2"], ["wort"] * 2, ["w1", "w2"]]}, "1 of sentence 1 (from 0): 'wort'"),

@@ -16,8 +16,9 @@ from ikd_fairseq.data.feature_pack import (
     to_half,
     write_features,
 )
-from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
+from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 
 INDEX = np.array([1, -1, 0, 1], dtype=np.int32)
 FEATURES = np.random.default_rng(1).standard_normal((2, 4, 3)).astype(np.float16)  # rows x P x C

@@ -14,8 +14,9 @@ import numpy as np
 import pytest
 
 from ikd_fairseq.data import image_pack
-from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter, sources_digest, text_fingerprint
+from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter, sources_digest
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 
 SIZE = 4
 INDEX = np.array([1, -1, 0, 1, 2], dtype=np.int32)
@@ -78,7 +79,7 @@ def test_pickling_carries_no_image(tmp_path):
 
 
 def test_opening_does_not_map_the_images(prefix):
-    assert ImagePack.open(prefix)._images is None
+    assert ImagePack.open(prefix)._images._array is None
 
 
 @pytest.mark.parametrize("suffix", [".images.npy", ".images.index.npy", ".images.json"])

@@ -11,7 +11,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder, make_builder
 from fairseq.tasks.translation import load_langpair_dataset
 
 from ikd_fairseq.data.feature_pack import BY_IMAGE, BY_SENTENCE, FeaturePack, write_features
-from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter, text_fingerprint
+from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
 from ikd_fairseq.distillation import distilled_folder
 from ikd_fairseq.distillation.distilled_folder import (
     Split,
@@ -20,6 +20,7 @@ from ikd_fairseq.distillation.distilled_folder import (
     write_distilled_folder,
 )
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 from tests import toy
 
 SENTENCES = 5
@@ -157,7 +158,7 @@ def test_where_there_are_no_hard_links_arrays_are_copied(data, split, tmp_path, 
     ImagePack.open(str(tmp_path / "out" / "train")).verify()
 
 
-@pytest.mark.parametrize("step", ["_copy", "_link", "_write_text", "_record_text"])
+@pytest.mark.parametrize("step", ["copy_file", "link_file", "_write_text", "_record_text"])
 def test_an_interrupted_call_leaves_nothing_that_loads_and_is_repeated(split, tmp_path, monkeypatch, step):
     out = str(tmp_path / "out")
     write_distilled_folder(split, out, [[7, 7, 7, 7, 2]] * SENTENCES)  # an earlier call's, with other targets

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ikd_fairseq.data.image_pack import text_fingerprint
 from ikd_fairseq.distillation.teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 
 LENGTHS = np.array([3, 0, 1, 4])
 K = 2
@@ -53,7 +53,7 @@ def test_pickling_carries_no_answers(prefix):
     cache = write(prefix)
     cache[0]
     copy = pickle.loads(pickle.dumps(cache))
-    assert copy._arrays is None
+    assert copy._ids._array is None and copy._probs._array is None
     np.testing.assert_array_equal(copy[3][1], answers(3)[1])
 
 

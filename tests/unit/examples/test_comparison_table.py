@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ikd_fairseq.cli.score import compute_scores
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.evaluation.metrics import compute_scores
 from tests.prepared_data import write_test_sets
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[3] / "examples" / "multi30k"))

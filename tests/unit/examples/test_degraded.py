@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ikd_fairseq.cli.score import compute_scores
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.evaluation.metrics import compute_scores
 from tests.prepared_data import write_test_sets
 
 RECIPES = Path(__file__).resolve().parents[3] / "examples" / "multi30k"

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from ikd_fairseq.data.image_pack import text_fingerprint
 from ikd_fairseq.distillation.taught_pair_dataset import TaughtPairDataset
 from ikd_fairseq.distillation.teacher_cache import TeacherCacheWriter
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
 

@@ -8,18 +8,20 @@ import pytest
 import torch
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
-from ikd_fairseq.cli import build_image_index as command
-from ikd_fairseq.cli.build_image_index import (
+from ikd_fairseq.cli.build_image_index import main
+from ikd_fairseq.data import feature_extraction
+from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
+from ikd_fairseq.data.image_pack import ImagePackWriter
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
+from ikd_fairseq.modules.image_index import load_image_index
+from ikd_fairseq.modules.image_index_builder import (
     Captions,
     build_dense_index,
     build_image_index,
     build_topic_index,
-    main,
+    read_captions,
 )
-from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
-from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
-from ikd_fairseq.errors import IkdError
-from ikd_fairseq.modules.image_index import load_image_index
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
@@ -116,7 +118,7 @@ def test_command_writes_the_pooled_vectors_of_the_images_that_sentences_have(dat
 
 
 def test_vectors_come_from_features_by_sentence_too_and_images_of_no_sentence_are_left_out(data, monkeypatch):
-    monkeypatch.setattr(command, "FrozenCNN", None)
+    monkeypatch.setattr(feature_extraction, "FrozenCNN", None)
     features = np.random.default_rng(2).standard_normal((5, 4, 6)).astype(np.float16)
     text = text_fingerprint(data, "train")
     write_features(f"{data}/train", "own", features.shape, [features], {"rows": BY_SENTENCE, "text": text})
@@ -128,12 +130,12 @@ def test_vectors_come_from_features_by_sentence_too_and_images_of_no_sentence_ar
 def test_source_language_is_told_by_the_files_or_asked_for(data):
     write_text(data, pair="en-fr")
     with pytest.raises(IkdError, match="several language pairs .en-de, en-fr.: give --source-lang"):
-        command.read_captions(data, "train", None, INDEX)
-    found, rows = command.read_captions(data, "train", "de", INDEX)
+        read_captions(data, "train", None, INDEX)
+    found, rows = read_captions(data, "train", "de", INDEX)
     assert found.sentences == captions().sentences
     assert rows.tolist() == [0, 1, 2] and found.images.tolist() == [2, 0, 1, 2]
     with pytest.raises(IkdError, match="--source-lang cs: .* holds no train of that language"):
-        command.read_captions(data, "train", "cs", INDEX)
+        read_captions(data, "train", "cs", INDEX)
 
 
 def test_text_without_images_is_refused_in_a_sentence(tmp_path):

@@ -1,14 +1,16 @@
-"""ikd-extract-features: maps equal a plain forward; published features land at the right sentences."""
+"""Features of a split: maps equal a plain forward; published features land at the right sentences."""
 
 import numpy as np
 import pytest
 import torch
 
-from ikd_fairseq.cli import extract_features as command
-from ikd_fairseq.cli.extract_features import extract_features, import_features, main
+from ikd_fairseq.cli.extract_features import main
+from ikd_fairseq.data import feature_extraction
+from ikd_fairseq.data.feature_extraction import extract_features, import_features
 from ikd_fairseq.data.feature_pack import FeaturePack
-from ikd_fairseq.data.image_pack import ImagePackWriter, text_fingerprint
+from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 
 SIZE = 64  # a 2 x 2 grid at stride 32
@@ -44,7 +46,7 @@ def test_features_are_the_last_map_row_by_row(data, monkeypatch):
         teachers.append(FrozenCNN(*args, **options))
         return teachers[-1]
 
-    monkeypatch.setattr(command, "FrozenCNN", keep)
+    monkeypatch.setattr(feature_extraction, "FrozenCNN", keep)
     torch.manual_seed(1)
     pack = extract_features(data, "train", "efficientnet_lite0", weights="random", batch_size=2)
     assert (pack.name, pack.regions, pack.channels) == ("efficientnet_lite0", 4, 320)
@@ -95,7 +97,7 @@ def test_published_maps_by_image_follow_the_index(data):
 
 
 def test_published_maps_with_channels_first_become_regions_row_by_row(data, monkeypatch):
-    monkeypatch.setattr(command, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(feature_extraction, "_ROWS_AT_ONCE", 2)
     published = np.arange(5 * 3 * 2 * 4, dtype=np.float32).reshape(5, 3, 2, 4)  # rows x C x H x W
     pack = import_features(data, "train", save(data, published), "own")
     assert (pack.regions, pack.channels) == (8, 3)
@@ -107,7 +109,7 @@ def test_published_maps_with_channels_first_become_regions_row_by_row(data, monk
 
 
 def test_more_rows_than_are_read_at_once_stay_in_order(data, monkeypatch):
-    monkeypatch.setattr(command, "_ROWS_AT_ONCE", 2)
+    monkeypatch.setattr(feature_extraction, "_ROWS_AT_ONCE", 2)
     published = np.arange(5, dtype=np.float32).reshape(5, 1)
     pack = import_features(data, "train", save(data, published), "own")
     assert [pack[sentence].item() for sentence in range(5)] == [0, 1, 2, 3, 4]

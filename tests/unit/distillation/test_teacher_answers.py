@@ -1,4 +1,4 @@
-"""ikd-cache-teacher: every token of every sentence gets what its teachers say, in the text's order."""
+"""Teacher caches: every token of every sentence gets what its teachers say, in the text's order."""
 
 from types import SimpleNamespace
 
@@ -7,12 +7,13 @@ import pytest
 import torch
 from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
-from ikd_fairseq.cli.cache_teacher import cache_teacher, main
+from ikd_fairseq.cli.cache_teacher import main
+from ikd_fairseq.distillation.teacher_answers import cache_teacher
 from ikd_fairseq.distillation.teacher_cache import TeacherCache
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.modules.transformer_config import FlatTransformerConfig
-from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
+from ikd_fairseq.tasks.open_task import open_task
 from tests import toy
 
 SIZES = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
@@ -50,10 +51,8 @@ def data(tmp_path):
 
 
 def test_answers_are_the_teachers_mean_one_sentence_at_a_time(data):
-    cache = cache_teacher(data.folder, "train", data.teachers, "own", top_k=5, max_tokens=14)
-    task = MultimodalTranslationTask.setup_task(
-        MultimodalTranslationConfig(data=data.folder, train_subset="train", dataset_impl=None)
-    )
+    cache = cache_teacher(open_task(data.folder), "train", data.teachers, "own", top_k=5, max_tokens=14)
+    task = open_task(data.folder)
     random = torch.get_rng_state()
     models = [model.eval() for model in task.load_teachers(data.teachers)]
     assert not task.models and torch.equal(torch.get_rng_state(), random)
@@ -85,7 +84,7 @@ def test_sentences_too_long_for_the_teachers_are_left_out_and_said_so(data, capl
     for path in data.teachers:
         save_teacher(path, positions=5)
     caplog.set_level("WARNING")
-    cache = cache_teacher(data.folder, "train", data.teachers, "own", top_k=2)
+    cache = cache_teacher(open_task(data.folder), "train", data.teachers, "own", top_k=2)
     assert np.diff(cache.offsets).tolist() == [5, 3, 2, 0]
     assert "1 sentences (such as 3, from 0) are longer than" in caplog.text
 
@@ -97,12 +96,22 @@ def test_sentences_too_long_for_the_teachers_are_left_out_and_said_so(data, capl
         ({"max_tokens": 5}, "--max-tokens 5: the longest sentence alone has 6"),
         ({"name": "a/b"}, "--name 'a/b'"),
         ({"split": "train9"}, r"no train9\.\*\.idx"),
-        ({"data_dir": "/nowhere"}, "/nowhere is no folder"),
         ({"teacher_paths": ["/nowhere.pt"]}, "teacher /nowhere.pt: there is no such file"),
     ],
 )
 def test_bad_input_is_refused_and_leaves_nothing(data, options, message):
-    arguments = {"data_dir": data.folder, "split": "train", "teacher_paths": data.teachers, "name": "own"}
+    arguments = {
+        "task": open_task(data.folder),
+        "split": "train",
+        "teacher_paths": data.teachers,
+        "name": "own",
+    }
     with pytest.raises(IkdError, match=message):
         cache_teacher(**{**arguments, **options})
     assert not TeacherCache.exists(f"{data.folder}/train", "own")
+
+
+def test_the_command_takes_one_folder_at_a_time(data, capsys):
+    path = f"{data.folder}:{data.folder}"
+    assert main([path, "--teacher-path", data.teachers[0], "--name", "own"]) == 1
+    assert f"{path} is no folder: give one" in capsys.readouterr().err

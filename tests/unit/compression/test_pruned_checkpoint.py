@@ -7,8 +7,9 @@ import pytest
 import torch
 from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 
-from ikd_fairseq.cli import prune
-from ikd_fairseq.cli.export import export_model
+from ikd_fairseq.cli.prune import main
+from ikd_fairseq.compression import pruned_checkpoint as prune
+from ikd_fairseq.compression.export import export_model
 from ikd_fairseq.compression.pruning import MASK_SUFFIX, prunable_groups
 from ikd_fairseq.errors import IkdError
 from tests import toy
@@ -139,7 +140,7 @@ def test_exported_pruned_checkpoint_keeps_its_masks(dense, tmp_path):
 
 
 def test_command_prints_the_counts_and_the_sizes_of_the_files(dense, tmp_path, capsys):
-    assert prune.main([dense, str(tmp_path / "pruned.pt"), "--sparsity", "0.8"]) is None
+    assert main([dense, str(tmp_path / "pruned.pt"), "--sparsity", "0.8"]) is None
     printed = capsys.readouterr().out
     assert "80.00%" in printed and "attention" in printed and "packed" in printed
     assert f"{tmp_path / 'pruned.pt'}: {os.path.getsize(tmp_path / 'pruned.pt') / 1e6:.3f} MB" in printed
@@ -148,13 +149,13 @@ def test_command_prints_the_counts_and_the_sizes_of_the_files(dense, tmp_path, c
         ("packed.pt", "back.pt", ["--unpack"], "80.00%"),
         ("packed.pt", "further.pt", ["--sparsity", "0.9"], "90.00%"),
     ):
-        assert prune.main([str(tmp_path / source), str(tmp_path / output), *options]) is None
+        assert main([str(tmp_path / source), str(tmp_path / output), *options]) is None
         assert share in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("share", ["0", "1", "-0.2", "80", "nan"])
 def test_a_share_that_is_none_is_refused(dense, tmp_path, capsys, share):
-    assert prune.main([dense, str(tmp_path / "pruned.pt"), f"--sparsity={share}"]) == 1
+    assert main([dense, str(tmp_path / "pruned.pt"), f"--sparsity={share}"]) == 1
     assert "give a share above 0 and below 1" in capsys.readouterr().err
     assert os.listdir(tmp_path) == ["dense.pt"]
 

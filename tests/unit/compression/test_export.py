@@ -10,7 +10,8 @@ from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 from fairseq.criterions import build_criterion
 from omegaconf import OmegaConf
 
-from ikd_fairseq.cli import export
+from ikd_fairseq.cli.export import main
+from ikd_fairseq.compression import export
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig
 from tests import toy
@@ -222,9 +223,9 @@ def test_exporting_an_export_is_noted_and_gives_the_same(tmp_path, caplog):
 def test_command_reports_both_sizes_and_refuses_its_input_as_output(tmp_path, capsys):
     path, output = tmp_path / "full.pt", tmp_path / "small.pt"
     torch.save(toy_state({"weight": torch.ones(3), "student.weight": torch.ones(500000)}), path)
-    assert export.main([str(path), str(output), "--half"]) is None
+    assert main([str(path), str(output), "--half"]) is None
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"{path}: {os.path.getsize(path) / 1e6:.1f} MB"
     assert second.startswith(f"{output}: 0.0 MB (")
-    assert export.main([str(path), str(path)]) == 1
+    assert main([str(path), str(path)]) == 1
     assert capsys.readouterr().err.endswith("is one of the input checkpoints; choose another name\n")

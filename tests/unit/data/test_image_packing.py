@@ -1,4 +1,4 @@
-"""ikd-pack-images: every sentence gets its image, bad lists are refused early, killed runs continue."""
+"""Packing images: every sentence gets its image, bad lists are refused early, killed runs continue."""
 
 import multiprocessing
 import os
@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ikd_fairseq.cli import pack_images as command
-from ikd_fairseq.cli.pack_images import main, pack_images
+from ikd_fairseq.cli.pack_images import main
+from ikd_fairseq.data import image_packing
 from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
+from ikd_fairseq.data.image_packing import pack_images
 from ikd_fairseq.errors import IkdError
 
 SIZE = 8
@@ -98,7 +99,7 @@ def test_list_and_text_of_different_length_are_refused_with_both_numbers(place, 
 
 
 def test_missing_images_are_refused_before_anything_is_decoded(place, monkeypatch):
-    monkeypatch.setattr(command, "decode_image", lambda *_: pytest.fail("decoded"))
+    monkeypatch.setattr(image_packing, "decode_image", lambda *_: pytest.fail("decoded"))
     place.draw("a.png")
     place.name("a.png", "w.png", "x.png", "w.png", "y.png", "z.png")
     place.refused(
@@ -228,7 +229,7 @@ def killed_at(place, image):
 
     def run():
         ImagePackWriter.ROWS_BETWEEN_FLUSHES = 2
-        decode, decoded = command.decode_image, []
+        decode, decoded = image_packing.decode_image, []
 
         def decode_or_die(path, image_size):
             decoded.append(path)
@@ -236,8 +237,8 @@ def killed_at(place, image):
                 os.kill(os.getpid(), signal.SIGKILL)
             return decode(path, image_size)
 
-        command.decode_image = decode_or_die
-        command._IMAGES_PER_TASK = 1
+        image_packing.decode_image = decode_or_die
+        image_packing._IMAGES_PER_TASK = 1
         place.pack()
 
     process = multiprocessing.get_context("fork").Process(target=run)
@@ -247,13 +248,13 @@ def killed_at(place, image):
 
 
 def count_decoding(monkeypatch):
-    decode, decoded = command.decode_image, []
+    decode, decoded = image_packing.decode_image, []
 
     def counted(path, image_size):
         decoded.append(os.path.basename(path))
         return decode(path, image_size)
 
-    monkeypatch.setattr(command, "decode_image", counted)
+    monkeypatch.setattr(image_packing, "decode_image", counted)
     return decoded
 
 
@@ -327,7 +328,7 @@ def test_a_damaged_pack_is_packed_anew(place):
 
 
 def test_several_processes_give_the_same_pack_as_one(place, monkeypatch):
-    monkeypatch.setattr(command, "_IMAGES_PER_TASK", 1)
+    monkeypatch.setattr(image_packing, "_IMAGES_PER_TASK", 1)
     place.draw(*NAMES)
     place.name(*NAMES)
     one = place.pack(workers=1).manifest

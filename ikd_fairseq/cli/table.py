@@ -1,0 +1,82 @@
+"""``ikd-table``: a table over finished runs, from their records alone."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from ..errors import check, command
+from ..experiments.record import find_records
+from ..experiments.systems import BASELINE
+from ..experiments.table import as_html, as_markdown, as_tsv
+from ..experiments.tables import LAYOUTS, Request, make_tables
+from ..io.checkpoints import write_atomically
+from ..io.progress import set_up_logging
+from .arguments import positive_int
+
+FORMATS = ("markdown", "tsv", "html")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="ikd-table",
+        description="Makes a table over finished runs from their records: mean and deviation over seeds, "
+        "significance against a baseline, differences, costs. It is printed, and without --output written to "
+        "RUNS/table.md and RUNS/table.tsv.",
+    )
+    parser.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+    parser.add_argument(
+        "--plan", metavar="FILE", type=Path, help="plan that says what the table shows, and how"
+    )
+    parser.add_argument("--layout", choices=LAYOUTS, help="what stands in it (default: systems)")
+    parser.add_argument(
+        "--baseline", metavar="NAME", help=f"system that others are compared with (default: {BASELINE})"
+    )
+    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="(default: all test sets)")
+    parser.add_argument(
+        "--trials", type=positive_int, metavar="N", help="resamples of the test (default: 1000)"
+    )
+    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
+    parser.add_argument("--output", metavar="FILE", type=Path, help="write the table there")
+    return parser
+
+
+def _request(args: argparse.Namespace) -> tuple[Request, str]:
+    """What to show, and the title."""
+    request, title = Request(), ""
+    if args.plan is not None:
+        from ..experiments.plan import read_plan
+
+        plan = read_plan(args.plan)
+        title = plan.title
+        request = Request(
+            layout=plan.table,
+            baseline=plan.baseline,
+            systems={row.system.name: row.system for row in plan.rows},
+            splits=plan.tests,
+            seeds=plan.seeds,
+        )
+    given = {name: getattr(args, name) for name in ("layout", "baseline", "trials") if getattr(args, name)}
+    if args.splits:
+        given["splits"] = tuple(args.splits)
+    return replace(request, **given), title
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> None:
+    args = build_parser().parse_args(argv)
+    set_up_logging()
+    request, title = _request(args)
+    check(args.runs.is_dir(), f"{args.runs} is no folder: give the folder of the runs")
+    tables, notes = make_tables(find_records([args.runs]), request)
+    written = {
+        "markdown": as_markdown(tables, notes, title),
+        "tsv": as_tsv(tables),
+        "html": as_html(tables, notes, title),
+    }
+    files = {args.runs / "table.md": "markdown", args.runs / "table.tsv": "tsv"}
+    for path, kind in ({args.output: args.format} if args.output else files).items():
+        with write_atomically(path, "w", encoding="utf-8") as stream:
+            stream.write(written[kind])
+    sys.stdout.write(written[args.format])

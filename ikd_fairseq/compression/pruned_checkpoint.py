@@ -1,0 +1,174 @@
+"""Checkpoints whose smallest weights are zero: pruning, packing and counting.
+
+What is pruned, and how retraining keeps it, is described in :mod:`.pruning`.
+"""
+
+import logging
+import os
+from typing import NamedTuple
+
+from fairseq.models import ARCH_MODEL_REGISTRY
+from torch import Tensor
+
+from ..errors import check
+from ..io.atomic import check_output
+from ..io.checkpoints import (
+    State,
+    architecture_of,
+    is_buffer,
+    load_checkpoint,
+    without_optimizer,
+    write_checkpoint,
+)
+from .export import STUDENT_PREFIX
+from .pruning import (
+    MASK_SUFFIX,
+    PACKED_SUFFIXES,
+    is_prunable,
+    pack_weights,
+    prunable_groups,
+    prune_weights,
+    unpack_weights,
+)
+
+logger = logging.getLogger(__name__)
+
+# Kinds of weight matrices in the report, by a part of their names.
+_KINDS = {
+    "embedding": ("embed_tokens", "embed_positions", "output_projection"),
+    "attention": ("self_attn", "encoder_attn"),
+    "feed-forward": ("fc1", "fc2"),
+    "visual": ("generator", "region_projection"),
+}
+
+# What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
+_KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported", "pruned")
+
+
+class Count(NamedTuple):
+    """Parameters of one kind."""
+
+    kind: str
+    parameters: int
+    kept: int
+
+    @property
+    def sparsity(self) -> float:
+        """The share that is pruned."""
+        return 1 - self.kept / self.parameters
+
+
+class Report(NamedTuple):
+    """What pruning made of a model: shared parameters count once, the student network of IKD not at all."""
+
+    kinds: list[Count]  # of the prunable parameters
+    prunable: Count
+    all: Count
+    dense_bytes: int  # of all parameters and buffers, without masks
+    packed_bytes: int  # of the same, packed: a bit a prunable parameter, and the values that are kept
+
+
+def report(model: dict[str, Tensor]) -> Report:
+    """Counts the parameters of a pruned state dictionary, packed or not.
+
+    Raises:
+        IkdError: it has no masks.
+    """
+    model = {name: value for name, value in model.items() if not name.startswith(STUDENT_PREFIX)}
+    unpack_weights(model)
+    packed = pack_weights(model)
+    counts = {kind: [0, 0] for kind in (*_KINDS, "other")}
+    dense_bytes = packed_bytes = 0
+    for name, *_ in prunable_groups(model):
+        kind = next((kind for kind, parts in _KINDS.items() if any(part in name for part in parts)), "other")
+        counts[kind][0] += model[name].numel()
+        counts[kind][1] += int(model[name + MASK_SUFFIX].sum())
+        dense_bytes += model[name].nbytes
+        packed_bytes += sum(packed[name + suffix].nbytes for suffix in PACKED_SUFFIXES)
+    kinds = [Count(kind, *count) for kind, count in counts.items() if count[0]]
+    prunable = Count("prunable", sum(count.parameters for count in kinds), sum(count.kept for count in kinds))
+    others = {
+        name: value
+        for name, value in model.items()
+        if not is_prunable(name, value) and not name.endswith(MASK_SUFFIX)
+    }
+    rest = sum(value.numel() for name, value in others.items() if not is_buffer(name))
+    rest_bytes = sum(value.nbytes for value in others.values())
+    return Report(
+        kinds=kinds,
+        prunable=prunable,
+        all=Count("all", prunable.parameters + rest, prunable.kept + rest),
+        dense_bytes=dense_bytes + rest_bytes,
+        packed_bytes=packed_bytes + rest_bytes,
+    )
+
+
+def _load(checkpoint: os.PathLike, output: os.PathLike) -> State:
+    """The checkpoint without optimizer state, its weights unpacked. Refuses models that know no masks."""
+    check_output(output, [checkpoint])
+    state = without_optimizer(load_checkpoint(checkpoint))
+    name = architecture_of(state)
+    check(
+        getattr(ARCH_MODEL_REGISTRY.get(name), "takes_masks", False),
+        f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask: prune one "
+        "of the plugin's models (fairseq's transformer is here --arch transformer_mmt)",
+    )
+    state["model"] = dict(state["model"])
+    unpack_weights(state["model"])
+    state["extra_state"] = {
+        key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
+    }
+    if any(key.startswith(STUDENT_PREFIX) for key in state["model"]):
+        logger.warning(
+            "%s holds the student network, which is not pruned and which decoding does not need: to leave it "
+            "out, run ikd-export before",
+            checkpoint,
+        )
+    return state
+
+
+def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: float) -> Report:
+    """Writes *checkpoint* to *output* with its smallest weights at zero, their masks, and no optimizer state.
+
+    Args:
+        sparsity: share of the prunable weights that is zero in *output*, above 0 and below 1. A pruned
+            checkpoint can be pruned further.
+
+    Raises:
+        IkdError: the checkpoint cannot be used, is pruned as far already, or the output cannot be written.
+    """
+    check(0 < sparsity < 1, f"--sparsity {sparsity:g}: give a share above 0 and below 1, such as 0.8")
+    state = _load(checkpoint, output)
+    state["model"] = prune_weights(state["model"], sparsity)
+    for name, mask in state["model"].items():
+        if name.endswith(MASK_SUFFIX) and not mask.any():
+            logger.warning("nothing is left of %s: its weights were the smallest", name[: -len(MASK_SUFFIX)])
+    state["extra_state"]["pruned"] = {"file": str(checkpoint), "sparsity": sparsity}
+    write_checkpoint(state, output)
+    return report(state["model"])
+
+
+def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
+    """Writes the pruned *checkpoint* to *output* with a bit a prunable weight and the values that are kept.
+
+    The plugin's models load the output as they load the checkpoint. There is no optimizer state in it.
+
+    Raises:
+        IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
+    """
+    state = _load(checkpoint, output)
+    unpacked, state["model"] = state["model"], pack_weights(state["model"])
+    write_checkpoint(state, output)
+    return report(unpacked)
+
+
+def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
+    """Writes the packed *checkpoint* to *output* with the weights and masks that were packed, bit by bit.
+
+    Raises:
+        IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
+    """
+    state = _load(checkpoint, output)
+    summary = report(state["model"])
+    write_checkpoint(state, output)
+    return summary

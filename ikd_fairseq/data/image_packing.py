@@ -1,0 +1,181 @@
+"""Packs the images of a split beside its binarised text.
+
+Everything that can be wrong with list, folder and text is refused before the first image is decoded. A run
+that was interrupted goes on where it stopped; one that finds its pack complete only records the text beside
+it.
+"""
+
+import contextlib
+import itertools
+import logging
+import multiprocessing
+import multiprocessing.connection
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import numpy as np
+
+from ..errors import IkdError, check
+from ..io.manifests import text_fingerprint
+from ..io.progress import progress
+from .image_pack import ImagePack, ImagePackWriter, sources_digest
+from .image_sources import Sources, find_images, read_image_list
+from .image_transforms import decode_image
+
+logger = logging.getLogger(__name__)
+
+_IMAGES_PER_TASK = 16
+
+# A row and its image, uint8 H x W x 3, or why there is none.
+Decoded = tuple[int, np.ndarray | IkdError]
+
+
+def _leave_with_parent() -> None:
+    """Initialises a decoding process: Ctrl-C is its parent's matter, and with a killed parent it ends too."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def watch() -> None:
+        multiprocessing.connection.wait([parent.sentinel])
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _decode_some(rows: list[tuple[int, str]], image_size: int) -> list[Decoded]:
+    """Decodes the images of some rows; an image that cannot be decoded ends the list with its error."""
+    decoded: list[Decoded] = []
+    for row, path in rows:
+        try:
+            decoded.append((row, decode_image(path, image_size)))
+        except IkdError as error:
+            return decoded + [(row, error)]
+    return decoded
+
+
+def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> Iterator[Decoded]:
+    """Yields (row, image or error), in the order in which *workers* processes finish them."""
+    tasks = (rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK))
+    if workers == 1:
+        for task in tasks:
+            yield from _decode_some(task, image_size)
+        return
+    # One server imports the package and forks the workers: as safe as spawning them, with one import for all.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    executor = ProcessPoolExecutor(workers, mp_context=context, initializer=_leave_with_parent)
+    pending: set[Future] = set()
+    try:
+        # A few tasks ahead of the workers, not all of them: decoded images wait here until they are written.
+        pending = {
+            executor.submit(_decode_some, task, image_size) for task in itertools.islice(tasks, 3 * workers)
+        }
+        while pending:
+            finished, pending = wait(pending, return_when=FIRST_COMPLETED)
+            for future in finished:
+                yield from future.result()
+            for task in itertools.islice(tasks, len(finished)):
+                pending.add(executor.submit(_decode_some, task, image_size))
+    except BrokenProcessPool as error:
+        raise IkdError(
+            "a decoding process was killed, perhaps for lack of memory: use fewer --workers"
+        ) from error
+    finally:
+        for future in pending:
+            future.cancel()
+        executor.shutdown()
+
+
+def _matching_pack(prefix: str, digest: str) -> ImagePack | None:
+    if not ImagePack.exists(prefix):
+        return None
+    try:
+        pack = ImagePack.open(prefix)
+    except IkdError as error:
+        logger.warning("packing anew: %s", error)
+        return None
+    return pack if pack.manifest["sources_sha256"] == digest else None
+
+
+def pack_images(
+    data_dir: str,
+    split: str,
+    list_path: str,
+    folder: str,
+    image_size: int = 224,
+    allow_missing: bool = False,
+    workers: int = 1,
+) -> ImagePack:
+    """Packs the images of one split beside its binarised text, and returns the pack.
+
+    Args:
+        data_dir: the folder that fairseq-preprocess wrote.
+        split: such as ``train``.
+        list_path: text file, line i names the image of sentence i; empty: the sentence has none.
+        folder: where the images are; names may lead into its sub-folders, not out of it.
+        image_size: height and width of the packed images, in pixels.
+        allow_missing: whether sentences whose image file is missing go without.
+        workers: number of decoding processes.
+
+    Raises :class:`IkdError` on any input that cannot be used.
+    """
+    text = text_fingerprint(data_dir, split)
+    names = read_image_list(list_path)
+    text_name, recorded = next(iter(text.items()))
+    check(
+        len(names) == recorded["sentences"],
+        f"{list_path} has {len(names)} lines where {os.path.join(data_dir, text_name)} has "
+        f"{recorded['sentences']} sentences: line i must name the image of sentence i",
+    )
+    sources = find_images(names, list_path, folder, allow_missing)
+    digest = sources_digest(image_size, sources.index, sources.stats)
+    prefix = os.path.join(data_dir, split)
+
+    pack = _matching_pack(prefix, digest)
+    if pack is not None:
+        pack.record_text(text)
+        logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
+    else:
+        described = {
+            "text": text,
+            "list": list_path,
+            "folder": folder,
+            "missing_sentences": sources.missing_sentences,
+            "missing_files": sources.missing_files,
+        }
+        pack = _write_pack(prefix, image_size, sources, digest, workers, described)
+    logger.info(
+        "%s: %d of %d sentences have an image (%d distinct images), %d name one of %d missing files",
+        prefix,
+        pack.coverage,
+        len(pack),
+        len(sources.paths),
+        sources.missing_sentences,
+        sources.missing_files,
+    )
+    return pack
+
+
+def _write_pack(
+    prefix: str, image_size: int, sources: Sources, digest: str, workers: int, described: dict[str, Any]
+) -> ImagePack:
+    """Decodes and writes all rows; *described* are further entries of the manifest."""
+    with ImagePackWriter(prefix, image_size, sources.index, len(sources.paths), digest) as writer:
+        todo = [(row, path) for row, path in enumerate(sources.paths) if not writer.done[row]]
+        kept = len(sources.paths) - len(todo)
+        if kept:
+            logger.info("going on after the %d of %d images of an interrupted run", kept, len(sources.paths))
+        processes = min(workers, max(1, len(todo) // _IMAGES_PER_TASK))
+        with contextlib.closing(_decode_all(todo, image_size, processes)) as decoded:
+            bar_options = {"total": len(sources.paths), "initial": kept, "unit": " images"}
+            for row, image in progress(decoded, desc=os.path.basename(prefix), **bar_options):
+                if isinstance(image, IkdError):
+                    raise IkdError(f"line {sources.lines[row]} of {described['list']}: {image}") from image
+                writer.write(row, image)
+        with progress(None, total=writer.bytes, desc="SHA-256", unit="B", unit_scale=True) as bar:
+            return writer.commit(described, bar.update)

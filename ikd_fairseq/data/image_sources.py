@@ -1,0 +1,121 @@
+"""The image files of a split: a list with one name a sentence, and the folder that they are in."""
+
+import os
+import posixpath
+import re
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..constants import NO_IMAGE
+from ..errors import IkdError, check
+
+_NAMES_SHOWN = 3
+# "name.jpg#3": COCO's and Flickr30K's captions are numbered by image.
+_CAPTION_ID = re.compile(r"#\w*$")
+
+
+@dataclass
+class Sources:
+    """The image files of a split.
+
+    Attributes:
+        index: int32, N sentences: row or ``NO_IMAGE``.
+        paths: of every row.
+        lines: of every row, the first line of the list that names it, from 1.
+        stats: of every row, name, size in bytes and modification time in ns.
+        missing_sentences: how many sentences name a file that is not there.
+        missing_files: how many such files there are.
+    """
+
+    index: np.ndarray
+    paths: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)
+    stats: list[tuple[str, int, int]] = field(default_factory=list)
+    missing_sentences: int = 0
+    missing_files: int = 0
+
+
+def read_image_list(path: str) -> list[str]:
+    """Returns the image name of every sentence, without caption number; "" for an empty line.
+
+    Raises :class:`IkdError` if the file cannot be read or a line has a caption number alone.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            lines = [line.strip() for line in stream]
+    except UnicodeDecodeError as error:
+        raise IkdError(f"--list {path} is not text in UTF-8 ({error})") from error
+    except OSError as error:
+        raise IkdError(f"--list {path} cannot be read: {error.strerror}") from error
+    names = [_CAPTION_ID.sub("", line).strip() for line in lines]
+    for number, (line, name) in enumerate(zip(lines, names), start=1):
+        check(bool(name) or not line, f"line {number} of {path} has no image name before {line!r}")
+    return names
+
+
+def _is_inside(path: str, folder: str) -> bool:
+    return os.path.commonpath([path, folder]) == folder
+
+
+def find_images(names: list[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
+    """Finds the file of every name, each once, and decides which row every sentence gets.
+
+    Raises :class:`IkdError` for names that lead out of *folder*, for missing files unless *allow_missing*,
+    and if no sentence has an image.
+    """
+    check(os.path.isdir(folder), f"--images {folder} is not a folder")
+    sources = Sources(index=np.full(len(names), NO_IMAGE, dtype=np.int32))
+    rows: dict[str, int] = {}
+    missing: list[tuple[int, str]] = []
+    for sentence, name in enumerate(names):
+        if not name:
+            continue
+        line = sentence + 1
+        normal = posixpath.normpath(name)
+        if normal not in rows:
+            where = f"line {line} of {list_path}: {name!r}"
+            path = os.path.join(folder, normal)
+            check("\0" not in name, f"{where} is not a file name")
+            check(
+                not os.path.isabs(name) and _is_inside(os.path.abspath(path), os.path.abspath(folder)),
+                f"{where} leads out of the image folder {folder}",
+            )
+            check(
+                _is_inside(os.path.realpath(path), os.path.realpath(folder)),
+                f"{where} is a link that leads out of the image folder {folder}: copy the file, or give the "
+                "folder that it points to",
+            )
+            try:
+                stat = os.stat(path)
+            except FileNotFoundError:
+                rows[normal] = NO_IMAGE
+                missing.append((line, name))
+            except OSError as error:
+                raise IkdError(f"{where} cannot be read: {error.strerror}") from error
+            else:
+                check(os.path.isfile(path), f"{where} is not a file")
+                rows[normal] = len(sources.paths)
+                sources.paths.append(path)
+                sources.lines.append(line)
+                sources.stats.append((normal, stat.st_size, stat.st_mtime_ns))
+        sources.index[sentence] = rows[normal]
+        sources.missing_sentences += rows[normal] == NO_IMAGE
+    sources.missing_files = len(missing)
+
+    shown = ", ".join(f"{name} in line {line}" for line, name in missing[:_NAMES_SHOWN])
+    shown += ", ..." if len(missing) > _NAMES_SHOWN else ""
+    check(
+        bool(sources.paths),
+        (
+            f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
+            if missing
+            else f"{list_path} names no image at all: a split without images needs no pack"
+        ),
+    )
+    check(
+        allow_missing or not missing,
+        f"{len(missing)} of the images that {list_path} names are not in {folder} ({shown}): check "
+        "--images and --list, or pass --allow-missing to use these sentences without an image",
+    )
+    return sources

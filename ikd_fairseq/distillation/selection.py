@@ -1,0 +1,109 @@
+"""Which hypothesis of a teacher becomes the target of a sentence (Kim and Rush 2016).
+
+``best`` is sequence-level distillation (Seq-KD, section 3.2): the best hypothesis of the teacher's beam search.
+``closest`` is sequence-level interpolation (Seq-Inter, section 3.3): the hypothesis of the n-best list that is
+closest to the reference, by smoothed sentence-level BLEU.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import IkdError, check
+from ..evaluation.metrics import closest
+from ..evaluation.translations import ordered_sentences
+from ..io.generate_output import GenerateOutput
+from ..io.progress import progress
+from .distilled_folder import Split
+
+BEST, CLOSEST = "best", "closest"
+
+
+@dataclass
+class Selection:
+    """The new targets of a split.
+
+    Attributes:
+        targets: token numbers with the end of sentence, by sentence.
+        counts: for the log and the record: how many there are, their length over that of the references (in
+            subwords, over the whole split), the share that equals the reference, unknown words (``<unk>``,
+            the teacher's own), and for ``closest`` the mean sentence-level BLEU of the first and of the
+            selected ones.
+    """
+
+    targets: list[list[int]] = field(default_factory=list)
+    counts: dict[str, Any] = field(default_factory=dict)
+
+
+def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list[str]]:
+    """The *count* best hypotheses, in subwords, of every sentence from 0 to *sentences* - 1.
+
+    Raises:
+        IkdError: a sentence is missing or unknown, or has fewer hypotheses or an empty one.
+    """
+    files = ", ".join(sorted(set(output.files.values())))
+    lists = ordered_sentences(output.raw, sentences, files, "hypotheses (H- lines)", output.skipped)
+    for sentence, hypotheses in enumerate(lists):
+        where = f"{output.files[sentence]}: "
+        check(
+            len(hypotheses) >= count,
+            f"{where}sentence {sentence} (from 0) has {len(hypotheses)} hypotheses and {count} are asked for: "
+            f"generate with --nbest {count}, or ask for fewer",
+        )
+        for rank, hypothesis in enumerate(hypotheses[:count], start=1):
+            check(
+                bool(hypothesis),
+                f"{where}hypothesis {rank} of sentence {sentence} (from 0) is empty, which teaches nothing: "
+                "generate with a --min-len of at least 1 (fairseq's default), or ask for an --nbest below "
+                f"{rank} if that is above 1",
+            )
+    return [hypotheses[:count] for hypotheses in lists]
+
+
+def check_sources(split: Split, output: GenerateOutput) -> None:
+    """Refuses translations of other sentences than those of *split*, where the output holds its sources."""
+    sources = split.token_ids(split.source)
+    for sentence, text in output.sources.items():
+        if text != split.source_dictionary.string(sources[sentence]):
+            raise IkdError(
+                f"{output.files[sentence]}: sentence {sentence} (from 0) is not that of {split.prefix} "
+                f"({text!r}): give the output for this data, with BPE left in"
+            )
+
+
+def select_targets(split: Split, lists: Sequence[Sequence[str]], select: str) -> Selection:
+    """Chooses a hypothesis of every n-best list.
+
+    Args:
+        split: where the references are.
+        lists: n hypotheses, in subwords, for every sentence in order.
+        select: "best" or "closest".
+
+    Raises:
+        IkdError: a chosen hypothesis holds what is no word of the target dictionary.
+    """
+    selection, references = Selection(), split.token_ids(split.target)
+    dictionary = split.target_dictionary
+    tokens, reference_tokens, equal, unknown, bleu, first_bleu = 0, 0, 0, 0, 0.0, 0.0
+    for sentence, hypotheses in enumerate(progress(lists, desc="selecting", unit=" sentences")):
+        rank, reference = 0, references[sentence]
+        if select == CLOSEST:
+            # As in T- lines, a word that the dictionary lacks is written so that no hypothesis matches it.
+            choice = closest(hypotheses, dictionary.string(reference, escape_unk=True))
+            rank, bleu, first_bleu = choice.rank, bleu + choice.bleu, first_bleu + choice.first_bleu
+        target = split.target_ids(hypotheses[rank], f"hypothesis {rank + 1} of sentence {sentence} (from 0)")
+        selection.targets.append(target)
+        tokens, reference_tokens = tokens + len(target) - 1, reference_tokens + len(reference) - 1
+        equal += target == reference.tolist()
+        unknown += target.count(dictionary.unk())
+    count = len(lists)
+    selection.counts = {
+        "sentences": count,
+        "length_ratio": round(tokens / max(1, reference_tokens), 4),
+        "equal_to_reference": round(equal / count, 4),
+        "unknown_words": unknown,
+    }
+    if select == CLOSEST:
+        selection.counts["sentence_bleu_of_first"] = round(first_bleu / count, 2)
+        selection.counts["sentence_bleu_of_selected"] = round(bleu / count, 2)
+    return selection

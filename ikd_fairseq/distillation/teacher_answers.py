@@ -1,0 +1,101 @@
+"""What frozen teachers answer at every target position of a split, computed once and kept in a cache."""
+
+import logging
+import os
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq import utils
+from fairseq.tasks.translation import TranslationTask
+
+from ..data.feature_pack import check_name
+from ..errors import check
+from ..io.manifests import text_fingerprint
+from ..io.progress import progress
+from ..vision.device import check_device
+from .teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
+from .teacher_ensemble import TeacherEnsemble
+
+logger = logging.getLogger(__name__)
+
+
+def cache_teacher(
+    task: TranslationTask,
+    split: str,
+    teacher_paths: Sequence[str],
+    name: str,
+    top_k: int = 8,
+    max_tokens: int = 4096,
+    device: str = "cpu",
+) -> TeacherCache:
+    """Runs teachers over a split and writes ``SPLIT.teacher.NAME``, replacing an earlier cache of that name.
+
+    Args:
+        task: of one data folder, such as :func:`ikd_fairseq.tasks.open_task.open_task` returns.
+        split: such as ``train``, or ``train1``.
+        teacher_paths: checkpoints, whose probabilities are averaged.
+        name: of the cache.
+        top_k: words to keep at each position.
+        max_tokens: of a batch, padding included.
+        device: ``cpu`` or ``cuda``.
+
+    Raises:
+        IkdError: a teacher, the text or its images cannot be used, or the disk is too full.
+    """
+    check_name(name)
+    check_device(device)
+    data_dir, words = task.cfg.data, len(task.target_dictionary)
+    check(
+        top_k <= words, f"--top-k {top_k}: the target dictionary has {words} words, so give no more than that"
+    )
+    text = text_fingerprint(data_dir, split)
+    teachers = task.load_teachers(teacher_paths)
+    task.load_dataset(split)
+    dataset = task.dataset(split)
+
+    max_positions = utils.resolve_max_positions(*(teacher.max_positions() for teacher in teachers))
+    fitting, too_long = dataset.filter_indices_by_size(dataset.ordered_indices(), max_positions)
+    if len(too_long):
+        logger.warning(
+            "%d sentences (such as %s, from 0) are longer than the %s positions of the teachers and get no "
+            "answers",
+            len(too_long),
+            too_long[0],
+            max_positions,
+        )
+    longest = int(dataset.num_tokens_vec(fitting).max(initial=0))
+    check(
+        longest <= max_tokens,
+        f"--max-tokens {max_tokens}: the longest sentence alone has {longest}, so give at least that",
+    )
+    lengths = np.array(dataset.tgt.sizes)
+    lengths[too_long] = 0
+    batches = task.get_batch_iterator(
+        dataset, max_tokens=max_tokens, max_positions=max_positions, ignore_invalid_inputs=True
+    ).next_epoch_itr(shuffle=False)
+    ensemble = TeacherEnsemble(teachers)
+    with TeacherCacheWriter(os.path.join(data_dir, split), name, lengths, top_k, words) as writer:
+        with progress(None, total=len(fitting), unit=" sentences") as bar:
+            for batch in batches:
+                _write_answers(writer, ensemble, batch, torch.device(device), task.target_dictionary.pad())
+                bar.update(len(batch["id"]))
+        return writer.commit({"teachers": teacher_files(teacher_paths), "text": text})
+
+
+def _write_answers(
+    writer: TeacherCacheWriter,
+    teachers: TeacherEnsemble,
+    batch: dict[str, Any],
+    device: torch.device,
+    padding: int,
+) -> None:
+    if device.type == "cuda":
+        batch = utils.move_to_cuda(batch, device)
+    log_probs = teachers(batch["net_input"], torch.empty(0, device=device))
+    best, ids = log_probs.topk(writer.top_k, dim=-1)
+    ids, probs = ids.cpu().numpy(), best.exp().cpu().numpy()
+    real = batch["target"].ne(padding).cpu().numpy()
+    for row, sentence in enumerate(batch["id"].tolist()):
+        writer.write(sentence, ids[row, real[row]], probs[row, real[row]])

@@ -1,0 +1,92 @@
+"""sacreBLEU's metrics in the two settings of the field, and the hypothesis that is closest to a reference."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from sacrebleu.metrics import BLEU, CHRF, TER
+from sacrebleu.metrics.base import Metric
+
+from .translations import remove_bpe
+
+METRICS = ("bleu", "chrf", "ter")
+PRESETS = ("tokenised", "detokenised")
+
+# Tokens count as they stand. Sentences of fewer than 4 words are scored by the n-grams that they have, and an
+# order without a match is smoothed (sacreBLEU's "exp", method 3 of Chen and Cherry 2014).
+_SENTENCE_BLEU = BLEU(tokenize="none", smooth_method="exp", effective_order=True, force=True)
+
+
+def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) -> dict[str, Metric]:
+    """sacreBLEU's scorers.
+
+    Args:
+        preset: "tokenised" scores the tokens as they stand and ignores case, the BLEU of Peng et al. 2022
+            (section 4) and of multi-bleu.perl -lc; "detokenised" takes plain text, tokenises it as WMT does
+            (13a) and minds case.
+        metrics: some of "bleu", "chrf" and "ter"; others are left out.
+    """
+    tokenised = preset == "tokenised"
+    makers = {
+        # force: this preset is for text that looks tokenised, no cause for sacreBLEU's warning.
+        "bleu": lambda: BLEU(tokenize="none" if tokenised else "13a", lowercase=tokenised, force=tokenised),
+        "chrf": lambda: CHRF(lowercase=tokenised),
+        "ter": lambda: TER(case_sensitive=not tokenised),
+    }
+    return {metric: makers[metric]() for metric in metrics if metric in makers}
+
+
+def compute_scores(
+    hypotheses: Sequence[str],
+    references: Sequence[str],
+    preset: str = "tokenised",
+    metrics: Sequence[str] = METRICS,
+) -> dict[str, dict[str, Any]]:
+    """sacreBLEU's corpus scores of *hypotheses*, one reference each.
+
+    Args:
+        hypotheses, references: as many lines, in the same order.
+        preset, metrics: as :func:`make_scorers` takes them.
+
+    Returns:
+        By metric: "name", "score" (0 to 100; TER: edits a hundred words of the reference) and sacreBLEU's
+        "signature".
+    """
+    scores = {}
+    for metric, scorer in make_scorers(preset, metrics).items():
+        score = scorer.corpus_score(list(hypotheses), [list(references)])
+        signature = str(scorer.get_signature())
+        scores[metric] = {"name": score.name, "score": score.score, "signature": signature}
+    return scores
+
+
+class Choice(NamedTuple):
+    """A hypothesis of an n-best list.
+
+    Attributes:
+        rank: its place in the list, from 0.
+        bleu: its sentence-level BLEU, 0 to 100.
+        first_bleu: that of the list's first one.
+    """
+
+    rank: int
+    bleu: float
+    first_bleu: float
+
+
+def closest(hypotheses: Sequence[str], reference: str) -> Choice:
+    """The hypothesis with the highest smoothed sentence-level BLEU (Kim and Rush 2016, section 3.3).
+
+    BLEU counts words, with subword-nmt's marks (``@@``) joined, as a translation is judged: the cuts within
+    words are no part of a translation. Text in other subwords is scored by those. Of equals, the model's
+    favourite wins.
+
+    Args:
+        hypotheses: in subwords, at least one, by rank.
+        reference: in subwords.
+    """
+    words = remove_bpe(reference)
+    scores = [
+        _SENTENCE_BLEU.sentence_score(remove_bpe(hypothesis), [words]).score for hypothesis in hypotheses
+    ]
+    rank = scores.index(max(scores))
+    return Choice(rank, scores[rank], scores[0])

@@ -1,0 +1,108 @@
+"""Which runs may stand in one table: finished ones, made from one text, by one budget."""
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..errors import check
+from .columns import ORIGINAL, TEXTS
+from .record import Record
+from .systems import System
+
+logger = logging.getLogger(__name__)
+
+# What runs whose figures compare have in common, by section of the options. Own options may differ.
+PROTOCOL = {
+    "max_update": "optimization",
+    "lr": "optimization",
+    "lr_scheduler": "lr_scheduler",
+    "warmup_updates": "lr_scheduler",
+    "label_smoothing": "criterion",
+    "patience": "checkpoint",
+    "backbone": "model",
+}
+
+
+def test_sets(run: Record) -> list[str]:
+    """The test sets that *run* translates: all or, where it needs images, those that have some."""
+    splits = run.data.get("splits", {})
+    wanted = [name for name in splits if name.startswith("test")] or list(run.scores)
+    if run.images == "test":
+        wanted = [name for name in wanted if splits.get(name, {}).get("sentences_with_image", 1)]
+    return sorted(wanted)
+
+
+def is_finished(run: Record, splits: Sequence[str] = ()) -> bool:
+    """Whether *run* is scored on *splits*, by default all of its test sets, as far as it translates them."""
+    own = test_sets(run)
+    wanted = [split for split in splits if run.images != "test" or split in own or split in run.scores] or own
+    return bool(wanted) and all(run.scores.get(split) for split in wanted)
+
+
+def check_budget(runs: Sequence[Record], systems: Mapping[str, System]) -> None:
+    """Refuses runs of one pair and text that were made from different data or by different budgets.
+
+    Args:
+        systems: those whose own options are known. Of other variants only data and updates are looked at.
+
+    Raises:
+        IkdError: two runs differ, so that their figures do not compare.
+    """
+    first: dict[tuple[str, str], tuple[Any, Record]] = {}
+    for run in runs:
+        for name, value in _settings(run, systems).items():
+            place = run.labels.get("text", ORIGINAL), name
+            known, other = first.setdefault(place, (value, run))
+            check(
+                value == known,
+                f"{run.folder} was made with {name} {value!r}, but {other.folder} with {known!r}: their figures "
+                "do not compare, so make a table of each",
+            )
+
+
+def _settings(run: Record, systems: Mapping[str, System]) -> dict[str, Any]:
+    settings: dict[str, Any] = {}
+    if run.data:
+        train = run.data["splits"].get("train", {})
+        text = {name: digest for name, digest in train.get("files", {}).items() if ".images." not in name}
+        settings["dictionaries"] = run.data["dictionaries"]
+        settings["training text"] = text
+        if run.images in ("training", "test"):
+            settings["images"] = train.get("files", {}).get("train.images.npy")
+    if run.model:
+        settings["epochs averaged"] = run.model["averaged"]
+    if not run.options:
+        return settings
+    own = systems[run.system].own_options if run.system in systems else ()
+    known = run.system in systems or run.like == run.system
+    settings["tokens an update"] = tokens_an_update(run)
+    for name, section in PROTOCOL.items():
+        value = run.options.get(section, {}).get("_name" if name == section else name)
+        if value is not None and (known or name == "max_update"):
+            settings[name] = value
+    return {name: value for name, value in settings.items() if f"--{name.replace('_', '-')}" not in own}
+
+
+def tokens_an_update(run: Record) -> int | None:
+    """At most, by all processes together."""
+    tokens = run.options.get("dataset", {}).get("max_tokens")
+    frequency = (run.options.get("optimization", {}).get("update_freq") or [1])[0]
+    workers = run.options.get("distributed_training", {}).get("distributed_world_size") or 1
+    return None if tokens is None else int(tokens * frequency * workers)
+
+
+def on_every_text(runs: Sequence[Record]) -> list[Record]:
+    """Those whose system and seed are there for every source text; of others the log tells.
+
+    Raises:
+        IkdError: there are none.
+    """
+    finished = {
+        text: {(run.system, run.seed) for run in runs if run.labels.get("text", ORIGINAL) == text}
+        for text in TEXTS
+    }
+    everywhere = set.intersection(*finished.values())
+    for system, seed in sorted(set.union(*finished.values()) - everywhere, key=str):
+        logger.warning("%s-seed%s is not finished on every text, and left out", system, seed)
+    check(bool(everywhere), f"there is no run that is finished on {', '.join(TEXTS)} alike")
+    return [run for run in runs if (run.system, run.seed) in everywhere]

@@ -1,0 +1,115 @@
+"""Files that appear under their names only when complete. Everything that the package writes goes through here.
+
+A file is written beside its final name and renamed when it is on disk, so that a reader, or the run after one
+that was killed, finds the old content or the new one and never a part.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import IkdError, check
+
+PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later run may go on with
+
+
+def sync_folder(path: str | os.PathLike) -> None:
+    """Makes renames in the folder of *path* survive a power cut."""
+    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def replacing(path: str | os.PathLike) -> Iterator[str]:
+    """A name to write under, which becomes *path* when the block ends, and vanishes when the block fails.
+
+    Raises:
+        IkdError: the file cannot be written (permissions, disk full).
+    """
+    folder, name = os.path.split(path)
+    partial = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
+    try:
+        yield partial
+        os.replace(partial, path)
+        sync_folder(path)
+    except OSError as error:
+        raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(partial)
+
+
+@contextlib.contextmanager
+def write_atomically(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterator[IO]:
+    """Opens a file that takes the name *path* when the block ends, and vanishes when the block fails.
+
+    Raises:
+        IkdError: the file cannot be written (permissions, disk full).
+    """
+    with replacing(path) as partial, open(partial, mode, **options) as stream:
+        yield stream
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def write_json(path: str | os.PathLike, value: Any) -> None:
+    """Writes *value* as indented JSON in UTF-8. Raises as :func:`write_atomically` does."""
+    with write_atomically(path, "w", encoding="utf-8") as stream:
+        stream.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copies the file *source* to *target*, complete or not at all."""
+    with replacing(target) as partial:
+        shutil.copyfile(source, partial)
+
+
+def link_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Gives the file *source* a second name, or a copy where the file system has no such links."""
+    if os.path.exists(target) and os.path.samefile(source, target):
+        return
+    with replacing(target) as partial:
+        try:
+            os.link(os.path.realpath(source), partial)
+        except OSError:
+            shutil.copyfile(source, partial)
+
+
+@contextlib.contextmanager
+def disk_full_named(path: str, size: int) -> Iterator[None]:
+    """Turns a full disk (or quota) while writing *path*, of *size* bytes, into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise
+        raise IkdError(
+            f"the disk is full: {path} needs {size:,} bytes; free some space and run the command again"
+        ) from error
+
+
+def check_disk_space(path: str, size: int) -> None:
+    """Raises :class:`IkdError` if the disk of *path*, which will have *size* bytes, has less space."""
+    free = shutil.disk_usage(os.path.dirname(path) or ".").free
+    check(size <= free, f"not enough disk space: {path} needs {size:,} bytes and {free:,} are free")
+
+
+def check_output(output: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> None:
+    """Refuses, before any work, an *output* that is one of the *inputs* or that cannot be written."""
+    folder = Path(output).resolve().parent
+    check(not os.path.isdir(output), f"{output}: the output is a folder; give the name of a file")
+    check(folder.is_dir(), f"{output}: the folder {folder} does not exist")
+    check(os.access(folder, os.W_OK), f"{output}: the folder {folder} cannot be written to")
+    for path in inputs:
+        check(
+            os.path.realpath(path) != os.path.realpath(output),
+            f"{output}: the output is one of the input checkpoints; choose another name",
+        )

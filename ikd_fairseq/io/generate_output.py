@@ -1,0 +1,148 @@
+"""What ``fairseq-generate`` and ``fairseq-interactive`` print: the one reader of it, log lines and all.
+
+A sentence's id is its place in the split, from 0, whatever order fairseq translates in (by length). Its block of
+lines is ``S-ID`` and ``T-ID`` (source and reference) and for each hypothesis, the best by the model's score first,
+``H-ID`` (score and text as decoded), ``D-ID`` (the same text with BPE and tokenisation undone where generation was
+asked to) and ``P-ID`` (logarithm to base 2 of the probability of each token, the end of sentence among them).
+"""
+
+import os
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..errors import check
+from .text_lines import numbered_lines
+
+_SENTENCE = re.compile(r"(?P<kind>[STHDP])-(?P<id>\d+)(?:\t(?P<rest>.*))?", re.DOTALL)
+_LOADED = re.compile(r".* \S+ \S+-\S+ (?P<count>\d+) examples")  # logged by fairseq's translation task
+_SKIPPED = re.compile(r"[\d,]+ samples have invalid sizes and will be skipped")
+_SPEED = re.compile(r"Translated [\d,]+ sentences .*\((?P<speed>[\d.,]+) sentences/s")
+_CUT_OFF = "the line is cut off; run fairseq-generate again"
+_SCORED = "HD"  # kinds of lines whose text comes after a score
+_REPEATED = "HDP"  # kinds of lines of which a sentence has one a hypothesis
+
+
+@dataclass
+class GenerateOutput:
+    """Output by sentence id.
+
+    Attributes:
+        sources, references: the S- and T- lines; either is empty where there are none.
+        raw: text of the H- lines, by rank.
+        final: text of the D- lines, by rank.
+        token_scores: the P- lines, by rank: base-2 logarithms of probabilities, by token.
+        files: the file that each translated sentence is in.
+        loaded: how many sentences the test set has by the log, where that went to the same file.
+        skipped: log lines about skipped sentences.
+    """
+
+    sources: dict[int, str] = field(default_factory=dict)
+    references: dict[int, str] = field(default_factory=dict)
+    raw: dict[int, list[str]] = field(default_factory=dict)
+    final: dict[int, list[str]] = field(default_factory=dict)
+    token_scores: dict[int, list[list[float]]] = field(default_factory=dict)
+    files: dict[int, str] = field(default_factory=dict)
+    loaded: int | None = None
+    skipped: list[str] = field(default_factory=list)
+
+    @property
+    def hypotheses(self) -> dict[int, str]:
+        """The best one of each sentence: of the D- lines if there are any, else of the H- lines."""
+        return {sentence: texts[0] for sentence, texts in (self.final or self.raw).items()}
+
+    @property
+    def probabilities(self) -> dict[int, float]:
+        """Of the best hypothesis of each sentence as a whole, from the P- lines."""
+        return {sentence: 2 ** sum(scores[0]) for sentence, scores in self.token_scores.items()}
+
+    def least_count(self) -> int:
+        """How many sentences the test set has at least: by the highest id of any line, translated or not."""
+        kinds = (self.sources, self.references, self.raw, self.final)
+        return 1 + max(max(lines) for lines in kinds if lines)
+
+
+def read_generate_output(*paths: str) -> GenerateOutput:
+    """Reads the output of one test set, generated in one go or in parts (``--num-shards``), a file each.
+
+    Raises:
+        IkdError: a file is empty, or is cut off within a line; a sentence is there twice; the files are of test
+            sets of other sizes; there is no hypothesis.
+    """
+    output = GenerateOutput()
+    for path in paths:
+        _read_file(path, output)
+    check(
+        bool(output.files),
+        f"{', '.join(paths)} holds no hypotheses (H- or D- lines); is it the output of fairseq-generate, run "
+        "without --quiet?",
+    )
+    return output
+
+
+def is_generate_output(path: str) -> bool:
+    """Whether some line of the file *path* is one that ``fairseq-generate`` prints of a sentence.
+
+    Raises:
+        IkdError: the file cannot be read or is not UTF-8.
+    """
+    return any(_SENTENCE.fullmatch(line) for _, line in numbered_lines(path))
+
+
+def decoding_speed(path: str | os.PathLike) -> float | None:
+    """Sentences a second by fairseq's clock around its search, from the log *path*, if it is there and says so."""
+    text = Path(path).read_text(encoding="utf-8", errors="replace") if os.path.isfile(path) else ""
+    found = _SPEED.search(text)
+    return float(found["speed"].replace(",", "")) if found else None
+
+
+def _read_file(path: str, output: GenerateOutput) -> None:
+    number, match, block, loaded = 0, None, None, None  # block: the sentence whose lines are being read
+    seen: dict[str, set[int]] = {kind: set() for kind in "STHDP"}
+    for number, line in numbered_lines(path):
+        match = _SENTENCE.fullmatch(line)
+        if match is None:
+            loaded_line = _LOADED.fullmatch(line)
+            loaded = int(loaded_line["count"]) if loaded_line else loaded
+            output.skipped += [line] if _SKIPPED.search(line) else []
+            continue
+        kind, sentence, text = match["kind"], int(match["id"]), match["rest"]
+        where = f"{path}, line {number}"
+        if kind in _SCORED and text is not None:
+            _, tab, text = text.partition("\t")
+            text = text if tab else None
+        check(text is not None, f"{where}: {_CUT_OFF}")
+        earlier = output.files.get(sentence, path)
+        check(
+            earlier == path and (sentence not in seen[kind] or (kind in _REPEATED and sentence == block)),
+            f"{where}: sentence {sentence} is there twice, before in {earlier}; give every part of one run once",
+        )
+        seen[kind].add(sentence)
+        block = sentence
+        if kind in _SCORED:
+            output.files[sentence] = path
+        _add(output, kind, sentence, text)
+    check(number > 0, f"{path} is empty")
+    check(match is None or _ends_with_newline(path), f"{path}, line {number}: {_CUT_OFF}")
+    check(
+        None in (loaded, output.loaded) or loaded == output.loaded,
+        f"{path} is of a test set of {loaded} sentences, but the files before it are of one of {output.loaded}",
+    )
+    output.loaded = loaded if output.loaded is None else output.loaded
+
+
+def _ends_with_newline(path: str) -> bool:
+    with open(path, "rb") as stream:
+        stream.seek(-1, os.SEEK_END)
+        return stream.read() == b"\n"
+
+
+def _add(output: GenerateOutput, kind: str, sentence: int, text: str) -> None:
+    if kind == "S":
+        output.sources[sentence] = text
+    elif kind == "T":
+        output.references[sentence] = text
+    elif kind == "P":
+        output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
+    else:
+        (output.raw if kind == "H" else output.final).setdefault(sentence, []).append(text)

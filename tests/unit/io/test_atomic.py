@@ -1,0 +1,52 @@
+"""Files appear under their names complete or not at all, and an output is refused before the work."""
+
+import os
+
+import pytest
+
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.atomic import copy_file, link_file, replacing, write_atomically, write_json
+
+
+def test_a_file_is_replaced_when_the_block_ends(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with write_atomically(path, "w", encoding="utf-8") as stream:
+        stream.write("neu ü")
+        assert path.read_text() == "old"
+    assert path.read_text(encoding="utf-8") == "neu ü" and os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
+def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, error):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(error):
+        with write_atomically(path) as stream:
+            stream.write(b"half")
+            raise error
+    assert path.read_text() == "old" and os.listdir(tmp_path) == ["a.txt"]
+
+
+def test_what_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(IkdError, match="nowhere/a cannot be written .No such file"):
+        write_json(tmp_path / "nowhere" / "a", {})
+    with pytest.raises(IkdError, match="a cannot be written .No such file"):
+        with replacing(tmp_path / "a"):
+            pass  # nothing was written
+
+
+def test_json_is_readable_by_people(tmp_path):
+    write_json(tmp_path / "a.json", {"ü": [1]})
+    assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "ü": [\n    1\n  ]\n}\n'
+
+
+def test_copies_are_apart_and_links_are_one_file(tmp_path):
+    (tmp_path / "a").write_text("content")
+    copy_file(tmp_path / "a", tmp_path / "copy")
+    link_file(tmp_path / "a", tmp_path / "link")
+    link_file(tmp_path / "a", tmp_path / "link")  # a second time
+    assert (tmp_path / "copy").read_text() == "content"
+    assert not os.path.samefile(tmp_path / "a", tmp_path / "copy")
+    assert os.path.samefile(tmp_path / "a", tmp_path / "link")
+    assert sorted(os.listdir(tmp_path)) == ["a", "copy", "link"]
