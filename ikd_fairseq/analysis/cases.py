@@ -6,7 +6,6 @@ Beside each translation stands which of its words are right: those that an align
 A word that is as good as the reference's, but another one, counts as wrong, here as in BLEU.
 """
 
-import argparse
 import difflib
 import logging
 from collections.abc import Sequence
@@ -14,8 +13,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
 from ..errors import check
 from ..evaluation.significance import named_runs
