@@ -42,6 +42,7 @@ setup(
     packages=find_packages(include=["ikd_fairseq", "ikd_fairseq.*"]),
     package_data={
         "ikd_fairseq.io": ["templates/*"],
+        "ikd_fairseq.experiments": ["published.tsv"],
         "ikd_fairseq.experiments.page": ["templates/*"],
     },
     python_requires=">=3.11",

@@ -1,17 +1,12 @@
-"""Finished runs as train.sh, translate.sh and ikd-analyse leave them, of forty sentences."""
+"""Finished runs for the report, of forty sentences: records, TensorBoard files, hostile text."""
 
 import base64
 from pathlib import Path
 
 from tensorboardX import SummaryWriter
 
-from ikd_fairseq.evaluation.metrics import compute_scores
-from ikd_fairseq.experiments.record import ALL, WITH_IMAGE, Metric, Record, Score, Sentences
-
-NOUNS = ("hund", "ball", "mann", "baum", "zug")
-REFERENCES = [
-    f"der {noun} und die {place}. frau gehen heute in den garten ." for place in range(8) for noun in NOUNS
-]
+from ikd_fairseq.experiments.record import ALL, WITH_IMAGE, Record
+from tests.records import REFERENCES, score_of, write_output
 
 # 2 x 1 pixels, grey.
 PNG = base64.b64decode(
@@ -46,7 +41,7 @@ FACTS = {  # of a record, what training tells
         },
     },
     "options": {
-        "model": {"_name": "ARCH", "activation_fn": "relu", "dropout": 0.3, "backbone": "efficientnet_lite0"},
+        "model": {"activation_fn": "relu", "dropout": 0.3, "backbone": "efficientnet_lite0"},
         "task": {"data": "/data/<de>", "lr": [0.005]},
         "bpe": {"_name": None},
     },
@@ -60,9 +55,7 @@ FACTS = {  # of a record, what training tells
 }
 
 
-def write_run(
-    folder: Path, translations: dict, trained: bool = True, metrics=("bleu", "chrf"), pictured: int = 0
-) -> Path:
+def write_run(folder: Path, translations: dict, trained: bool = True, pictured: int = 0) -> Path:
     """A run in *folder*, with scores of *translations*, lines by split, against :data:`REFERENCES`.
 
     Args:
@@ -72,29 +65,17 @@ def write_run(
     folder.mkdir(parents=True)
     scores = {}
     for split, lines in translations.items():
-        references = REFERENCES[: len(lines)]
-        text = "".join(
-            f"S-{place}\tsource {place}\nT-{place}\t{reference}\nH-{place}\t-0.5\t{line}\n"
-            for place, (line, reference) in reversed(list(enumerate(zip(lines, references))))
-        )
-        (folder / f"generate-{split}.txt").write_text(text, encoding="utf-8")
+        output = f"generate-{split}.txt"
+        write_output(folder / output, lines)
         groups = {ALL: 0, WITH_IMAGE: len(lines) - pictured} if pictured else {ALL: 0}
         scores[split] = [
-            Score(
-                Sentences.of(group, {place: references[place] for place in range(first, len(lines))}),
-                {
-                    key: Metric(one["name"], one["score"], one["signature"])
-                    for key, one in compute_scores(lines[first:], references[first:], metrics=metrics).items()
-                },
-                output=f"generate-{split}.txt",
-            )
+            score_of(lines, group, range(first, len(lines)), output, metrics=("bleu", "chrf"))
             for group, first in groups.items()
         ]
-    name, _, seed = folder.name.partition("-seed")
     facts = {}
     if trained:
         options = {section: dict(values) for section, values in FACTS["options"].items()}
-        options["model"]["_name"] = f"{name}_transformer"
+        options["model"]["_name"] = f"{folder.name.partition('-seed')[0]}_transformer"
         options["checkpoint"] = {"_name": None, "save_dir": f"runs/{folder.name}"}
         facts = {**FACTS, "options": options}
         for subset, curves in CURVES.items():

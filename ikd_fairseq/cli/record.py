@@ -8,10 +8,11 @@ from pathlib import Path
 from ..errors import IkdError, check, command
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
-from ..evaluation.translations import read_generate_output
+from ..evaluation.metrics import METRICS
 from ..experiments.record import FILE, Record, Score
-from ..experiments.scoring import METRICS, PRESET, decoding_speed, languages, score_output
+from ..experiments.scoring import PRESET, languages, score_output
 from ..experiments.systems import SYSTEMS, derive, get_system
+from ..io.generate_output import decoding_speed, read_generate_output
 from ..io.progress import set_up_logging
 from .arguments import positive_int
 

@@ -11,7 +11,7 @@ from ..experiments.record import find_records
 from ..experiments.systems import BASELINE
 from ..experiments.table import as_html, as_markdown, as_tsv
 from ..experiments.tables import LAYOUTS, Request, make_tables
-from ..io.checkpoints import write_atomically
+from ..io.atomic import write_atomically
 from ..io.progress import set_up_logging
 from .arguments import positive_int
 

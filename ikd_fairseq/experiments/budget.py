@@ -55,8 +55,8 @@ def check_budget(runs: Sequence[Record], systems: Mapping[str, System]) -> None:
             known, other = first.setdefault(place, (value, run))
             check(
                 value == known,
-                f"{run.folder} was made with {name} {value!r}, but {other.folder} with {known!r}: their figures "
-                "do not compare, so make a table of each",
+                f"{run.folder} was made with {name} {value!r}, but {other.folder} with {known!r}: their "
+                "figures do not compare, so make a table of each",
             )
 
 

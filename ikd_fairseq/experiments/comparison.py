@@ -10,11 +10,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..cli.score import METRICS, make_scorers
 from ..errors import IkdError, check
+from ..evaluation.metrics import METRICS, make_scorers
 from ..evaluation.significance import Outcome, compare_runs
-from ..evaluation.translations import ordered_sentences, read_generate_output, read_lines, remove_bpe
+from ..evaluation.translations import ordered_sentences, remove_bpe
+from ..io.generate_output import read_generate_output
 from ..io.progress import progress
+from ..io.text_lines import read_lines
 from .record import ALL, FILE, Group, Metric, Record, Score, Sentences
 
 TEST = "bootstrap"
@@ -141,7 +143,7 @@ def compare_systems(
     ]
     # sacreBLEU's two lines a metric and run would break up the progress bar.
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    for split in progress(tested, desc="significance", unit="split"):
+    for split in progress(tested, desc="significance", unit="split", disable=not tested):
         found, said = _test(scored[split], str(baseline), trials)
         p_values.update({(metric, name, split): p for (metric, name), p in found.items()})
         notes += [f"{split}: {note}" for note in said]

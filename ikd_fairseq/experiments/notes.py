@@ -18,8 +18,8 @@ def budget_notes(runs: Sequence[Record], systems: Mapping[str, System]) -> list[
         updates = first.options.get("optimization", {}).get("max_update")
         tokens = tokens_an_update(first)
         notes.append(
-            f"At most {updates} updates of {tokens} tokens, mean of the last {first.model['averaged']} epochs "
-            "(of all if there were fewer)."
+            f"At most {updates} updates of {tokens} tokens, mean of the last {first.model['averaged']} "
+            "epochs (of all if there were fewer)."
         )
     cnns = dict.fromkeys(run.options.get("model", {}).get("backbone") for run in runs if run.images != "none")
     named = [str(cnn) for cnn in cnns if cnn]
@@ -78,9 +78,9 @@ def figure_notes(
         notes.append(f"{which}: one run, so there is no deviation, and small differences mean nothing.")
     if tested:
         notes.append(
-            "†/‡: for every seed, differs from the baseline of that seed with p < 0.05/0.01, better or worse, "
-            f"always in the same direction (sacreBLEU's {TESTS[TEST].title}, {trials or TESTS[TEST].trials:,} "
-            f"{TESTS[TEST].trial_name})."
+            "†/‡: for every seed, differs from the baseline of that seed with p < 0.05/0.01, better or "
+            f"worse, always in the same direction (sacreBLEU's {TESTS[TEST].title}, "
+            f"{trials or TESTS[TEST].trials:,} {TESTS[TEST].trial_name})."
         )
     return notes
 

@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import IkdError, check
-from ..io.checkpoints import write_atomically
+from ..io.atomic import write_json
 
 FORMAT = 1  # raised when an older reader would misread a newer record
 FILE = "run.json"
@@ -244,8 +244,7 @@ class Record:
             content["scores"] = {
                 split: [score.as_json() for score in scores] for split, scores in sorted(self.scores.items())
             }
-        with write_atomically(self.folder / FILE, "w", encoding="utf-8") as stream:
-            stream.write(json.dumps({"format": FORMAT, **content}, indent=1, ensure_ascii=False) + "\n")
+        write_json(self.folder / FILE, {"format": FORMAT, **content})
 
     def score(self, split: str, group: Group = ALL, beam: int | None = None) -> Score | None:
         """The score of a group of sentences of *split*, by the given beam or the widest, if there is one."""

@@ -1,25 +1,22 @@
 """Scores of a run's translations for its record: on every sentence, and on those that have an image."""
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from ..cli.score import compute_scores
 from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..evaluation.meteor import Meteor
-from ..evaluation.translations import ordered_sentences, read_generate_output, read_lines, remove_bpe
+from ..evaluation.metrics import METRICS, compute_scores
+from ..evaluation.translations import ordered_sentences, remove_bpe
+from ..io.generate_output import decoding_speed, read_generate_output
 from ..io.text_index import sentence_counts
+from ..io.text_lines import read_lines
 from .record import ALL, WITH_IMAGE, Group, Metric, Score, Sentences
 
 PRESET = "tokenised"  # the BLEU of the papers on Multi30K
-METRICS = ("bleu", "chrf", "ter")
-
-_SPEED = re.compile(r"\(([\d.,]+) sentences/s")
-_PROBABILITIES = re.compile(r"P-(\d+)\t(.*)")
 
 
 def score_output(
@@ -56,7 +53,8 @@ def score_output(
     hypotheses = ordered_sentences(
         found.hypotheses, len(references), str(output), "translation", found.skipped
     )
-    speed, probability = decoding_speed(output.with_suffix(".log")), mean_probability(output)
+    own = [found.probabilities[place] for place in sorted(found.probabilities)]
+    speed, probability = decoding_speed(output.with_suffix(".log")), sum(own) / len(own) if own else None
     scores = []
     for group, places in _groups(data, split, len(references), needs_images).items():
         ours, theirs = [hypotheses[i] for i in places], [references[i] for i in places]
@@ -121,23 +119,3 @@ def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Grou
         return {} if needs_images else every
     with_image: dict[Group, list[int]] = {WITH_IMAGE: pictured}
     return with_image if needs_images and len(pictured) < count else {**every, **with_image}
-
-
-def decoding_speed(log: Path) -> float | None:
-    """Sentences a second by the clock that fairseq-generate keeps around its search, if *log* has it."""
-    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
-    found = _SPEED.search(text)
-    return float(found[1].replace(",", "")) if found else None
-
-
-def mean_probability(output: Path) -> float | None:
-    """The probability that a model gives to its best translation of a sentence, mean over sentences.
-
-    fairseq-generate prints log2 of it token by token, on lines that begin with P.
-    """
-    probability: dict[int, float] = {}
-    for line in output.read_text(encoding="utf-8", errors="replace").split("\n"):
-        found = _PROBABILITIES.fullmatch(line)
-        if found:
-            probability.setdefault(int(found[1]), 2 ** sum(map(float, found[2].split())))
-    return sum(probability.values()) / len(probability) if probability else None

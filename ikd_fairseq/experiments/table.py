@@ -101,7 +101,7 @@ def as_markdown(tables: Iterable[Table], notes: Sequence[str], title: str = "") 
             if kind == "head":
                 lines.append(f"| {' | '.join(['---'] * len(cells))} |")
         lines.append("")
-    return "\n".join([*lines, *notes]).rstrip("\n") + "\n"
+    return "\n".join(lines) + "\n" + "\n\n".join(notes) + "\n"
 
 
 def as_html(tables: Iterable[Table], notes: Sequence[str], title: str = "") -> str:

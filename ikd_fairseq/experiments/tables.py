@@ -25,18 +25,21 @@ PUBLISHED = Path(__file__).with_name("published.tsv")
 # Published figures are of these whole test sets, and stand beside nothing else.
 PUBLISHED_SENTENCES = {"test": 1000, "test1": 1000, "test2": 461}
 
-ON_COSTS = """\
-Parameters: tied ones count once; a frozen CNN (image-must systems) and an image index (retrieval) come on top.
-Training time is fairseq's own, validation included, over interruptions. Sentences a second are those of
-fairseq-generate's own clock on the system's first test set, with the CNN and without reading files."""
-ON_PUBLISHED = """\
-Published figures are quoted, not run here, and are of other images, teachers and budgets. Those called
-second-hand have not been checked against the publication. METEOR differs by version and paraphrase tables:
-compare it within one run only."""
-ON_DISTILLATION = """\
-p(t = ŷ) is the probability that a system gives to its own greedy translation, mean over sentences; as teacher,
-the share of sentences whose greedy translation is what the teacher's beam search finds. Speeds are in sentences
-a second, with how many times the teacher's that is."""
+ON_COSTS = (
+    "Parameters: tied ones count once; a frozen CNN (image-must systems) and an image index (retrieval) come "
+    "on top. Training time is fairseq's own, validation included, over interruptions. Sentences a second are by "
+    "fairseq-generate's own clock on the system's first test set, with the CNN and without reading files."
+)
+ON_PUBLISHED = (
+    "Published figures are quoted, not run here, and are of other images, teachers and budgets. Those called "
+    "second-hand have not been checked against the publication. METEOR differs by version and paraphrase "
+    "tables: compare it within one run only."
+)
+ON_DISTILLATION = (
+    "p(t = ŷ) is the probability that a system gives to its own greedy translation, mean over sentences; as "
+    "teacher, the share of sentences whose greedy translation is what the teacher's beam search finds. "
+    "Speeds are in sentences a second, with how many times the teacher's that is."
+)
 
 BLOCKS = {"image-must": "Image-must systems", "image-free": "Image-free systems"}
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import torch
 
-from ..data.image_pack import ImagePack, sha256_of_file
+from ..data.image_pack import ImagePack
 from ..errors import check
-from ..io.checkpoints import State, config_section, load_checkpoint, memory_of, num_updates
+from ..io.checkpoints import State, config_section, load_checkpoint, num_updates, parameters_of
+from ..io.manifests import sha256_of_file
 from ..io.text_index import sentence_counts
 from .systems import System
 
@@ -20,8 +21,6 @@ LAST = "checkpoint_last.pt"
 PROCESS = "run"  # key of a checkpoint's task state that holds what the training process said of itself
 
 _TEXT_INDEX = re.compile(r"(?P<split>[^.]+)\.(?P<pair>[^.]+-[^.]+)\.[^.]+\.idx")
-# Entries of a state dictionary that are no parameters: running statistics, and marks of fairseq's modules.
-_BUFFERS = re.compile(r"\.running_(mean|var)$|\._float_tensor$|\.version$")
 
 
 def training_facts(
@@ -158,23 +157,12 @@ def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, A
     """
     state = load_checkpoint(checkpoint)
     packed = checkpoint.with_name("packed.pt")
-    decoding = _parameters(state, training_only)
+    decoding = parameters_of(state, training_only)
     return {
         "checkpoint": checkpoint.name,
         "megabytes": (packed if packed.is_file() else checkpoint).stat().st_size / 1e6,
         "averaged": len(state["extra_state"].get("averaged_checkpoints", [])) or 1,
-        "parameters": sum(tensor.numel() for tensor in _parameters(state, ())),
+        "parameters": sum(tensor.numel() for tensor in parameters_of(state)),
         "decoding_parameters": sum(tensor.numel() for tensor in decoding),
         "decoding_parameters_not_zero": sum(int(torch.count_nonzero(tensor)) for tensor in decoding),
     }
-
-
-def _parameters(state: State, left_out: tuple[str, ...]) -> list[torch.Tensor]:
-    """The parameters in a checkpoint whose names do not begin as *left_out* say, tied ones once."""
-    return list(
-        {
-            memory_of(tensor): tensor
-            for name, tensor in state["model"].items()
-            if tensor.is_floating_point() and not _BUFFERS.search(name) and not name.startswith(left_out)
-        }.values()
-    )

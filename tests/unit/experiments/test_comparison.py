@@ -1,5 +1,6 @@
-"""Numbers are those of the score files; runs of one seed are tested; what does not compare is refused."""
+"""Numbers are those of the records; runs of one seed are tested; what does not compare is refused."""
 
+import dataclasses
 import statistics
 
 import pytest
@@ -7,59 +8,60 @@ import pytest
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.evaluation.metrics import make_scorers
 from ikd_fairseq.evaluation.significance import compare_runs
-from ikd_fairseq.experiments.comparison import compare_systems, group_systems
-from ikd_fairseq.experiments.record import ALL, WITH_IMAGE, Metric, Record
-from tests.finished_runs import REFERENCES, spoilt, write_run
+from ikd_fairseq.experiments.comparison import compare_systems, group_systems, read_translations
+from ikd_fairseq.experiments.record import ALL, WITH_IMAGE, Metric, Record, Sentences, find_records
+from tests.records import PICTURED, REFERENCES, add_run, bleu, score_of, spoilt, write_output
 
 TRIALS = 100
+GOOD, POOR = spoilt(range(0, 40, 5)), spoilt(range(40))
 
 
 @pytest.fixture
 def systems(tmp_path):
-    """Systems from translations by folder and split."""
+    """Systems from translations by run and split."""
 
-    def of(runs):
-        return group_systems(
-            Record.load(write_run(tmp_path / name, splits, trained=False)) for name, splits in runs.items()
-        )
+    def of(runs, **facts):
+        for name, splits in runs.items():
+            add_run(tmp_path, name, splits, **facts)
+        return group_systems(find_records([tmp_path]))
 
     return of
 
 
-def test_means_deviations_differences_and_p_are_those_of_the_files(systems):
-    lines = {"a-seed1": spoilt(2), "a-seed2": spoilt(3), "b-seed1": spoilt(20), "b-seed2": spoilt(10)}
+def change_score(run: Record, split: str, **changes) -> None:
+    score = dataclasses.replace(run.scores[split][0], **changes)
+    run.scores[split] = [score, *run.scores[split][1:]]
+
+
+def test_means_deviations_differences_and_p_are_those_of_the_records(systems):
+    lines = {"a-seed1": GOOD, "a-seed2": GOOD, "b-seed1": POOR, "b-seed2": spoilt(range(30))}
     found = systems({name: {"test": own} for name, own in lines.items()})
     scores = compare_systems(found, ["test"], "a", trials=TRIALS)
-    stored = {run.name: run.score("test").metrics["bleu"].value for own in found.values() for run in own}
     outcome = scores.outcomes["bleu", "b", "test"]
-    assert outcome.scores == (stored["b-seed1"], stored["b-seed2"])
+    assert outcome.scores == pytest.approx((bleu(POOR), bleu(spoilt(range(30)))))
     assert outcome.deviation == pytest.approx(statistics.stdev(outcome.scores))
-    assert outcome.differences == tuple(stored[f"b-seed{seed}"] - stored[f"a-seed{seed}"] for seed in (1, 2))
-    plain = compare_runs(
-        {"a": [spoilt(2), spoilt(3)], "b": [spoilt(20), spoilt(10)]},
-        REFERENCES,
-        make_scorers(metrics=["bleu", "chrf"]),
-        trials=TRIALS,
+    assert outcome.differences == pytest.approx([score - bleu(GOOD) for score in outcome.scores])
+    runs = {"a": [GOOD, GOOD], "b": [POOR, spoilt(range(30))]}
+    plain = compare_runs(runs, REFERENCES, make_scorers(metrics=["bleu"]), trials=TRIALS)["bleu"]
+    assert outcome.p_values == plain.outcomes["b"].p_values
+    assert max(outcome.p_values) < 0.05 and outcome.mark
+    assert scores.names == {"bleu": "BLEU"} and scores.sentences["test"].count == 40 and scores.notes == []
+    assert compare_systems(found, ["test"], "a", trials=0).outcomes["bleu", "b", "test"].p_values == ()
+    assert compare_systems(found, ["test"]).outcomes["bleu", "b", "test"].differences == ()
+
+
+def test_sentences_with_an_image_are_tested_alone(systems):
+    found = systems({"a-seed1": {"test": POOR}, "b-seed1": {"test": spoilt(range(1, 40, 2))}})
+    scores = compare_systems(found, ["test"], "a", WITH_IMAGE, trials=TRIALS)
+    assert scores.outcomes["bleu", "b", "test"].scores == pytest.approx((100,))
+    assert scores.outcomes["bleu", "b", "test"].mark == "‡" and scores.sentences["test"].count == len(
+        PICTURED
     )
-    for metric in ("bleu", "chrf"):
-        assert scores.outcomes[metric, "b", "test"].p_values == plain[metric].outcomes["b"].p_values
-    assert outcome.p_values[0] < 0.05 and outcome.mark
-    assert scores.names == {"bleu": "BLEU", "chrf": "chrF2"} and scores.sentences["test"].count == len(
-        REFERENCES
-    )
-    assert scores.notes == []
 
 
 def test_only_runs_of_the_same_seed_are_tested_against_each_other(systems):
-    found = systems(
-        {
-            "a-seed1": {"test": spoilt(2)},
-            "a-seed2": {"test": spoilt(3)},
-            "b-seed2": {"test": spoilt(10)},
-            "b-seed3": {"test": spoilt(4)},
-            "c": {"test": spoilt(7)},
-        }
-    )
+    names = ("a-seed1", "a-seed2", "b-seed2", "b-seed3", "c-seed9")
+    found = systems({name: {"test": spoilt(range(3 + place))} for place, name in enumerate(names)})
     scores = compare_systems(found, ["test"], "a", trials=TRIALS)
     outcome = scores.outcomes["bleu", "b", "test"]
     assert len(outcome.scores) == 2 and len(outcome.differences) == len(outcome.p_values) == 1
@@ -70,7 +72,7 @@ def test_only_runs_of_the_same_seed_are_tested_against_each_other(systems):
 
 
 def test_missing_translations_and_scores_are_said_and_the_scores_there_are_stay(systems):
-    found = systems({"a": {"test": spoilt(2), "test1": spoilt(2)}, "b": {"test": spoilt(5)}})
+    found = systems({"a-seed1": {"test": GOOD, "test1": GOOD}, "b-seed1": {"test": POOR}})
     (found["b"][0].folder / "generate-test.txt").unlink()
     scores = compare_systems(found, ["test", "test1"], "a", trials=TRIALS)
     outcome = scores.outcomes["bleu", "b", "test"]
@@ -79,60 +81,76 @@ def test_missing_translations_and_scores_are_said_and_the_scores_there_are_stay(
     first, second = scores.notes
     assert first.startswith("test: b not tested against a: ")
     assert first.endswith("generate-test.txt is missing.")
-    assert second == "test1: no score of b."
+    assert second == "test1: no score of b-seed1."
 
 
 def test_translations_that_are_not_those_of_the_score_are_not_tested(systems):
-    found = systems({"a": {"test": spoilt(2)}, "b": {"test": spoilt(5)}})
-    path = found["b"][0].folder / "generate-test.txt"
+    found = systems({"a-seed1": {"test": GOOD}, "b-seed1": {"test": POOR}})
     assert compare_systems(found, ["test"], "a", trials=TRIALS).outcomes["bleu", "b", "test"].p_values
-    path.write_text(path.read_text(encoding="utf-8").replace("-0.5\tder", "-0.5\tdas"), encoding="utf-8")
+    write_output(found["b"][0].folder / "generate-test.txt", spoilt(range(9)))
     scores = compare_systems(found, ["test"], "a", trials=TRIALS)
     assert scores.outcomes["bleu", "b", "test"].p_values == ()
     assert "but" in scores.notes[0] and "run.json says" in scores.notes[0]
 
 
-def test_scores_of_other_sentences_or_settings_are_refused(systems):
+def test_scores_of_other_sentences_are_refused(systems):
+    found = systems({"a-seed1": {"test": GOOD}, "b-seed1": {"test": POOR}})
+    shorter = score_of(POOR, ALL, range(9), "generate-test.txt").sentences
+    change_score(found["b"][0], "test", sentences=shorter)
     with pytest.raises(
-        IkdError, match="is of 40 sentences, but that of .* of 9: these scores do not compare"
+        IkdError, match=r"is of 40 sentences, but that of .* of 9: these scores do not compare"
     ):
-        compare_systems(systems({"a": {"test": spoilt(2)}, "b": {"test": spoilt(5)[:9]}}), ["test"])
+        compare_systems(found, ["test"], "a")
+    others = Sentences.of(ALL, dict.fromkeys(range(40), "x"))
+    change_score(found["b"][0], "test", sentences=others)
+    with pytest.raises(IkdError, match="is of other sentences .*these scores do not compare"):
+        compare_systems(found, ["test"], "a")
 
 
-def test_scores_on_sentences_with_images_never_meet_those_on_all(tmp_path):
-    runs = [
-        Record.load(write_run(tmp_path / name, {"test": spoilt(every)}, trained=False, pictured=30))
-        for name, every in (("a", 2), ("b", 9))
+def test_sentences_with_an_image_never_meet_all(systems):
+    """Not even where a record puts the one under the other's name, or their numbers are equal."""
+    found = systems({"a-seed1": {"test": GOOD}, "b-seed1": {"test": POOR}})
+    assert [len(compare_systems(found, ["test"], group=group).outcomes) for group in (ALL, WITH_IMAGE)] == [
+        2,
+        2,
     ]
-    systems = group_systems(runs)
-    whole, pictured = (
-        compare_systems(systems, ["test"], "a", group, trials=TRIALS) for group in (ALL, WITH_IMAGE)
-    )
-    assert (whole.sentences["test"].count, pictured.sentences["test"].count) == (40, 30)
-    assert whole.outcomes["bleu", "b", "test"].scores != pictured.outcomes["bleu", "b", "test"].scores
-    assert pictured.outcomes["bleu", "b", "test"].p_values
-    runs[1].scores["test"] = runs[1].scores["test"][1:]  # as of a system that needs images
-    assert ("bleu", "b", "test") not in compare_systems(systems, ["test"], "a").outcomes
+    mislabelled = dataclasses.replace(found["b"][0].scores["test"][1].sentences, group=ALL, count=40)
+    change_score(found["b"][0], "test", sentences=mislabelled)
+    with pytest.raises(IkdError, match="other sentences"):
+        compare_systems(found, ["test"], "a")
 
 
 def test_signatures_that_differ_are_refused(systems):
-    found = systems({"c": {"test": spoilt(2)}, "d": {"test": spoilt(5)}})
-    metrics = found["d"][0].score("test").metrics
-    metrics["bleu"] = Metric("BLEU", metrics["bleu"].value, "other")
-    with pytest.raises(IkdError, match=r"BLEU of .* \(nrefs.*\) does not compare with .* \(other\)"):
+    found = systems({"c-seed1": {"test": GOOD}, "d-seed1": {"test": POOR}})
+    change_score(found["d"][0], "test", metrics={"bleu": Metric("BLEU", 1.0, "other")})
+    with pytest.raises(IkdError, match=r"BLEU of .* \(nrefs.*\) does not compare with that of .* \(other\)"):
         compare_systems(found, ["test"])
 
 
 def test_metric_that_sacrebleu_does_not_test_has_a_difference_and_no_p(systems):
-    found = systems({"a": {"test": spoilt(2)}, "b": {"test": spoilt(5)}})
-    for score, own in zip((40.0, 42.5), found.values()):
-        own[0].score("test").metrics["meteor"] = Metric("METEOR", score, "1.5")
+    found = systems({"a-seed1": {"test": GOOD}, "b-seed1": {"test": POOR}}, meteor=40.0)
+    metrics = found["b"][0].scores["test"][0].metrics
+    change_score(found["b"][0], "test", metrics={**metrics, "meteor": Metric("METEOR", 42.5, "METEOR 1.5")})
     outcome = compare_systems(found, ["test"], "a", trials=TRIALS).outcomes["meteor", "b", "test"]
     assert outcome.difference == 2.5 and outcome.p_values == ()
 
 
-def test_systems_are_grouped_in_the_order_of_their_seeds(systems):
-    found = systems({name: {"test": spoilt(5)} for name in ("ikd-seed10", "text-seed2", "ikd-seed9", "ikd")})
-    assert list(found) == ["ikd", "text"] and [run.seed for run in found["ikd"]] == [None, 9, 10]
-    with pytest.raises(IkdError, match="are both of ikd and seed 9: leave one of them out"):
-        group_systems([*found["ikd"], found["ikd"][1]])
+def test_seeds_are_put_in_order_and_two_runs_of_one_are_refused(tmp_path):
+    runs = [Record(tmp_path / str(seed), "a", seed=seed) for seed in (2, None, 1)]
+    assert [run.seed for run in group_systems(runs)["a"]] == [None, 1, 2]
+    with pytest.raises(IkdError, match="are both of a and seed 1: leave one of them out"):
+        group_systems([*runs, Record(tmp_path / "again", "a", seed=1)])
+
+
+def test_references_come_from_their_file_or_from_the_translations(systems, tmp_path):
+    found = systems({"a-seed1": {"test": GOOD}})
+    run = found["a"][0]
+    every, pictured = run.scores["test"]
+    assert read_translations(run, every) == (GOOD, REFERENCES)
+    assert read_translations(run, pictured)[0] == [GOOD[place] for place in PICTURED]
+    (tmp_path / "ref.de").write_text("".join(f"{line[:2]}@@ {line[2:]}\n" for line in REFERENCES))
+    subwords = dataclasses.replace(every, references=str(tmp_path / "ref.de"))
+    assert read_translations(run, subwords)[1] == REFERENCES
+    (tmp_path / "ref.de").write_text("other\n" * 40)
+    with pytest.raises(IkdError, match="are not those that it was scored with"):
+        read_translations(run, subwords)
