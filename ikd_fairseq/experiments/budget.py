@@ -28,7 +28,7 @@ def test_sets(run: Record) -> list[str]:
     splits = run.data.get("splits", {})
     wanted = [name for name in splits if name.startswith("test")] or list(run.scores)
     if run.images == "test":
-        wanted = [name for name in wanted if splits.get(name, {}).get("sentences_with_image", 1)]
+        wanted = [name for name in wanted if name not in splits or splits[name].get("sentences_with_image")]
     return sorted(wanted)
 
 

@@ -40,6 +40,15 @@ class View:
     def compare(self, beam: int | None = None, trials: int | None = 0) -> Scores:
         return compare_systems(self.systems, self.splits, self.baseline, self.group, beam, trials)
 
+    def outcomes(self, found: Scores, metric: str, split: str) -> dict[str, Outcome]:
+        """By system, as far as every run of it was scored."""
+        outcomes = {system: found.outcomes.get((metric, system, split)) for system in self.systems}
+        return {
+            system: outcome
+            for system, outcome in outcomes.items()
+            if outcome is not None and len(outcome.scores) == len(self.systems[system])
+        }
+
 
 def score_cell(outcome: Outcome) -> Cell:
     """E.g. ``41.28 ± 0.30†``; the mark needs a tested pair for every run."""
@@ -79,8 +88,8 @@ def _of_scores(view: View, found: Scores) -> Filled:
         for split in found.sentences:
             count = found.sentences[split].count
             name = found.names[metric]
-            outcomes = {system: found.outcomes.get((metric, system, split)) for system in view.systems}
-            cells = {system: score_cell(outcome) for system, outcome in outcomes.items() if outcome}
+            outcomes = view.outcomes(found, metric, split)
+            cells = {system: score_cell(outcome) for system, outcome in outcomes.items()}
             columns.append((Column(f"{name} {split} ({count:,})", name, split, count), cells))
     return columns
 
@@ -90,12 +99,12 @@ def average(view: View) -> Filled:
     found = view.compare()
     columns: Filled = []
     for metric in (metric for metric in view.metrics if metric in found.names):
-        values: dict[str, list[float]] = {}
-        for system in view.systems:
-            outcomes = [found.outcomes.get((metric, system, split)) for split in found.sentences]
-            per_split = [outcome.scores for outcome in outcomes if outcome is not None]
-            if len(per_split) == len(found.sentences):
-                values[system] = [statistics.mean(own) for own in zip(*per_split)]
+        by_split = [view.outcomes(found, metric, split) for split in found.sentences]
+        values = {
+            system: [statistics.mean(own) for own in zip(*(outcomes[system].scores for outcomes in by_split))]
+            for system in view.systems
+            if all(system in outcomes for outcomes in by_split)
+        }
         name = found.names[metric]
         theirs = statistics.mean(values[view.baseline]) if view.baseline in values else None
         differences = {
@@ -116,11 +125,11 @@ def by_text(view: View) -> Filled:
     columns = []
     names = dict.fromkeys(key.rpartition(" ")[0] for key in view.systems)
     for metric in (metric for metric in view.metrics if metric in found.names):
+        outcomes = view.outcomes(found, metric, view.splits[0])
         for text, title in TEXTS.items():
             cells = {}
             for name in names:
-                of_text = found.outcomes.get((metric, f"{name} {text}", view.splits[0]))
-                original = found.outcomes.get((metric, f"{name} {ORIGINAL}", view.splits[0]))
+                of_text, original = (outcomes.get(f"{name} {one}") for one in (text, ORIGINAL))
                 if of_text and original:
                     difference = None if text == ORIGINAL else of_text.mean - original.mean
                     cell = mean_cell(of_text.scores, difference=difference)
@@ -200,8 +209,8 @@ def distillation(view: View) -> Filled:
     columns: Filled = []
     for heading, beam in (("BLEU, greedy", 1), (f"BLEU, beam {max(beams)}", max(beams))):
         found = view.compare(beam)
-        outcomes = {system: found.outcomes.get(("bleu", system, split)) for system in view.systems}
-        cells = {system: score_cell(outcome) for system, outcome in outcomes.items() if outcome}
+        outcomes = view.outcomes(found, "bleu", split)
+        cells = {system: score_cell(outcome) for system, outcome in outcomes.items()}
         columns.append((Column(heading, heading, split), cells))
     percent = "{:.1f} %".format
     return [

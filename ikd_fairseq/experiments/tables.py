@@ -27,8 +27,8 @@ PUBLISHED_SENTENCES = {"test": 1000, "test1": 1000, "test2": 461}
 
 ON_COSTS = (
     "Parameters: tied ones count once; a frozen CNN (image-must systems) and an image index (retrieval) come "
-    "on top. Training time is fairseq's own, validation included, over interruptions. Sentences a second are by "
-    "fairseq-generate's own clock on the system's first test set, with the CNN and without reading files."
+    "on top. Training time is fairseq's own, validation included, over interruptions. Sentences a second are "
+    "by fairseq-generate's own clock on the system's first test set, with the CNN and without reading files."
 )
 ON_PUBLISHED = (
     "Published figures are quoted, not run here, and are of other images, teachers and budgets. Those called "

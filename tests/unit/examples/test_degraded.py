@@ -1,11 +1,8 @@
-"""degraded.sh over stand-ins of the scripts that it calls, and its table on translations written by hand."""
+"""The table of masked text on translations written by hand."""
 
 import csv
 import json
-import os
-import re
 import shutil
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,108 +16,6 @@ RECIPES = Path(__file__).resolve().parents[3] / "examples" / "multi30k"
 sys.path.insert(0, str(RECIPES))
 
 import degraded  # noqa: E402  the folder of the example is no package
-
-# ---- the recipe --------------------------------------------------------------------------------------------
-
-SAY = 'echo "$(basename "$0" .sh) $*" >>"$CALLS"\n'
-ANALYSE = "#!/usr/bin/env bash\n" + SAY + '[[ "$*" != *"$FAILS"* ]] || exit 1\nmkdir "$5"\n'
-
-
-@pytest.fixture
-def recipe(tmp_path):
-    """Runs degraded.sh beside stand-ins; gives status, output and the calls that it made."""
-    recipes, bin_ = tmp_path / "examples" / "multi30k", tmp_path / "bin"
-    for folder in (recipes, bin_, tmp_path / "folder" / "text", tmp_path / "data", tmp_path / "masks"):
-        folder.mkdir(parents=True)
-    shutil.copy(RECIPES / "degraded.sh", recipes)
-    (tmp_path / "examples" / "set_up.sh").write_text("")
-    (recipes / "prepare.sh").write_text(SAY)
-    (recipes / "compare.sh").write_text(SAY)
-    (recipes / "degraded.py").write_text("import sys; print('table', *sys.argv[1:])")
-    (bin_ / "ikd-analyse").write_text(ANALYSE)
-    (bin_ / "ikd-analyse").chmod(0o755)
-    (tmp_path / "data" / "code").touch()
-    (tmp_path / "data" / "made-from.txt").write_text("en-de, 10 merges, text 1 2\n")
-    for name in ("color", "noun", "nouns", "people"):
-        (tmp_path / "masks" / f"{name}.position").write_text("-1\n")
-
-    def run(*arguments, masks=True, fails="nothing"):
-        calls = tmp_path / "calls.txt"
-        calls.write_text("")
-        given = ["--folder", "folder", "--data", "data", "--out", "runs"]
-        given += ["--masks", "masks"] if masks else []
-        path = f"{bin_}{os.pathsep}{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        done = subprocess.run(
-            ["bash", str(recipes / "degraded.sh"), *given, *arguments],
-            env={**os.environ, "PATH": path, "CALLS": str(calls), "FAILS": fails},
-            cwd=tmp_path,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
-        return done.returncode, done.stdout, calls.read_text().splitlines()
-
-    return run
-
-
-def test_both_maskings_are_prepared_like_the_original_and_all_three_are_run(recipe, tmp_path):
-    status, output, calls = recipe("--seeds", "1 2", "--updates", "9", "--", "--lr", "1", "--data", "x")
-    assert status == 0, output
-    mask, like = "--language en --mask-token [U] --positions", "--pair en-de --like data --keep [U]"
-    options = "--systems text image-must ikd --seeds 1 --seeds 1 2 --updates 9"  # the later seeds win
-    end, runs = f"{options} -- --lr 1 --data x", "--pairs en-de --stages index runs"
-    assert calls == [
-        f"compare --data data --out runs/original --pairs en-de --stages index {end}",  # are options right?
-        f"ikd-analyse degrade --folder folder --output runs/text-colour --mask colour {mask} "
-        "masks/color.position",
-        f"ikd-analyse degrade --folder folder --output runs/text-entity --mask entity {mask} "
-        "masks/noun.position masks/nouns.position masks/people.position",
-        f"prepare runs/text-colour runs/data-colour {like}",
-        f"prepare runs/text-entity runs/data-entity {like}",
-        f"compare --data data --out runs/original {runs} {end}",
-        f"compare --data runs/data-colour --out runs/colour {runs} {end}",
-        f"compare --data runs/data-entity --out runs/entity {runs} {end}",
-    ]
-    assert output.rstrip().endswith("table runs data --pair en-de")
-
-
-def test_without_annotation_the_words_are_left_to_the_command(recipe):
-    calls = recipe(masks=False)[2]
-    assert [call for call in calls if "analyse" in call and "--positions" in call] == []
-    assert len([call for call in calls if "analyse" in call]) == 2
-
-
-def test_run_again_it_masks_only_what_is_not_masked_yet(recipe):
-    status, _, calls = recipe(fails="--mask entity")
-    assert status == 1 and not [call for call in calls if "prepare" in call or "index runs" in call]
-    masked = [call for call in recipe()[2] if call.startswith("ikd-analyse")]
-    assert len(masked) == 1 and "--mask entity" in masked[0]
-
-
-def test_other_masks_do_not_go_into_the_same_folder(recipe, tmp_path):
-    assert recipe()[0] == 0
-    (tmp_path / "masks" / "noun.position").write_text("0\n")
-    status, output, calls = recipe()
-    assert status == 1 and not calls and "runs was made from other text or masks" in output
-
-
-@pytest.mark.parametrize(
-    "arguments, sentence",
-    [
-        (["--masks"], "--masks needs a value"),
-        (["--masks", "folder"], "--masks folder has no color.position"),
-        (["--data", "folder"], "--data folder is no folder that prepare.sh made"),
-        (["--folder", "data"], "--folder data has no text/"),
-        (["--pairs", "en-fr"], "--pairs is not to choose here"),
-    ],
-)
-def test_what_cannot_be_run_is_refused_in_a_sentence(recipe, arguments, sentence):
-    status, output, calls = recipe(*arguments)
-    assert status == 1 and not calls
-    (line,) = output.splitlines()
-    assert re.search(sentence, line)
-
 
 # ---- the table ---------------------------------------------------------------------------------------------
 

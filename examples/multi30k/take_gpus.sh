@@ -1,0 +1,22 @@
+# Sourced by the steps of a grid, with a number: makes so many GPUs visible to the step, of those that are visible and
+# that no other step holds. They are held until the step ends, however it ends.
+
+ikd_take_gpus() {
+  local gpu lock taken=()
+  (($1 > 0)) || return 0
+  for gpu in $(nvidia-smi ${CUDA_VISIBLE_DEVICES:+-i "$CUDA_VISIBLE_DEVICES"} --query-gpu=uuid --format=csv,noheader); do
+    exec {lock}>"/tmp/ikd-$gpu.lock"
+    if ((${#taken[@]} < $1)) && flock --nonblock "$lock"; then
+      taken+=("$gpu")
+    else
+      exec {lock}>&-
+    fi
+  done
+  ((${#taken[@]} == $1)) || {
+    echo "take_gpus.sh: error: $1 GPUs are needed and ${#taken[@]} are free: give --resources gpu=N to snakemake" >&2
+    return 1
+  }
+  export CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${taken[*]}")
+}
+
+ikd_take_gpus "$1"
