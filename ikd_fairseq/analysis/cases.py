@@ -33,12 +33,6 @@ RIGHT, WRONG, MISSING = "right", "wrong", "missing"
 
 logger = logging.getLogger(__name__)
 
-_HEADINGS = {
-    "wins": "{} wins against {}",
-    "losses": "{} loses against {}",
-    "chosen": "{} and {} in chosen sentences",
-}
-
 
 class Word(NamedTuple):
     """A word of a translation, or of the reference where the translation lacks it.
@@ -115,12 +109,6 @@ class Study(NamedTuple):
     better: int
     worse: int
     shown: dict[str, list[Case]]
-
-    @property
-    def headed(self) -> dict[str, list[Case]]:
-        """What is shown, by heading."""
-        first, second, *_ = self.scores
-        return {_HEADINGS[kind].format(first, second): cases for kind, cases in self.shown.items()}
 
 
 def mark_words(translation: str, reference: str) -> list[Word]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...analysis import SUMMARIES
 from ...errors import IkdError, check
@@ -51,17 +52,13 @@ def make_report(
     splits = _choose_splits(runs, splits)
     for folder in analyses:
         check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
-    first, *others = systems
+    others = list(systems)[1:]
     check(
         study is None or study in others,
         f"--cases {study}: there is no such system beside the baseline; there are "
         f"{', '.join(others) or 'none'}",
     )
-    scores = {
-        title: compare_systems(systems, own, first, group, trials=trials)
-        for group, title in _GROUPS.items()
-        if (own := _splits_of(group, runs, splits))
-    }
+    scores = _scores(systems, splits, trials)  # before all else: it refuses runs that do not compare
     places = [(run.folder, run.name) for run in runs]
     found = read_analyses([*places, *((folder, folder.resolve().name) for folder in analyses)], ANALYSES)
     try:
@@ -75,15 +72,7 @@ def make_report(
         command=called_as,
         systems=systems,
         runs=len(runs),
-        splits=splits,
-        scores=scores,
-        verdicts={name: verdict(systems, of_group) for name, of_group in scores.items()},
-        notes=notes(systems, scores.values()),
-        signatures={
-            of_group.names[key]: signature
-            for of_group in scores.values()
-            for key, signature in of_group.signatures.items()
-        },
+        **scores,
         curves=draw_curves(systems),
         study=cases,
         without_study=without_cases,
@@ -113,11 +102,30 @@ def _choose_splits(runs: Sequence[Record], wanted: Sequence[str] | None) -> list
     return list(dict.fromkeys(wanted)) if wanted else found
 
 
-def _splits_of(group: Group, runs: Sequence[Record], splits: Sequence[str]) -> list[str]:
+def _scores(systems: Systems, splits: Sequence[str], trials: int | None) -> dict[str, Any]:
+    """What ``section_scores.html.j2`` shows: tables by group of sentences, and what is said of them."""
+    scores = {
+        title: compare_systems(systems, own, next(iter(systems)), group, trials=trials)
+        for group, title in _GROUPS.items()
+        if (own := _splits_of(group, systems, splits))
+    }
+    return {
+        "scores": scores,
+        "verdicts": {title: verdict(systems, of_group) for title, of_group in scores.items()},
+        "notes": notes(systems, scores.values()),
+        "signatures": {
+            of_group.names[key]: signature
+            for of_group in scores.values()
+            for key, signature in of_group.signatures.items()
+        },
+    }
+
+
+def _splits_of(group: Group, systems: Systems, splits: Sequence[str]) -> list[str]:
     """Those with scores of *group*. A split whose every sentence has an image has one table, that of all."""
 
     def prints(split: str, group: Group) -> set[str]:
-        scores = (run.score(split, group) for run in runs)
+        scores = (run.score(split, group) for own in systems.values() for run in own)
         return {score.sentences.fingerprint for score in scores if score is not None}
 
     return [
