@@ -95,11 +95,12 @@ def _of_scores(view: View, found: Scores) -> Filled:
 
 
 def average(view: View) -> Filled:
-    """The average over test sets, and its difference from the baseline's."""
+    """The average over test sets, or over what there is, and its difference from the baseline's."""
     found = view.compare()
+    splits = [split for split in found.sentences if split.startswith("test")] or list(found.sentences)
     columns: Filled = []
     for metric in (metric for metric in view.metrics if metric in found.names):
-        by_split = [view.outcomes(found, metric, split) for split in found.sentences]
+        by_split = [view.outcomes(found, metric, split) for split in splits]
         values = {
             system: [statistics.mean(own) for own in zip(*(outcomes[system].scores for outcomes in by_split))]
             for system in view.systems

@@ -1,0 +1,55 @@
+"""ikd-table: which files it writes, in which form, by which plan."""
+
+import pytest
+
+from ikd_fairseq.cli import table as command
+from tests.records import REFERENCES, add_run, spoilt
+
+PLAN = """\
+title: Toy
+seeds: [1, 2]
+systems: [text, {name: mine, like: ikd, options: --kd-weight 2, title: Mine}]
+tests: test
+table: variants
+"""
+
+
+@pytest.fixture
+def runs(tmp_path):
+    add_run(tmp_path / "runs", "text-seed1", {"test": spoilt(range(40)), "test1": REFERENCES})
+    add_run(tmp_path / "runs", "mine-seed1", {"test": REFERENCES, "test1": REFERENCES}, images="training")
+    return tmp_path / "runs"
+
+
+def test_both_files_are_written_and_the_markdown_is_printed(runs, capsys):
+    assert not command.main([str(runs), "--trials", "100"])
+    text = (runs / "table.md").read_text(encoding="utf-8")
+    assert capsys.readouterr().out == text and "| mine | 100.00‡ |" in text
+    assert "100 resamples" in text
+    assert (runs / "table.tsv").read_text(encoding="utf-8").startswith("pair\ttable\tblock\tsystem\t")
+
+
+def test_one_file_of_any_form_is_written_where_it_is_wanted(runs, tmp_path, capsys):
+    output = tmp_path / "t.html"
+    arguments = ["--format", "html", "--output", str(output), "--splits", "test", "--layout", "variants"]
+    command.main([str(runs), *arguments])
+    page = output.read_text(encoding="utf-8")
+    assert capsys.readouterr().out == page and "<td>100.00</td>" in page and "test1" not in page
+    assert not (runs / "table.md").exists()
+
+
+def test_a_plan_gives_title_order_layout_and_what_is_missing(runs, tmp_path, capsys):
+    (tmp_path / "plan.yaml").write_text(PLAN)
+    command.main([str(runs), "--plan", str(tmp_path / "plan.yaml"), "--baseline", "text"])
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "# Toy" and "| system | BLEU test (40) | average | from text | seeds |" in lines
+    (mine,) = [line for line in lines if line.startswith("| Mine")]
+    assert mine.startswith("| Mine | 100.00 | 100.00 | +") and mine.endswith(" | 1 |")
+    assert "Mine: `--kd-weight 2`." in lines
+    assert "Not finished, and not counted: text-seed2, mine-seed2." in lines
+
+
+def test_folders_without_runs_are_refused(tmp_path, capsys):
+    for folder, words in ((tmp_path, "holds no finished run"), (tmp_path / "none", "none is no folder")):
+        assert command.main([str(folder)]) == 1
+        assert words in capsys.readouterr().err
