@@ -12,6 +12,7 @@ import pytest
 from ikd_fairseq.cli.report import main
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.experiments.page.document import make_report
+from ikd_fairseq.experiments.record import Record
 from tests.finished_runs import PNG, spoilt, write_run
 
 EVIL = '<i>Titel</i> & "mehr"'
@@ -81,6 +82,16 @@ def test_text_of_the_data_is_shown_and_never_markup(runs):
     for evil in (EVIL, "<b>falsch</b>", "<u>x</u>", "/data/<de>", "EPYC <7>", "5b5b<i>"):
         assert evil in page.words
         assert evil.split(">")[0] + ">" not in text
+
+
+def test_names_are_never_markup_wherever_they_stand(runs):
+    evil = '"><script>alert(1)</script>'
+    for run, name in zip(runs, (evil, evil, "ikd", "ikd")):
+        Record.update(run, system=name, labels={f"{evil}label": evil}, options={evil: {evil: evil}})
+    text = report(runs, called_as=f"ikd-report {evil}")
+    page = Page(text)
+    assert not page.all("script") and page.words.count(evil) > 20
+    assert any(evil in own["aria-label"] for own in page.all("svg") if own.get("role") == "img")
 
 
 def test_links_and_labels_lead_somewhere_and_ids_are_unique(runs):
