@@ -41,8 +41,9 @@ setup(
     license="MIT",
     packages=find_packages(include=["ikd_fairseq", "ikd_fairseq.*"]),
     package_data={
+        "ikd_fairseq.io": ["templates/*"],
         "ikd_fairseq.experiments": ["published.tsv"],
-        "ikd_fairseq.experiments.page": ["style.css"],
+        "ikd_fairseq.experiments.page": ["templates/*"],
     },
     python_requires=">=3.11",
     install_requires=[
@@ -59,6 +60,7 @@ setup(
         "subword-nmt",
         "sacremoses",
         "tensorboardX",
+        "jinja2",
         # fairseq 0.12.2 uses names that numpy 1.24 removed.
         'numpy<1.24; python_version < "3.11"',
         'numpy; python_version >= "3.11"',

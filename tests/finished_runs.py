@@ -1,15 +1,12 @@
-"""Finished runs as translate.sh, train.sh and ikd-analyse leave them, of forty sentences."""
+"""Finished runs for the report, of forty sentences: records, TensorBoard files, hostile text."""
 
 import base64
-import json
 from pathlib import Path
 
-from ikd_fairseq.evaluation.metrics import compute_scores
+from tensorboardX import SummaryWriter
 
-NOUNS = ("hund", "ball", "mann", "baum", "zug")
-REFERENCES = [
-    f"der {noun} und die {place}. frau gehen heute in den garten ." for place in range(8) for noun in NOUNS
-]
+from ikd_fairseq.experiments.record import ALL, WITH_IMAGE, Record
+from tests.records import REFERENCES, score_of, write_output
 
 # 2 x 1 pixels, grey.
 PNG = base64.b64decode(
@@ -24,45 +21,67 @@ def spoilt(every: int, text: str = "<b>falsch</b> & mehr") -> list:
     ]
 
 
-LOG = """\
-2026-11-21 11:51:09 | INFO | fairseq_cli.train | {'_name': None, 'common': {'_name': None, 'seed': SEED}, \
-'model': {'_name': 'ARCH', 'activation_fn': relu, 'dropout': 0.3, 'note': 'a: b'}, \
-'task': Namespace(data='/data/<de>', lr=[0.005]), 'checkpoint': {'_name': None, 'save_dir': 'SEED'}}
-2026-11-21 11:51:10 | INFO | fairseq.tasks.translation | [en] dictionary: 9712 types
-2026-11-21 11:51:11 | INFO | ikd_fairseq.tasks.multimodal_translation | /data train: 6993 of 29000 sentences \
-have an image
-2026-11-21 11:52:00 | INFO | train_inner | epoch 001:     10 / 62 loss=27.465, nll_loss=14.048, num_updates=10
-2026-11-21 11:53:00 | INFO | valid | epoch 001 | valid on 'valid' subset | loss 14.9 | nll_loss 11.3 \
-| kd_irm 3.0051 | ppl 2500.1 | wps 8520.1 | num_updates 62 | best_loss 14.9
-2026-11-21 11:53:01 | INFO | train | epoch 001 | loss 20.7 | nll_loss 12.5 | kd_irm 2.9 \
-| num_updates 62 | lr 1e-05
-2026-11-21 11:54:00 | INFO | valid | epoch 002 | valid on 'valid' subset | loss 12.2 | nll_loss 8.5 \
-| kd_irm 2.8 | ppl 362.0 | wps 8520.1 | num_updates 124 | best_loss 12.2
-2026-11-21 11:54:02 | INFO | fairseq_cli.train | done training in 170.5 seconds
-"""
+CURVES = {  # by subset, then term: updates and value
+    "train": {"loss": {62: 20.7}, "nll_loss": {62: 12.5}, "kd_irm": {62: 2.9}},
+    "valid": {
+        "loss": {62: 14.9, 124: 12.2},
+        "nll_loss": {62: 11.3, 124: 8.5},
+        "kd_irm": {62: 3.0051, 124: 2.8},
+    },
+}
+
+FACTS = {  # of a record, what training tells
+    "pair": "en-de",
+    "images": "training",
+    "data": {
+        "folder": "/data/<de>",
+        "dictionaries": {"dict.en.txt": "5b5b<i>"},
+        "splits": {
+            "train": {"sentences": 29000, "sentences_with_image": 6993, "image_size": 64, "files": {}}
+        },
+    },
+    "options": {
+        "model": {"activation_fn": "relu", "dropout": 0.3, "backbone": "efficientnet_lite0"},
+        "task": {"data": "/data/<de>", "lr": [0.005]},
+        "bpe": {"_name": None},
+    },
+    "code": {"version": "0.1.0", "commit": "1f2e3d", "clean": False},
+    "versions": {"python": "3.11.7", "torch": "2.14"},
+    "hardware": {"processor": "EPYC <7>", "gpus": ["A", "A"]},
+    "steps": {"train": {"seconds": 170.5, "peak_memory_mb": 2100}},
+    "updates": 124,
+    "stopped_by": "max_update",
+    "model": {"parameters": 3500000},
+}
 
 
-def write_run(folder: Path, translations: dict, log: bool = True, metrics=("bleu", "chrf")) -> Path:
-    """A run in *folder*, with scores of *translations*, lines by split, against :data:`REFERENCES`."""
+def write_run(folder: Path, translations: dict, trained: bool = True, pictured: int = 0) -> Path:
+    """A run in *folder*, with scores of *translations*, lines by split, against :data:`REFERENCES`.
+
+    Args:
+        trained: whether it has curves, and its record tells of training.
+        pictured: how many sentences, the last ones, have an image, and scores of their own; 0 for unknown.
+    """
     folder.mkdir(parents=True)
+    scores = {}
     for split, lines in translations.items():
-        references = REFERENCES[: len(lines)]
-        text = "".join(
-            f"S-{place}\tsource {place}\nT-{place}\t{reference}\nH-{place}\t-0.5\t{line}\n"
-            for place, (line, reference) in reversed(list(enumerate(zip(lines, references))))
-        )
-        (folder / f"generate-{split}.txt").write_text(text, encoding="utf-8")
-        score = {
-            "references": "gone",
-            "sentences": len(lines),
-            "preset": "tokenised",
-            "remove_bpe": False,
-            "detokenise": None,
-            "scores": compute_scores(lines, references, metrics=metrics),
-        }
-        (folder / f"score-{split}.json").write_text(json.dumps(score), encoding="utf-8")
-    if log:
-        name, _, seed = folder.name.partition("-seed")
-        content = LOG.replace("SEED", seed or "1").replace("ARCH", f"{name}_transformer")
-        (folder / "train.log").write_text(content, encoding="utf-8")
+        output = f"generate-{split}.txt"
+        write_output(folder / output, lines)
+        groups = {ALL: 0, WITH_IMAGE: len(lines) - pictured} if pictured else {ALL: 0}
+        scores[split] = [
+            score_of(lines, group, range(first, len(lines)), output, metrics=("bleu", "chrf"))
+            for group, first in groups.items()
+        ]
+    facts = {}
+    if trained:
+        options = {section: dict(values) for section, values in FACTS["options"].items()}
+        options["model"]["_name"] = f"{folder.name.partition('-seed')[0]}_transformer"
+        options["checkpoint"] = {"_name": None, "save_dir": f"runs/{folder.name}"}
+        facts = {**FACTS, "options": options}
+        for subset, curves in CURVES.items():
+            with SummaryWriter(str(folder / "tensorboard" / subset)) as writer:
+                for term, values in curves.items():
+                    for updates, value in values.items():
+                        writer.add_scalar(term, value, updates)
+    Record.update(folder, scores=scores, **facts)
     return folder

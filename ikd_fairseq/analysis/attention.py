@@ -6,8 +6,6 @@ the mean entropy of the weights tells in one number whether a head looks everywh
 words, given too) or picks (0), for text and regions apart.
 """
 
-import argparse
-import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,18 +15,8 @@ from fairseq.data import LanguagePairDataset
 from torch import Tensor, nn
 
 from ..errors import check
-from .arguments import add_common_arguments, add_sentences_argument
-from .features import (
-    Trained,
-    check_sentences,
-    encode,
-    load_sentences,
-    load_trained,
-    source_words,
-)
-from .output import Table, check_folder, new_figure, require, save_figure, write_json
-
-SUMMARY = "attention of text and regions on the source words in the first encoder layer, by head (Figure 4)"
+from .features import GENERATING, Trained, check_sentences, encode, load_sentences, load_trained, source_words
+from .output import Table, check_folder, new_figure, require, write_files
 
 DEFAULT_COUNT = 4
 
@@ -116,19 +104,15 @@ def draw(weights: Tensor, words: Sequence[str]):
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common_arguments(parser)
-    add_sentences_argument(parser, f"the first {DEFAULT_COUNT}")
-
-
 def run(
+    *,
     data: str,
     checkpoint: str,
     split: str,
     output: str,
+    max_tokens: int,
+    device: str,
     sentences: Sequence[int] | None = None,
-    max_tokens: int = 4096,
-    device: str = "cpu",
 ) -> Table:
     """Writes ``attention.json``, ``attention.tsv`` and a picture for each sentence, ``attention.N.png``, into
     *output*; arguments are the command's options.
@@ -140,15 +124,15 @@ def run(
     """
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device)
+    trained = load_trained(checkpoint, data, device, GENERATING)
     check(
         not trained.model.encoder.no_text,
         f"{checkpoint} was trained with --no-text, so that nothing in it attends to words: give one that was "
         "not",
     )
     dataset = load_sentences(trained, split)
-    sentences = range(min(DEFAULT_COUNT, len(dataset))) if sentences is None else sentences
-    sentences = list(dict.fromkeys(sentences))
+    default = range(min(DEFAULT_COUNT, len(dataset)))
+    sentences = list(dict.fromkeys(default if sentences is None else sentences))
     check_sentences(sentences, split, len(dataset))
 
     found = attention_of(trained, dataset, sentences, max_tokens)
@@ -161,8 +145,8 @@ def run(
             of_text, of_regions = of_head[: len(words)].mean(), of_head[len(words) :].mean()
             rows.append((sentence, head, float(of_text), float(of_regions), uniform))
         entries.append({"sentence": sentence, "words": words, "weights": weights.tolist()})
-        save_figure(draw(weights, words), os.path.join(output, f"attention.{sentence}.png"))
-    write_json(os.path.join(output, "attention.json"), {"split": split, "sentences": entries})
+        write_files(output, {f"attention.{sentence}.png": draw(weights, words)})
     table = Table(["sentence", "head", "bits of text", "bits of regions", "bits if uniform"], rows)
-    table.write(os.path.join(output, "attention.tsv"))
+    report = {"split": split, "sentences": entries}
+    write_files(output, {"attention.json": report, "attention.tsv": table})
     return table

@@ -6,42 +6,32 @@ Beside each translation stands which of its words are right: those that an align
 A word that is as good as the reference's, but another one, counts as wrong, here as in BLEU.
 """
 
-import argparse
 import difflib
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Any, NamedTuple
 
-from sacrebleu.metrics import BLEU, CHRF
 from sacrebleu.metrics.base import Metric
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
 
-from ..cli.arguments import positive_int
 from ..errors import check
 from ..evaluation.significance import named_runs
-from ..evaluation.translations import agreed_count, load_run, read_lines
+from ..evaluation.translations import agreed_count, load_run
+from ..io.html import render
 from ..io.progress import progress
-from .arguments import add_sentences_argument
-from .features import check_sentences
-from .output import Table, check_folder, new_figure, require, save_figure, write_json
-
-SUMMARY = "translations of systems side by side where they differ most, wrong words marked (Figure 5)"
+from ..io.text_lines import read_lines
+from .output import Table, check_folder, write_files
 
 DEFAULT_COUNT = 5
 DEFAULT_METRIC = "bleu"
 METRICS = {"bleu": "BLEU", "chrf": "chrF"}  # of a single sentence, and what it is called
 
 RIGHT, WRONG, MISSING = "right", "wrong", "missing"
-COLOURS = {RIGHT: "#1f4e9c", WRONG: "#b3261e", MISSING: "#595959"}  # the paper's blue and red; 7:1 on white
-LEGEND = "blue: as in the reference; red, underlined: not; grey, in brackets: words that are missing here"
 
 logger = logging.getLogger(__name__)
-
-_WIDTH = 10.0  # of the picture and, below, what is in it: inches
-_MARGIN, _LINE, _GAP = 0.25, 0.22, 0.16
-_FONT = 10  # points
-_DPI = 120
 
 
 class Word(NamedTuple):
@@ -90,6 +80,36 @@ class Case:
         first, second, *_ = self.scores.values()
         return first - second
 
+    @property
+    def pieces(self) -> dict[str, list[Word]]:
+        """The translations, with neighbours of the same mark as one piece."""
+        return {
+            name: [
+                Word(" ".join(word.text for word in alike), mark)
+                for mark, alike in groupby(words, key=lambda word: word.mark)
+            ]
+            for name, words in self.translations.items()
+        }
+
+
+class Study(NamedTuple):
+    """Systems compared sentence by sentence, and the cases to show.
+
+    Attributes:
+        metric: what the sentence-level score is called.
+        signature: sacreBLEU's, of that score.
+        scores: by system and sentence.
+        better, worse: in how many sentences the first system scores higher than the second, and lower.
+        shown: cases by "wins" and "losses" of the first system, clearest first, or "chosen".
+    """
+
+    metric: str
+    signature: str
+    scores: dict[str, list[float]]
+    better: int
+    worse: int
+    shown: dict[str, list[Case]]
+
 
 def mark_words(translation: str, reference: str) -> list[Word]:
     """The words of *translation*, right or wrong, and those that it leaves out, where they would stand.
@@ -98,8 +118,8 @@ def mark_words(translation: str, reference: str) -> list[Word]:
     place of others are wrong, and the others are not counted as missing.
     """
     ours, theirs = translation.split(), reference.split()
-    lowered = ([word.lower() for word in words] for words in (ours, theirs))
-    matcher = difflib.SequenceMatcher(None, *lowered, autojunk=False)
+    ours_lowered, theirs_lowered = ([word.lower() for word in words] for words in (ours, theirs))
+    matcher = difflib.SequenceMatcher(None, ours_lowered, theirs_lowered, autojunk=False)
     marked: list[Word] = []
     for kind, begin, end, their_begin, their_end in matcher.get_opcodes():
         if kind == "insert":  # what would turn the translation into the reference
@@ -150,13 +170,6 @@ def select_ends(scores: dict[str, list[float]], count: int) -> tuple[list[int], 
     return wins[:count], losses[:count]
 
 
-def count_wins(scores: dict[str, list[float]]) -> tuple[int, int]:
-    """In how many sentences the first system scores higher than the second, and in how many lower."""
-    first, second, *_ = scores.values()
-    higher = sum(ours > theirs for ours, theirs in zip(first, second))
-    return higher, sum(ours < theirs for ours, theirs in zip(first, second))
-
-
 def make_case(corpus: Corpus, scores: dict[str, list[float]], sentence: int) -> Case:
     """The case of one sentence."""
     reference = corpus.references[sentence]
@@ -167,6 +180,41 @@ def make_case(corpus: Corpus, scores: dict[str, list[float]], sentence: int) -> 
         {name: own[sentence] for name, own in scores.items()},
         {name: mark_words(lines[sentence], reference) for name, lines in corpus.translations.items()},
     )
+
+
+def make_study(
+    corpus: Corpus,
+    metric: str = DEFAULT_METRIC,
+    count: int = DEFAULT_COUNT,
+    sentences: Sequence[int] | None = None,
+) -> Study:
+    """Holds the first system of *corpus* against the second.
+
+    Args:
+        metric: of a single sentence, a key of :data:`METRICS`.
+        count: sentences to show of either end.
+        sentences: those to show instead, counted from 0.
+
+    Raises:
+        IkdError: there is no such sentence.
+    """
+    total = len(corpus.references)
+    for sentence in sentences or ():
+        check(
+            0 <= sentence < total,
+            f"--sentences {sentence}: the test set has {total} sentences, numbered 0 to {total - 1}",
+        )
+    scorer = make_scorer(metric)
+    scores = score_sentences(corpus, scorer)
+    if sentences is None:
+        chosen = dict(zip(("wins", "losses"), select_ends(scores, count)))
+    else:
+        chosen = {"chosen": list(dict.fromkeys(sentences))}
+    shown = {kind: [make_case(corpus, scores, place) for place in places] for kind, places in chosen.items()}
+    first, second, *_ = scores.values()
+    better = sum(ours > theirs for ours, theirs in zip(first, second))
+    worse = sum(ours < theirs for ours, theirs in zip(first, second))
+    return Study(METRICS[metric], str(scorer.get_signature()), scores, better, worse, shown)
 
 
 def load_corpus(
@@ -207,136 +255,6 @@ def load_corpus(
     return Corpus({name: text.hypotheses for name, text in texts.items()}, texts[first].references, lines)
 
 
-def draw(shown: dict[str, Sequence[Case]], metric: str):
-    """A figure of the cases under their headings: source, reference, and the marked words of every system."""
-    labels = [_label(case, name) for cases in shown.values() for case in cases for name in case.scores]
-    writer = _Writer(["reference", *labels])
-    for heading, cases in shown.items():
-        if cases:
-            writer.heading(heading)
-        for case in cases:
-            writer.case(case, metric)
-    writer.write("", [(LEGEND, "black", False)])
-    return writer.finish()
-
-
-class _Writer:
-    """Lays out lines of words from the top of a page that gets as long as it must. Units are inches."""
-
-    def __init__(self, labels: Sequence[str]) -> None:
-        from matplotlib.backends.backend_agg import RendererAgg
-
-        self.depth = _MARGIN
-        self.renderer = RendererAgg(1, 1, _DPI)  # measures text
-        self.indent = 2 * _MARGIN + max(map(self._width_of, labels))
-        self.texts: list[tuple[float, float, str, dict[str, Any]]] = []  # left, depth of base line, text, how
-        self.rules: list[tuple[float, float, float, str, float]] = []  # left, right, depth, colour, points
-
-    def heading(self, text: str) -> None:
-        self._newline(_LINE)
-        self.texts.append((_MARGIN, self.depth, text, {"fontsize": 1.3 * _FONT, "fontweight": "bold"}))
-        self._newline(_GAP)
-
-    def case(self, case: Case, metric: str) -> None:
-        self.rules.append((_MARGIN, _WIDTH - _MARGIN, self.depth, "#b0b0b0", 0.6))
-        title = f"sentence {case.sentence}, difference in {METRICS[metric]} {case.difference:+.1f}"
-        self._newline()
-        self.texts.append((_MARGIN, self.depth, title, {"fontweight": "bold"}))
-        if case.source is not None:
-            self.write("source", [(case.source, "black", False)])
-        self.write("reference", [(case.reference, "black", False)])
-        for name, words in case.translations.items():
-            shown = [
-                (
-                    f"[{word.text}]" if word.mark == MISSING else word.text,
-                    COLOURS[word.mark],
-                    word.mark == WRONG,
-                )
-                for word in words
-            ]
-            self.write(_label(case, name), shown)
-        self._newline(_GAP)
-
-    def write(self, label: str, pieces: Sequence[tuple[str, str, bool]]) -> None:
-        """A label, and beside it words, broken into lines: text, colour and whether it is underlined."""
-        self._newline()
-        self.texts.append((_MARGIN, self.depth, label, {"color": "#404040"}))
-        left, space = self.indent, self._width_of("n n") - self._width_of("nn")
-        for text, colour, underlined in pieces:
-            for word in text.split():
-                width = self._width_of(word)
-                if left + width > _WIDTH - _MARGIN and left > self.indent:
-                    self._newline()
-                    left = self.indent
-                self.texts.append((left, self.depth, word, {"color": colour}))
-                if underlined:
-                    self.rules.append((left, left + width, self.depth + 0.04, colour, 1.2))
-                left += width + space
-
-    def finish(self):
-        from matplotlib.lines import Line2D
-
-        height = self.depth + _MARGIN
-        figure = new_figure(_WIDTH, height, dpi=_DPI, facecolor="white")
-        for left, depth, text, how in self.texts:
-            how = {"fontsize": _FONT, "parse_math": False, **how}
-            figure.text(left / _WIDTH, 1 - depth / height, text, **how)
-        for left, right, depth, colour, points in self.rules:
-            ends = [left / _WIDTH, right / _WIDTH], [1 - depth / height] * 2
-            figure.add_artist(Line2D(*ends, color=colour, linewidth=points))
-        return figure
-
-    def _newline(self, height: float = _LINE) -> None:
-        self.depth += height
-
-    def _width_of(self, text: str) -> float:
-        from matplotlib.font_manager import FontProperties
-
-        font = FontProperties(size=_FONT)
-        width, _, _ = self.renderer.get_text_width_height_descent(text, font, ismath=False)
-        return width / _DPI
-
-
-def _label(case: Case, name: str) -> str:
-    return f"{name}  {case.scores[name]:.1f}"
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--systems",
-        required=True,
-        action="append",
-        nargs=2,
-        metavar=("NAME", "FILE"),
-        help="a system and its translations: output of fairseq-generate, or a translation a line; give the "
-        "option once a system: the first is held against the second, others stand beside them",
-    )
-    parser.add_argument(
-        "--references", metavar="FILE", help="reference translations, one a line (default: the T- lines)"
-    )
-    parser.add_argument(
-        "--sources", metavar="FILE", help="source sentences, one a line (default: the S- lines, if any)"
-    )
-    parser.add_argument("--remove-bpe", action="store_true", help="join subwords ('@@ ') first")
-    parser.add_argument(
-        "--metric",
-        choices=tuple(METRICS),
-        default=DEFAULT_METRIC,
-        help="of a single sentence, by sacreBLEU, ignoring case (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--count",
-        type=positive_int,
-        default=DEFAULT_COUNT,
-        metavar="N",
-        help="sentences to show where the first system wins, and where it loses (default: %(default)s)",
-    )
-    add_sentences_argument(parser, "the --count of each end")
-    parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="where the results go; made if need be"
-    )
-
-
 def run(
     systems: Sequence[Sequence[str]],
     output: str,
@@ -347,7 +265,7 @@ def run(
     count: int = DEFAULT_COUNT,
     sentences: Sequence[int] | None = None,
 ) -> Table:
-    """Writes ``cases.tsv``, ``cases.json`` and ``cases.png`` into *output*.
+    """Writes ``cases.tsv``, ``cases.json`` and ``cases.html`` into *output*.
 
     The first holds every sentence, sorted, the others those that are shown, with their words marked.
     Arguments are the command's options.
@@ -358,7 +276,6 @@ def run(
     Raises:
         IkdError: input that cannot be used, or nothing to choose from, as all translations score the same.
     """
-    require("matplotlib")
     named = [(name, named_runs("--systems", (name, path))[1][0]) for name, path in systems]
     names = [name for name, _ in named]
     check(len(names) > 1, "one system has nothing to differ from; give --systems NAME FILE twice or more")
@@ -366,51 +283,31 @@ def run(
     check(twice is None, f"two systems are called {twice}; give each a name of its own")
     check_folder(output)
     corpus = load_corpus(named, references, sources, remove_bpe)
-    check_sentences(sentences or (), "the test set", len(corpus.references))
-    scorer = make_scorer(metric)
-    scores = score_sentences(corpus, scorer)
+    study = make_study(corpus, metric, count, sentences)
     first, second, *_ = names
-    better, worse = count_wins(scores)
-    total = len(corpus.references)
-    if sentences is None:
-        check(
-            better or worse, f"{first} and {second} score the same in every sentence: name some --sentences"
-        )
-        chosen = dict(zip(("wins", "losses"), select_ends(scores, count)))
-    else:
-        chosen = {"chosen": list(dict.fromkeys(sentences))}
-    shown = {kind: [make_case(corpus, scores, place) for place in places] for kind, places in chosen.items()}
-    logger.info(
-        "%s is better than %s in %d sentences, worse in %d, and as good in %d",
-        first,
-        second,
-        better,
-        worse,
-        total - better - worse,
+    check(
+        sentences is not None or bool(study.better or study.worse),
+        f"{first} and {second} score the same in every sentence: name some --sentences",
     )
-
-    _table_of_all(corpus, scores).write(os.path.join(output, "cases.tsv"))
-    write_json(
-        os.path.join(output, "cases.json"),
-        {
-            "systems": dict(named),
-            "metric": metric,
-            "signature": str(scorer.get_signature()),
-            "sentences": {"all": total, "better": better, "worse": worse},
-            **{kind: [_as_json(case) for case in cases] for kind, cases in shown.items()},
-        },
-    )
-    headings = {
-        "wins": f"{first} wins against {second}",
-        "losses": f"{first} loses against {second}",
-        "chosen": f"{first} and {second} in chosen sentences",
+    better, worse, total = study.better, study.worse, len(corpus.references)
+    counts = (first, second, better, worse, total - better - worse)
+    logger.info("%s is better than %s in %d sentences, worse in %d, and as good in %d", *counts)
+    report = {
+        "systems": dict(named),
+        "metric": metric,
+        "signature": study.signature,
+        "sentences": {"all": total, "better": better, "worse": worse},
+        **{kind: [_as_json(case) for case in cases] for kind, cases in study.shown.items()},
     }
-    picture = draw({headings[kind]: cases for kind, cases in shown.items()}, metric)
-    save_figure(picture, os.path.join(output, "cases.png"))
-    rows = [
-        (case.sentence, case.difference, *case.scores.values()) for cases in shown.values() for case in cases
-    ]
-    return Table(["sentence", "difference", *names], rows)
+    title = f"{first} and {second} side by side"
+    page = render("cases.html.j2", title=title, study=study, command="ikd-analyse cases")
+    table = _table_of_all(corpus, study.scores)
+    write_files(output, {"cases.tsv": table, "cases.json": report, "cases.html": page})
+    shown = [case for cases in study.shown.values() for case in cases]
+    return Table(
+        ["sentence", "difference", *names],
+        [(case.sentence, case.difference, *case.scores.values()) for case in shown],
+    )
 
 
 def _table_of_all(corpus: Corpus, scores: dict[str, list[float]]) -> Table:

@@ -3,15 +3,13 @@
 The generated features of all sentences with an image, averaged over regions and scaled to length 1 (so that
 distance orders as cosine similarity does), are clustered by k-means and projected onto a plane. Each cluster
 is shown by its central sentence, the one nearest to its centre: that sentence's image, and the other images
-nearest to its generated feature by cosine similarity with the teacher's last map.
+nearest to its generated feature by cosine similarity with the frozen CNN's last map.
 
 The paper names neither the clustering nor the projection nor any centring: these are choices of ours. It
 shows two clusters that were picked; here all are shown.
 """
 
-import argparse
 import logging
-import os
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,10 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..cli.arguments import positive_int
 from ..errors import check
-from .arguments import add_centre_arguments, add_common_arguments, add_teacher_argument
 from .features import (
+    GENERATING,
     for_cosine,
     generated_features,
     load_sentences,
@@ -33,11 +30,7 @@ from .features import (
     source_text,
     visual_features,
 )
-from .output import Table, check_folder, new_figure, require, save_figure
-
-SUMMARY = "clusters of generated features, with the images nearest to each (Figure 3)"
-
-PROJECTIONS = ("tsne", "pca")
+from .output import Table, check_folder, new_figure, require, write_files
 
 logger = logging.getLogger(__name__)
 
@@ -110,6 +103,15 @@ def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> list[in
     return similarities.topk(min(count, len(gallery) - 1)).indices.tolist()
 
 
+def table_of(labels: Tensor, examples: Sequence[Sequence[Example]]) -> Table:
+    """A row a cluster; arguments as :func:`draw` takes them."""
+    rows = [
+        (number, size, own.sentence, own.caption, " ".join(str(other.sentence) for other in others))
+        for number, (size, (own, *others)) in enumerate(zip(torch.bincount(labels).tolist(), examples))
+    ]
+    return Table(["cluster", "sentences", "central", "source", "nearest others"], rows)
+
+
 def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: Sequence[Sequence[Example]]):
     """A figure: the plane of all sentences, and a line of thumbnails for each cluster in its colour.
 
@@ -151,44 +153,20 @@ def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: S
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common_arguments(parser)
-    parser.add_argument(
-        "--clusters", type=positive_int, default=8, metavar="N", help="how many (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--neighbours",
-        type=positive_int,
-        default=5,
-        metavar="N",
-        help="images to show beside the one of a cluster's central sentence (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--projection",
-        choices=PROJECTIONS,
-        default=PROJECTIONS[0],
-        help="onto the plane; tsne takes minutes beyond ten thousand sentences (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=1, metavar="N", help="of clustering and projection (default: %(default)s)"
-    )
-    add_teacher_argument(parser)
-    add_centre_arguments(parser)
-
-
 def run(
+    *,
     data: str,
     checkpoint: str,
     split: str,
     output: str,
-    max_tokens: int = 4096,
-    device: str = "cpu",
-    clusters: int = 8,
-    neighbours: int = 5,
-    projection: str = PROJECTIONS[0],
-    seed: int = 1,
+    max_tokens: int,
+    device: str,
+    clusters: int,
+    neighbours: int,
+    projection: str,
+    seed: int,
+    centre: bool,
     teacher_weights: str | None = None,
-    centre: bool = True,
 ) -> Table:
     """Writes ``clusters.tsv``, ``clusters.points.tsv`` and ``clusters.png`` into *output*.
 
@@ -197,10 +175,9 @@ def run(
     Raises:
         IkdError: input that cannot be used.
     """
-    for module in ("matplotlib", "sklearn"):
-        require(module)
+    require("matplotlib", "sklearn")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device)
+    trained = load_trained(checkpoint, data, device, GENERATING)
     dataset, pack = load_sentences(trained, split), open_images(trained, split)
     sentences = sentences_with_image(pack)
     check(
@@ -215,31 +192,20 @@ def run(
     labels, central = cluster(generated, clusters, seed)
     points = project(generated, projection, seed)
 
-    def example(place: int) -> Example:
-        sentence = int(sentences[place])
-        return Example(sentence, pack[sentence], source_text(trained, dataset, sentence))
-
     examples = []
     for place in central.tolist():
         others = nearest(generated[place], gallery, neighbours, without=int(targets[place]))
         # Of the sentences that share an image the first one speaks for it.
-        examples.append([example(place), *(example(int(firsts[row])) for row in others)])
-    sizes = torch.bincount(labels).tolist()
-    table = Table(
-        ["cluster", "sentences", "central", "source", "nearest others"],
-        [
-            (number, size, own.sentence, own.caption, " ".join(str(other.sentence) for other in others))
-            for number, (size, (own, *others)) in enumerate(zip(sizes, examples))
-        ],
-    )
-    table.write(os.path.join(output, "clusters.tsv"))
-    places = Table(
-        ["sentence", "cluster", "x", "y"],
-        [
-            (sentence, label, float(x), float(y))
-            for sentence, label, (x, y) in zip(sentences.tolist(), labels.tolist(), points)
-        ],
-    )
-    places.write(os.path.join(output, "clusters.points.tsv"))
-    save_figure(draw(points, labels, central.tolist(), examples), os.path.join(output, "clusters.png"))
+        shown = sentences[[place, *(firsts[row] for row in others)]].tolist()
+        examples.append(
+            [Example(number, pack[number], source_text(trained, dataset, number)) for number in shown]
+        )
+    table = table_of(labels, examples)
+    places = zip(sentences.tolist(), labels.tolist(), *points.T.tolist())
+    files = {
+        "clusters.tsv": table,
+        "clusters.points.tsv": Table(["sentence", "cluster", "x", "y"], list(places)),
+        "clusters.png": draw(points, labels, central.tolist(), examples),
+    }
+    write_files(output, files)
     return table

@@ -11,7 +11,6 @@ are there. Words are masked one by one: an entity of two words leaves two tokens
 sentence stays, as the annotation has it; the paper does not say.
 """
 
-import argparse
 import os
 import shutil
 import tempfile
@@ -20,9 +19,10 @@ from typing import Any, NamedTuple
 
 from ..errors import IkdError, check
 from ..evaluation.translations import read_lines
-from .output import Table, check_folder, new_figure, require, save_figure, write_json
+from .output import Table, check_folder, new_figure, require, write_files
 from .word_positions import (
     BASIC_COLOURS,
+    SPACY_MODEL,
     Sentence,
     annotated_positions,
     listed_positions,
@@ -30,22 +30,11 @@ from .word_positions import (
     read_words,
 )
 
-SUMMARY = "source text with colours or entities masked, to prepare and train on (Table 6)"
-
 COLOUR, ENTITY = "colour", "entity"
-MASK_TOKEN = "[U]"
-SPACY_MODEL = "en_core_web_sm"
 ENGLISH = "en"
 
 # Those that prepare.sh knows, in the order in which a file of positions covers them.
 SPLITS = ("train", "val", "test", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
-
-
-class Split(NamedTuple):
-    """The source side of a split."""
-
-    name: str
-    sentences: list[Sentence]
 
 
 class Share(NamedTuple):
@@ -64,27 +53,25 @@ class Share(NamedTuple):
     percent: float
 
 
-def text_path(folder: str, split: str, language: str) -> str:
-    """Where the text of a split lies, as prepare.sh wants it."""
-    return os.path.join(folder, "text", f"{split}.lc.norm.tok.{language}")
+def text_path(split: str, language: str) -> str:
+    """Where the text of a split lies within a folder, as prepare.sh wants it."""
+    return os.path.join("text", f"{split}.lc.norm.tok.{language}")
 
 
-def read_splits(folder: str, language: str) -> list[Split]:
-    """The splits that are there in *language*, in the order of :data:`SPLITS`.
+def read_splits(folder: str, language: str) -> dict[str, list[Sentence]]:
+    """The sentences in *language* of the splits that are there, in the order of :data:`SPLITS`.
 
     Raises:
         IkdError: there are none, or one cannot be read.
     """
-    there = [split for split in SPLITS if os.path.isfile(text_path(folder, split, language))]
+    paths = {split: os.path.join(folder, text_path(split, language)) for split in SPLITS}
+    there = {split: read_lines(path) for split, path in paths.items() if os.path.isfile(path)}
     check(
         bool(there),
-        f"--folder {folder} has no text in {language} (such as {text_path(folder, SPLITS[0], language)}): "
-        "lay it out as prepare.sh --help says",
+        f"--folder {folder} has no text in {language} (such as {paths[SPLITS[0]]}): lay it out as prepare.sh "
+        "--help says",
     )
-    return [
-        Split(split, [line.split() for line in read_lines(text_path(folder, split, language))])
-        for split in there
-    ]
+    return {split: [line.split() for line in lines] for split, lines in there.items()}
 
 
 def mask_words(sentence: Sentence, positions: set[int], token: str) -> str:
@@ -92,17 +79,11 @@ def mask_words(sentence: Sentence, positions: set[int], token: str) -> str:
     return " ".join(token if place in positions else word for place, word in enumerate(sentence))
 
 
-def share_of(split: Split, positions: Sequence[set[int]]) -> Share:
-    """Counts what the *positions* in each sentence of *split* touch."""
-    words, masked = sum(map(len, split.sentences)), sum(map(len, positions))
-    return Share(
-        split.name,
-        len(split.sentences),
-        sum(map(bool, positions)),
-        words,
-        masked,
-        100 * masked / max(1, words),
-    )
+def share_of(split: str, sentences: Sequence[Sentence], positions: Sequence[set[int]]) -> Share:
+    """Counts what the *positions* in each of the *sentences* of *split* touch."""
+    words, masked = sum(map(len, sentences)), sum(map(len, positions))
+    percent = 100 * masked / max(1, words)
+    return Share(split, len(sentences), sum(map(bool, positions)), words, masked, percent)
 
 
 def draw(shares: Sequence[Share], mask: str):
@@ -116,45 +97,6 @@ def draw(shares: Sequence[Share], mask: str):
     axes.margins(y=0.1)
     axes.set(ylabel="masked words in %", title={COLOUR: "colours", ENTITY: "entities"}[mask])
     return figure
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--folder",
-        required=True,
-        metavar="FOLDER",
-        help="text, image_splits and images, as prepare.sh takes it",
-    )
-    parser.add_argument(
-        "--output", required=True, metavar="FOLDER", help="folder to make, like that of --folder"
-    )
-    parser.add_argument("--mask", required=True, choices=[COLOUR, ENTITY], help="which words to mask")
-    parser.add_argument(
-        "--positions",
-        nargs="+",
-        metavar="FILE",
-        help="positions from 0 in each sentence of all splits, a line for each, -1 for none; several files "
-        "add up (annotation of Multi30K: color.position, or noun, nouns and people.position)",
-    )
-    parser.add_argument(
-        "--colours",
-        metavar="FILE",
-        help="colour words, one a line (default: the basic ones of English: "
-        + ", ".join(BASIC_COLOURS)
-        + ")",
-    )
-    parser.add_argument(
-        "--spacy-model", metavar="NAME", help=f"pipeline that finds the nouns (default: {SPACY_MODEL})"
-    )
-    parser.add_argument(
-        "--language", default=ENGLISH, help="of the source side, which is masked (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--mask-token",
-        default=MASK_TOKEN,
-        metavar="TOKEN",
-        help="what stands for a word (default: %(default)s)",
-    )
 
 
 def check_options(
@@ -200,14 +142,14 @@ def find_positions(
     return noun_positions(sentences, model), {"spacy_model": model}
 
 
-def check_mask_token(token: str, splits: Sequence[Split]) -> None:
+def check_mask_token(token: str, splits: dict[str, list[Sentence]]) -> None:
     """Refuses a token that is not one word, or that a sentence has already. Raises :class:`IkdError`."""
     check(len(token.split()) == 1 and token == token.strip(), f"--mask-token {token!r} is not one word")
-    for split in splits:
-        for number, sentence in enumerate(split.sentences, start=1):
+    for split, sentences in splits.items():
+        for number, sentence in enumerate(sentences, start=1):
             check(
                 token not in sentence,
-                f"line {number} of {split.name} has {token} already: choose another --mask-token",
+                f"line {number} of {split} has {token} already: choose another --mask-token",
             )
 
 
@@ -218,29 +160,26 @@ def write_folder(folder: str, output: str, language: str, masked: dict[str, list
     """
     for part in ("text", "image_splits"):
         os.makedirs(os.path.join(output, part))
-    for split, lines in masked.items():
-        with open(text_path(output, split, language), "w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(line + "\n" for line in lines)
-    ours = {os.path.basename(text_path(folder, split, language)) for split in masked}
-    for part in ("text", "image_splits"):
         source = os.path.join(folder, part)
         for name in sorted(os.listdir(source)) if os.path.isdir(source) else ():
-            if name not in ours and name.split(".")[0] in masked:
+            if name.split(".")[0] in masked:
                 shutil.copyfile(os.path.join(source, name), os.path.join(output, part, name))
+    write_files(output, {text_path(split, language): lines for split, lines in masked.items()})
     images = os.path.join(folder, "images")
     if os.path.isdir(images):
         os.symlink(os.path.realpath(images), os.path.join(output, "images"), target_is_directory=True)
 
 
 def run(
+    *,
     folder: str,
     output: str,
     mask: str,
+    language: str,
+    mask_token: str,
     positions: Sequence[str] | None = None,
     colours: str | None = None,
     spacy_model: str | None = None,
-    language: str = ENGLISH,
-    mask_token: str = MASK_TOKEN,
 ) -> Table:
     """Writes the folder *output* with ``degrade.tsv``, ``.json`` and ``.png``, complete or not at all.
 
@@ -259,36 +198,29 @@ def run(
     check_folder(os.path.dirname(output))
     splits = read_splits(folder, language)
     check_mask_token(mask_token, splits)
-    sentences = [sentence for split in splits for sentence in split.sentences]
-    found, source = find_positions(sentences, mask, positions, colours, spacy_model)
+    every = [sentence for sentences in splits.values() for sentence in sentences]
+    found, source = find_positions(every, mask, positions, colours, spacy_model)
 
     masked: dict[str, list[str]] = {}
     shares: list[Share] = []
-    for split in splits:
-        own, found = found[: len(split.sentences)], found[len(split.sentences) :]
-        masked[split.name] = [mask_words(*pair, mask_token) for pair in zip(split.sentences, own)]
-        shares.append(share_of(split, own))
+    for split, sentences in splits.items():
+        own, found = found[: len(sentences)], found[len(sentences) :]
+        masked[split] = [mask_words(*pair, mask_token) for pair in zip(sentences, own)]
+        shares.append(share_of(split, sentences, own))
     check(
         any(share.masked for share in shares),
         f"no word of {folder} is to be masked, so that nothing would change",
     )
     table = Table(["split", "sentences", "touched", "words", "masked", "% of words"], shares)
-    settings = {
-        "mask": mask,
-        "token": mask_token,
-        "language": language,
-        "folder": os.path.abspath(folder),
-        **source,
-    }
+    settings = {"mask": mask, "token": mask_token, "language": language, "folder": os.path.abspath(folder)}
+    report = {**settings, **source, "splits": [share._asdict() for share in shares]}
+    files = {"degrade.tsv": table, "degrade.png": draw(shares, mask), "degrade.json": report}
     try:
         # Beside its final name, which it gets when complete.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(output), prefix=".degrade.") as temporary:
             partial = os.path.join(temporary, os.path.basename(output))
             write_folder(folder, partial, language, masked)
-            table.write(os.path.join(partial, "degrade.tsv"))
-            save_figure(draw(shares, mask), os.path.join(partial, "degrade.png"))
-            counts = [share._asdict() for share in shares]
-            write_json(os.path.join(partial, "degrade.json"), {**settings, "splits": counts})
+            write_files(partial, files)
             os.replace(partial, output)
     except OSError as error:
         raise IkdError(f"--output {output} cannot be written ({error.strerror or error})") from error

@@ -1,7 +1,7 @@
 """A trained model beside a data folder, and the features of sentences and images that analyses compare."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,11 @@ from ..tasks.multimodal_translation import MultimodalTranslationConfig, Multimod
 from ..vision.frozen_cnn import FrozenCNN
 from ..vision.weights import IMAGENET
 
-_ARCHITECTURE = "ikd_transformer"  # and its presets
-_STUDENT_PREFIX = "student."
+GENERATING = "ikd_transformer"  # and its presets: the architecture whose generated features are looked into
 _IMAGES_AT_ONCE = 64
+
+# What a checkpoint may lack as decoding needs none of it, and the setting that builds a model without.
+_STUDENT, _WITHOUT_STUDENT = "student.", "no_student"
 
 
 @dataclass(frozen=True)
@@ -36,56 +38,78 @@ class Trained:
         model: in eval mode, in float32, on *device*.
         task: of the data folder.
         data: the data folder.
-        teacher_weights: what the checkpoint was distilled from, ``imagenet`` where it does not say.
+        cnn_weights: of the frozen CNN: what the checkpoint was distilled from, ``imagenet`` where it does not
+            say.
         device: ``cpu`` or ``cuda``.
     """
 
     model: BaseFairseqModel
     task: MultimodalTranslationTask
     data: str
-    teacher_weights: str
+    cnn_weights: str
     device: str
 
 
-def load_trained(checkpoint: str, data: str, device: str = "cpu", student: bool = False) -> Trained:
-    """Loads an ``ikd_transformer`` beside the data folder *data*, of which no images are read.
-
-    Args:
-        checkpoint: of any ``ikd_transformer``.
-        data, device: see :func:`load_model`.
-        student: whether the student network is needed; it is not loaded otherwise.
-
-    Raises:
-        IkdError: as :func:`load_model`; also when the checkpoint is of another architecture or lacks the
-            student.
-    """
-    _check_place(data, device)
-    state = load_checkpoint(checkpoint)
-    _check_architecture(state, checkpoint, student)
-    return _load(state, checkpoint, data, device, image_free=True, student=student)
-
-
-def load_model(
-    checkpoint: str, data: str, device: str = "cpu", image_free: bool = True, student: bool = False
+def load_trained(
+    checkpoint: str,
+    data: str,
+    device: str = "cpu",
+    architecture: str | None = None,
+    image_free: bool = True,
+    student: bool = False,
 ) -> Trained:
-    """Loads a checkpoint of any architecture of the plugin beside the data folder *data*.
+    """Loads a checkpoint beside the data folder *data*.
 
     Args:
         checkpoint: what to load.
         data: one folder that fairseq-preprocess wrote, with the dictionaries of the training.
         device: ``cpu`` or ``cuda``.
+        architecture: what it must be of, presets included; any of the plugin by default.
         image_free: leave images unread even for a model that looks at them. Else such a model finds them, or
             the features that it was trained on, in the splits that the task loads.
-        student: whether the student network of an ``ikd_transformer`` is loaded.
+        student: whether the student network is needed; it is not loaded otherwise.
 
     Raises:
-        IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of other dictionaries.
+        IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of other dictionaries or
+            another architecture, or lacks the student.
     """
-    _check_place(data, device)
-    return _load(load_checkpoint(checkpoint), checkpoint, data, device, image_free, student)
+    check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
+    check(
+        device != "cuda" or torch.cuda.is_available(),
+        "--device cuda: this machine has no usable GPU, use cpu",
+    )
+    state = load_checkpoint(checkpoint)
+    _check_architecture(state, checkpoint, architecture)
+    check(
+        not student or any(key.startswith(_STUDENT) for key in state["model"]),
+        f"{checkpoint} has no student to paint with (ikd-export and --no-student leave it out): give the "
+        "checkpoint that was exported, or one that was trained by distillation",
+    )
+    task = _set_up_task(state, checkpoint, data, image_free)
+    # Without the student, or files of embeddings that went into the weights long ago.
+    overrides = {_WITHOUT_STUDENT: not student, "encoder_embed_path": None, "decoder_embed_path": None}
+    try:
+        (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
+    except RuntimeError as error:  # PyTorch's, with a line for every parameter
+        raise IkdError(
+            f"{checkpoint} does not fit the model that its settings describe: train it again with this "
+            f"version of ikd_fairseq ({' '.join(str(error).split())[:200]} ...)"
+        ) from error
+    weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
+    return Trained(model.float().eval().to(device), task, data, weights, device)
 
 
-def _load(state: State, checkpoint: str, data: str, device: str, image_free: bool, student: bool) -> Trained:
+def _check_architecture(state: State, checkpoint: str, architecture: str | None) -> None:
+    settings = config_section(state, "model")
+    name = str(settings.get("_name") or settings.get("arch") or "unknown")
+    check(
+        name.startswith(architecture or ""),
+        f"{checkpoint} is of architecture {name}, and this analysis looks at what {architecture} generates: "
+        "give a checkpoint of that",
+    )
+
+
+def _set_up_task(state: State, checkpoint: str, data: str, image_free: bool) -> MultimodalTranslationTask:
     trained_on = config_section(state, "task")
     cfg = MultimodalTranslationConfig(
         data=data,
@@ -108,41 +132,7 @@ def _load(state: State, checkpoint: str, data: str, device: str, image_free: boo
         f"{checkpoint} has a source dictionary of {len(words)} words, and dict.{cfg.source_lang}.txt in "
         f"{data} has {len(task.source_dictionary)}: give the data folder that it was trained on",
     )
-    # Without the student, or files of embeddings that went into the weights long ago.
-    overrides = {"no_student": not student, "encoder_embed_path": None, "decoder_embed_path": None}
-    try:
-        (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
-    except RuntimeError as error:  # PyTorch's, with a line for every parameter
-        raise IkdError(
-            f"{checkpoint} does not fit the model that its settings describe: train it again with this "
-            f"version of ikd_fairseq ({' '.join(str(error).split())[:200]} ...)"
-        ) from error
-    weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
-    return Trained(model.float().eval().to(device), task, data, weights, device)
-
-
-def _check_place(data: str, device: str) -> None:
-    check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
-    check(
-        device != "cuda" or torch.cuda.is_available(),
-        "--device cuda: this machine has no usable GPU, use cpu",
-    )
-
-
-def _check_architecture(state: State, checkpoint: str, student: bool) -> None:
-    settings = config_section(state, "model")
-    name = str(settings.get("_name") or settings.get("arch") or "unknown")
-    check(
-        name.startswith(_ARCHITECTURE),
-        f"{checkpoint} is of architecture {name}, and this analysis looks at what {_ARCHITECTURE} generates: "
-        "give a checkpoint of that",
-    )
-    has_student = any(key.startswith(_STUDENT_PREFIX) for key in state["model"])
-    check(
-        has_student or not student,
-        f"{checkpoint} has no student to paint with (ikd-export and --no-student leave it out): give the "
-        "checkpoint that was exported, or one that was trained by distillation",
-    )
+    return task
 
 
 def load_sentences(trained: Trained, split: str) -> LanguagePairDataset:
@@ -183,7 +173,7 @@ def sentences_with_image(pack: ImagePack) -> np.ndarray:
     return np.flatnonzero(pack.index != NO_IMAGE)
 
 
-def check_sentences(sentences: Sequence[int], split: str, count: int, pack: ImagePack | None = None) -> None:
+def check_sentences(sentences: Iterable[int], split: str, count: int, pack: ImagePack | None = None) -> None:
     """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
 
     Raises:
@@ -255,26 +245,26 @@ def generated_features(
 def visual_features(
     trained: Trained, pack: ImagePack, rows: Sequence[int], weights: str | None = None
 ) -> Tensor:
-    """The teacher's last map of each of R images, averaged over its positions: float32 ``R x C`` on the CPU.
+    """The frozen CNN's last map of each of R images, averaged over its positions: float32 ``R x C``.
 
     Args:
-        trained: whose teacher.
+        trained: whose CNN.
         pack: the images.
         rows: of the pack.
-        weights: ``imagenet``, ``random`` or a file; the training's by default.
+        weights: ``imagenet``, ``random`` or a file; those of *trained* by default.
 
     Raises:
         IkdError: weights that cannot be had or used.
     """
     backbone = trained.model.backbone
-    teacher = FrozenCNN(backbone, weights or trained.teacher_weights).to(trained.device)
+    cnn = FrozenCNN(backbone, weights or trained.cnn_weights).to(trained.device)
     rows = np.asarray(rows)
     features = torch.empty(len(rows), backbone.channels)
     with torch.no_grad(), progress(None, total=len(rows), desc="look", unit=" images") as bar:
         for start in range(0, len(rows), _IMAGES_AT_ONCE):
             some = slice(start, start + _IMAGES_AT_ONCE)
             images = torch.from_numpy(np.array(pack.images[rows[some]])).to(trained.device)
-            features[some] = teacher(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu()
+            features[some] = cnn(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu()
             bar.update(len(images))
     return features
 

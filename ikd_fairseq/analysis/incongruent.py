@@ -11,25 +11,18 @@ sentences may share. Each condition is tested against the sentences' own images 
 Deviation: the paper compares scores of single sentences by METEOR, here it is BLEU of the whole set.
 """
 
-import argparse
 import logging
-import os
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from ..cli.arguments import positive_int
 from ..errors import check
 from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
-from .arguments import add_common_arguments, add_translation_arguments
-from .features import Trained, load_model, load_sentences, sentences_with_image, source_text
-from .output import Table, check_folder, new_figure, require, save_figure, write_json
+from .features import Trained, load_sentences, load_trained, sentences_with_image, source_text
+from .output import Table, check_folder, new_figure, require, write_files
 from .translation import references_of, text_alone, translate, with_images_of
-
-SUMMARY = "does a model that needs images look at them: its BLEU with those of other sentences"
 
 OWN = "own"
 SHUFFLE = "another's, shuffle {number}"
@@ -85,7 +78,7 @@ def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
     Raises:
         IkdError: it cannot be loaded, or never looks at any.
     """
-    trained = load_model(checkpoint, data, device, image_free=False)
+    trained = load_trained(checkpoint, data, device, image_free=False)
     check(
         getattr(trained.model, "requires_images", False),
         f"{checkpoint} ({type(trained.model).__name__}) translates without images and never looks at any: "
@@ -172,32 +165,18 @@ def draw(table: Table):
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common_arguments(
-        parser, checkpoint="model that needs images at test: multimodal_transformer, gated_fusion, ..."
-    )
-    add_translation_arguments(parser)
-    parser.add_argument(
-        "--shuffles",
-        type=positive_int,
-        default=5,
-        metavar="N",
-        help="how often the images are shuffled; a deviation needs 2 (default: %(default)s)",
-    )
-    parser.add_argument("--seed", type=int, default=1, help="of the shuffles (default: %(default)s)")
-
-
 def run(
+    *,
     data: str,
     checkpoint: str,
     split: str,
     output: str,
-    beam: int = 5,
+    max_tokens: int,
+    device: str,
+    beam: int,
+    shuffles: int,
+    seed: int,
     references: str | None = None,
-    shuffles: int = 5,
-    seed: int = 1,
-    max_tokens: int = 4096,
-    device: str = "cpu",
 ) -> Table:
     """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png`` into
     *output*; arguments are the command's options.
@@ -216,7 +195,7 @@ def run(
     images = dataset.pack.index[sentences]
     check_shuffling(images, split)
     every = references_of(trained, dataset, split, references)
-    right = [every[sentence] for sentence in sentences]
+    wanted = [every[sentence] for sentence in sentences]
     if shuffles == 1:
         logger.warning("--shuffles 1: a single shuffle has no deviation")
 
@@ -226,20 +205,9 @@ def run(
     # Its two lines a condition would break up the progress bar.
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     runs = {name: [lines] for name, lines in translations.items()}
-    comparison = compare_runs(runs, right, make_scorers(metrics=["bleu"]))["bleu"]
+    comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]
 
     table = table_of(translations, comparison)
-    table.write(os.path.join(output, "incongruent.tsv"))
-    entries: list[dict[str, Any]] = [
-        {
-            "sentence": int(sentence),
-            "source": source_text(trained, dataset, sentence),
-            "reference": right[row],
-            "images of": [int(sentences[order[row]]) for order in orders],
-            "translations": {name: lines[row] for name, lines in translations.items()},
-        }
-        for row, sentence in enumerate(sentences)
-    ]
     report = {
         "checkpoint": checkpoint,
         "data": data,
@@ -249,8 +217,17 @@ def run(
         "beam": beam,
         "seed": seed,
         "comparison": comparison.as_json(),
-        "sentences": entries,
+        "sentences": [
+            {
+                "sentence": int(sentence),
+                "source": source_text(trained, dataset, sentence),
+                "reference": wanted[row],
+                "images of": [int(sentences[order[row]]) for order in orders],
+                "translations": {name: lines[row] for name, lines in translations.items()},
+            }
+            for row, sentence in enumerate(sentences)
+        ],
     }
-    write_json(os.path.join(output, "incongruent.json"), report)
-    save_figure(draw(table), os.path.join(output, "incongruent.png"))
+    picture = draw(table)
+    write_files(output, {"incongruent.tsv": table, "incongruent.json": report, "incongruent.png": picture})
     return table

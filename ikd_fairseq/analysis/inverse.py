@@ -6,8 +6,6 @@ the real image, and to the mean over the images shown. A student that paints the
 sentence has the second one near or below the first.
 """
 
-import argparse
-import os
 import textwrap
 from collections.abc import Sequence
 
@@ -17,8 +15,8 @@ from fairseq.data import LanguagePairDataset
 from torch import Tensor
 
 from ..vision.backbones import Backbone
-from .arguments import add_common_arguments, add_sentences_argument
 from .features import (
+    GENERATING,
     Trained,
     check_sentences,
     encode,
@@ -28,9 +26,7 @@ from .features import (
     sentences_with_image,
     source_text,
 )
-from .output import Table, check_folder, new_figure, require, save_figure
-
-SUMMARY = "the images that the student paints, next to the real ones"
+from .output import Table, check_folder, new_figure, require, write_files
 
 DEFAULT_COUNT = 8
 
@@ -114,19 +110,15 @@ def cell_size(image_size: int) -> tuple[int, int]:
     return factor * image_size, factor
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common_arguments(parser)
-    add_sentences_argument(parser, f"the first {DEFAULT_COUNT} that have an image")
-
-
 def run(
+    *,
     data: str,
     checkpoint: str,
     split: str,
     output: str,
+    max_tokens: int,
+    device: str,
     sentences: Sequence[int] | None = None,
-    max_tokens: int = 4096,
-    device: str = "cpu",
 ) -> Table:
     """Writes ``inverse.tsv`` and ``inverse.png`` into *output*; arguments are the command's options.
 
@@ -135,11 +127,10 @@ def run(
     """
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, student=True)
+    trained = load_trained(checkpoint, data, device, GENERATING, student=True)
     dataset, pack = load_sentences(trained, split), open_images(trained, split)
-    if sentences is None:
-        sentences = sentences_with_image(pack)[:DEFAULT_COUNT].tolist()
-    sentences = list(dict.fromkeys(sentences))
+    default = sentences_with_image(pack)[:DEFAULT_COUNT].tolist()
+    sentences = list(dict.fromkeys(default if sentences is None else sentences))
     check_sentences(sentences, split, len(dataset), pack)
 
     painted = paint(trained, dataset, sentences, max_tokens)
@@ -147,9 +138,6 @@ def run(
     captions = [source_text(trained, dataset, sentence) for sentence in sentences]
     rows = list(zip(sentences, *distances(real, painted), captions))
     table = Table(["sentence", "to the real image", "to the mean image", "source"], rows)
-    table.write(os.path.join(output, "inverse.tsv"))
-    save_figure(
-        contact_sheet(real.numpy(), painted.numpy(), [f"{row[0]}: {row[-1]}" for row in rows]),
-        os.path.join(output, "inverse.png"),
-    )
+    sheet = contact_sheet(real.numpy(), painted.numpy(), [f"{row[0]}: {row[-1]}" for row in rows])
+    write_files(output, {"inverse.tsv": table, "inverse.png": sheet})
     return table

@@ -11,23 +11,16 @@ In the last two the source sentence still generates the feature, and that is all
 The paper does not say which of the two its row "w/o Text Feat." is.
 """
 
-import argparse
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..errors import check
-from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import compute_scores
-from ..io.atomic import write_atomically
 from ..modules.multimodal_encoder import MultimodalEncoder
-from .arguments import add_common_arguments, add_translation_arguments
-from .features import Trained, load_model, load_sentences
-from .output import Table, check_folder, new_figure, require, save_figure, write_json
+from .features import Trained, load_sentences, load_trained
+from .output import Table, check_folder, new_figure, require, write_files
 from .translation import references_of, translate
-
-SUMMARY = "translations from the generated feature alone, without the text (Table 5)"
 
 WITH_TEXT = "with text"
 TAKEN_AWAY = "text taken away at test"
@@ -56,7 +49,7 @@ def load_image_free(checkpoint: str, data: str, device: str) -> Trained:
     Raises:
         IkdError: it cannot be loaded, or is of another kind.
     """
-    trained = load_model(checkpoint, data, device)
+    trained = load_trained(checkpoint, data, device)
     check(
         isinstance(trained.model.encoder, MultimodalEncoder) and not trained.model.requires_images,
         f"{checkpoint} generates no feature from the text, so nothing would be left without it: give a "
@@ -114,33 +107,19 @@ def draw(table: Table, splits: Sequence[str], metrics: Sequence[str]):
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common_arguments(parser, several_splits=True, checkpoint="ikd_transformer, trained with the text")
-    parser.add_argument(
-        "--retrained", metavar="FILE", help="ikd_transformer, trained with --no-text, for the last row"
-    )
-    add_translation_arguments(parser)
-    parser.add_argument(
-        "--meteor-language",
-        choices=METEOR_MODULES,
-        metavar="LANGUAGE",
-        help=f"also score by METEOR 1.5 in this language: {', '.join(METEOR_MODULES)} (needs Java)",
-    )
-    parser.add_argument("--meteor-jar", metavar="FILE", help="meteor-1.5.jar (default: as for ikd-score)")
-
-
 def run(
+    *,
     data: str,
     checkpoint: str,
     split: Sequence[str],
     output: str,
+    max_tokens: int,
+    device: str,
+    beam: int,
     retrained: str | None = None,
-    beam: int = 5,
     references: str | None = None,
     meteor_language: str | None = None,
     meteor_jar: str | None = None,
-    max_tokens: int = 4096,
-    device: str = "cpu",
 ) -> Table:
     """Writes ``no-text.tsv``, ``no-text.json``, ``no-text.png`` and the translations, ``SPLIT.SYSTEM.txt``,
     into *output*; arguments are the command's options. Needs no images.
@@ -156,26 +135,24 @@ def run(
     meteor = Meteor.find(meteor_language, "tokenised", meteor_jar) if meteor_language else None
     systems = load_systems(checkpoint, retrained, data, device)
     # All of them, before the first one takes its minutes.
-    loaded = [load_sentences(systems[0].trained, name) for name in split]
-    right = [
-        references_of(systems[0].trained, dataset, name, references) for name, dataset in zip(split, loaded)
-    ]
+    datasets = {name: load_sentences(systems[0].trained, name) for name in split}
+    wanted = {
+        name: references_of(systems[0].trained, dataset, name, references)
+        for name, dataset in datasets.items()
+    }
 
     metrics = ["BLEU", "METEOR"] if meteor else ["BLEU"]
     entries: list[dict[str, Any]] = []
     for system in systems:
         system.trained.model.encoder.no_text = system.no_text
         scores: dict[str, list[dict[str, Any]]] = {}
-        for name, dataset, wanted in zip(split, loaded, right):
-            lines = translate(
-                system.trained, dataset, range(len(dataset)), beam, max_tokens, f"{name}, {system.name}"
-            )
-            path = os.path.join(output, f"{name}.{system.name.replace(' ', '-')}.txt")
-            with write_atomically(path, "w", encoding="utf-8") as stream:
-                stream.writelines(f"{line}\n" for line in lines)
-            scores[name] = list(compute_scores(lines, wanted, metrics=["bleu"]).values())
+        for name, dataset in datasets.items():
+            what = f"{name}, {system.name}"
+            lines = translate(system.trained, dataset, range(len(dataset)), beam, max_tokens, what)
+            write_files(output, {f"{name}.{system.name.replace(' ', '-')}.txt": lines})
+            scores[name] = list(compute_scores(lines, wanted[name], metrics=["bleu"]).values())
             if meteor:
-                scores[name].append(meteor.score(lines, wanted))
+                scores[name].append(meteor.score(lines, wanted[name]))
         entries.append({"system": system.name, "checkpoint": system.checkpoint, "scores": scores})
 
     columns = ["system", *(f"{metric} {name}" for name in split for metric in metrics)]
@@ -184,7 +161,7 @@ def run(
         for entry in entries
     ]
     table = Table(columns, rows)
-    table.write(os.path.join(output, "no-text.tsv"))
-    write_json(os.path.join(output, "no-text.json"), {"data": data, "beam": beam, "systems": entries})
-    save_figure(draw(table, split, metrics), os.path.join(output, "no-text.png"))
+    report = {"data": data, "beam": beam, "systems": entries}
+    picture = draw(table, split, metrics)
+    write_files(output, {"no-text.tsv": table, "no-text.json": report, "no-text.png": picture})
     return table

@@ -1,4 +1,4 @@
-"""What the analyses write: tables, JSON and pictures, each complete or not at all."""
+"""What the analyses write: tables, JSON, text and pictures, each file complete or not at all."""
 
 import importlib
 import json
@@ -14,16 +14,17 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def require(module: str) -> None:
-    """Refuses to start without the optional package that *module*, such as ``sklearn``, belongs to.
+def require(*modules: str) -> None:
+    """Refuses to start without the optional packages that *modules*, such as ``sklearn``, belong to.
 
     Raises:
-        IkdError: it is not installed.
+        IkdError: one is not installed.
     """
-    try:
-        importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        raise IkdError(f'this analysis needs {module}: pip install "ikd-fairseq[analysis]"') from error
+    for module in modules:
+        try:
+            importlib.import_module(module)
+        except ModuleNotFoundError as error:
+            raise IkdError(f'this analysis needs {module}: pip install "ikd-fairseq[analysis]"') from error
 
 
 def check_folder(output: str) -> None:
@@ -46,11 +47,9 @@ class Table:
     columns: Sequence[str]
     rows: Sequence[Sequence[Any]]
 
-    def write(self, path: str) -> None:
-        """Writes the table as tab-separated values, names first. Raises :class:`IkdError`."""
-        with write_atomically(path, "w", encoding="utf-8") as stream:
-            for row in self._cells():
-                stream.write("\t".join(row) + "\n")
+    def as_tsv(self) -> str:
+        """The table as tab-separated values, names first."""
+        return "".join("\t".join(row) + "\n" for row in self._cells())
 
     def __str__(self) -> str:
         """The table in columns of equal width, numbers to the right, without a line break at its end."""
@@ -60,8 +59,8 @@ class Table:
         numeric = numeric or [False] * len(widths)
         return "\n".join(
             "  ".join(
-                cell.rjust(width) if right else cell.ljust(width)
-                for cell, width, right in zip(row, widths, numeric)
+                cell.rjust(width) if is_number else cell.ljust(width)
+                for cell, width, is_number in zip(row, widths, numeric)
             ).rstrip()
             for row in cells
         )
@@ -74,11 +73,28 @@ class Table:
         return [tuple(self.columns), *rows]
 
 
-def write_json(path: str, value: Any) -> None:
-    """Writes *value* as JSON. Raises :class:`IkdError`."""
-    with write_atomically(path, "w", encoding="utf-8") as stream:
-        json.dump(value, stream, ensure_ascii=False)
-        stream.write("\n")
+def write_files(folder: str, files: dict[str, Any]) -> None:
+    """Writes *files*, content by name, into *folder*.
+
+    A :class:`Table` becomes tab-separated values, a dictionary JSON, a list a line an item, a figure PNG
+    at its own resolution, and text stays as it is.
+
+    Raises:
+        IkdError: a file cannot be written.
+    """
+    for name, content in files.items():
+        with write_atomically(os.path.join(folder, name)) as stream:
+            match content:
+                case Table():
+                    stream.write(content.as_tsv().encode())
+                case dict():
+                    stream.write(f"{json.dumps(content, ensure_ascii=False)}\n".encode())
+                case str():
+                    stream.write(content.encode())
+                case list():
+                    stream.writelines(f"{line}\n".encode() for line in content)
+                case _:
+                    content.savefig(stream, format="png", dpi=content.dpi)
 
 
 def new_figure(width: float, height: float, **options: Any) -> "Figure":
@@ -86,9 +102,3 @@ def new_figure(width: float, height: float, **options: Any) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), **options)
-
-
-def save_figure(figure: "Figure", path: str) -> None:
-    """Writes *figure* as PNG at its own resolution. Raises :class:`IkdError`."""
-    with write_atomically(path) as stream:
-        figure.savefig(stream, format="png", dpi=figure.dpi)

@@ -1,16 +1,14 @@
 """Do generated features find the image of their sentence? Peng et al. 2022, section 5.1, Table 4.
 
 Every sentence with an image asks with its generated feature; the images of the split answer with the
-teacher's last map. Both are averaged over regions and compared by cosine similarity. R@K is the percentage
-of sentences whose own image is among the K most similar.
+frozen CNN's last map. Both are averaged over regions and compared by cosine similarity. R@K is the
+percentage of sentences whose own image is among the K most similar.
 
 The paper names neither the pooling nor any centring. Here the features are centred by default: all values
 behind a ReLU are positive, so that every image is similar to every other, and the means of what is generated
 and what is seen differ. The chance level, ``min(K, images) / images``, stands beside each figure.
 """
 
-import argparse
-import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -20,8 +18,8 @@ from torch import Tensor
 
 from ..data.image_pack import ImagePack
 from ..io.progress import progress
-from .arguments import add_centre_arguments, add_common_arguments, add_teacher_argument
 from .features import (
+    GENERATING,
     Trained,
     for_cosine,
     generated_features,
@@ -31,9 +29,7 @@ from .features import (
     sentences_with_image,
     visual_features,
 )
-from .output import Table, check_folder, new_figure, require, save_figure
-
-SUMMARY = "how often a generated feature finds the image of its sentence, and the chance level (Table 4)"
+from .output import Table, check_folder, new_figure, require, write_files
 
 CUTOFFS = (1, 5, 10, 15)
 
@@ -85,8 +81,8 @@ def retrieval_of_split(
     dataset: LanguagePairDataset,
     pack: ImagePack,
     max_tokens: int,
+    centre: bool,
     weights: str | None = None,
-    centre: bool = True,
 ) -> tuple:
     """A row of the table: sentences, images, R@K for each of :data:`CUTOFFS`, and the chance of each.
 
@@ -96,8 +92,8 @@ def retrieval_of_split(
         trained: the model.
         dataset, pack: sentences and images of the split.
         max_tokens: of a batch, padding included.
-        weights: of the teacher, see :func:`~ikd_fairseq.analysis.features.visual_features`.
         centre: see :func:`~ikd_fairseq.analysis.features.for_cosine`.
+        weights: of the frozen CNN, see :func:`~ikd_fairseq.analysis.features.visual_features`.
 
     Raises:
         IkdError: a sentence is too long, or the weights cannot be used.
@@ -127,21 +123,16 @@ def draw(rows: Sequence[tuple]):
     return figure
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    add_common_arguments(parser, several_splits=True)
-    add_teacher_argument(parser)
-    add_centre_arguments(parser)
-
-
 def run(
+    *,
     data: str,
     checkpoint: str,
     split: Sequence[str],
     output: str,
-    max_tokens: int = 4096,
-    device: str = "cpu",
+    max_tokens: int,
+    device: str,
+    centre: bool,
     teacher_weights: str | None = None,
-    centre: bool = True,
 ) -> Table:
     """Writes ``retrieval.tsv`` and ``retrieval.png`` into *output*; arguments are the command's options.
 
@@ -150,15 +141,14 @@ def run(
     """
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device)
+    trained = load_trained(checkpoint, data, device, GENERATING)
     # All of them, before the first one takes its minutes.
     opened = [(load_sentences(trained, name), open_images(trained, name)) for name in split]
     rows: list[tuple] = [
-        (name, *retrieval_of_split(trained, dataset, pack, max_tokens, teacher_weights, centre))
+        (name, *retrieval_of_split(trained, dataset, pack, max_tokens, centre, teacher_weights))
         for name, (dataset, pack) in zip(split, opened)
     ]
     columns = [f"{kind}@{cutoff}" for kind in ("R", "chance") for cutoff in CUTOFFS]
     table = Table(["split", "sentences", "images", *columns], rows)
-    table.write(os.path.join(output, "retrieval.tsv"))
-    save_figure(draw(rows), os.path.join(output, "retrieval.png"))
+    write_files(output, {"retrieval.tsv": table, "retrieval.png": draw(rows)})
     return table

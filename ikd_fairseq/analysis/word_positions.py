@@ -19,6 +19,8 @@ NO_POSITION = "-1"  # of a file's line: the sentence has no such word
 # annotated colour words of Multi30K, which has dark, tan, gold, golden and silver too.
 BASIC_COLOURS = tuple("black blue brown gray green grey orange pink purple red white yellow".split())
 
+SPACY_MODEL = "en_core_web_sm"
+
 
 def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> list[set[int]]:
     """The union of the positions in some files of annotation.

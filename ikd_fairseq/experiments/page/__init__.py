@@ -1,5 +1,5 @@
-"""One page about finished runs: what ``ikd-report`` reads, works out and writes.
+"""One page about finished runs, which ``ikd-report`` writes.
 
-``runs``, ``training_log`` and ``pictures`` read folders, ``scores`` compares systems, ``charts`` draws and
-``markup`` escapes. There is a module for each section, and ``page`` puts them into one HTML document.
+``document`` reads the records, and hands values to ``templates/``: one for the page, one for each section of
+it. Every other module works out the values of one section.
 """

@@ -1,68 +1,133 @@
-"""The page as a whole: heading, contents, sections. Each section has a module of its own.
-
-A section says in a sentence what is missing, and shows nothing in its place.
-"""
+"""The page as a whole. A section says in a sentence what is missing, and shows nothing in its place."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
-from ...version import __version__
-from .markup import Html, join, tag
-from .runs import Systems
+from ...analysis import SUMMARIES
+from ...errors import IkdError, check
+from ...io.html import render
+from ..comparison import Systems, compare_systems, group_systems
+from ..record import ALL, WITH_IMAGE, Group, Record, find_records
+from .analyses import read_analyses
+from .case_study import find_cases
+from .curve_charts import draw_curves
+from .making import OPTIONS, how_it_was_made
+from .verdict import notes, verdict
 
-ABSENT = "–"  # where a table has no value
+# All but cases, which have a section of their own, and degraded text, which is for training.
+ANALYSES = {name: summary for name, summary in SUMMARIES.items() if name not in ("cases", "degrade")}
 
-_STYLE = Path(__file__).with_name("style.css")
-
-
-class Section(NamedTuple):
-    """A part of the page: its address, its title, and what is in it."""
-
-    identifier: str
-    title: str
-    content: Html
-
-
-def number(value: float, digits: int = 2, sign: bool = False) -> str:
-    """*value* with a true minus."""
-    return f"{value:{'+' if sign else ''}.{digits}f}".replace("-", "−")
+_GROUPS: dict[Group, str] = {ALL: "All sentences", WITH_IMAGE: "Sentences with an image"}
+_TEMPLATES = Path(__file__).with_name("templates")
 
 
-def count(how_many: int, what: str) -> str:
-    """How many of *what* there are, such as "1 run" or "2 runs"."""
-    return f"{how_many:,} {what}{'' if how_many == 1 else 's'}"
-
-
-def render(title: str, systems: Systems, sections: Sequence[Section], command: str) -> str:
-    """The whole document.
+def make_report(
+    folders: Sequence[Path],
+    title: str = "Translation systems compared",
+    baseline: str | None = None,
+    splits: Sequence[str] | None = None,
+    study: str | None = None,
+    analyses: Sequence[Path] = (),
+    trials: int | None = None,
+    called_as: str = "ikd-report",
+) -> str:
+    """The page about the runs in *folders*.
 
     Args:
+        folders: of runs, each with its record, or of such folders.
         title: of the page.
-        systems: runs by system, the baseline first.
-        sections: in their order.
-        command: what was called to make the page.
+        baseline: the system that others are compared with, by default that of the first folder.
+        splits: those to show, by default all that are scored.
+        study: the system whose translations stand beside the baseline's, by default the first other one.
+        analyses: folders of ``ikd-analyse`` beyond those within the runs.
+        trials: resamples of the significance test, by default sacreBLEU's 1,000.
+        called_as: the command that is named at the foot of the page.
+
+    Raises:
+        IkdError: runs that cannot be read or compared.
     """
-    runs = sum(map(len, systems.values()))
-    what = f"{count(len(systems), 'system')} ({', '.join(systems)}), {count(runs, 'run')}"
-    links = (tag("li", tag("a", section.title, href=f"#{section.identifier}")) for section in sections)
-    header = tag(
-        "header",
-        tag("h1", title),
-        tag("p", f"{what}; baseline: {next(iter(systems))}", class_="quiet"),
-        tag("nav", tag("ol", *links), aria_label="Contents"),
+    runs = find_records(folders)
+    systems = _order(group_systems(runs), baseline)
+    splits = _choose_splits(runs, splits)
+    for folder in analyses:
+        check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
+    others = list(systems)[1:]
+    check(
+        study is None or study in others,
+        f"--cases {study}: there is no such system beside the baseline; there are "
+        f"{', '.join(others) or 'none'}",
     )
-    parts = (
-        tag("section", tag("h2", name, id=identifier), content, aria_labelledby=identifier)
-        for identifier, name, content in sections
+    scores = _scores(systems, splits, trials)  # before all else: it refuses runs that do not compare
+    places = [(run.folder, run.name) for run in runs]
+    found = read_analyses([*places, *((folder, folder.resolve().name) for folder in analyses)], ANALYSES)
+    try:
+        cases, without_cases = find_cases(systems, splits, study), None
+    except IkdError as error:
+        cases, without_cases = None, str(error)
+    return render(
+        "report.html.j2",
+        _TEMPLATES,
+        title=title,
+        command=called_as,
+        systems=systems,
+        runs=len(runs),
+        **scores,
+        curves=draw_curves(systems),
+        study=cases,
+        without_study=without_cases,
+        analyses=found,
+        not_found=[name for name in ANALYSES if name not in {analysis.name for analysis in found}],
+        making=how_it_was_made(systems),
+        option_names=OPTIONS,
     )
-    footer = tag("footer", tag("p", f"Made by ikd_fairseq {__version__}: ", tag("code", command)))
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("title", title),
-        tag("style", Html(_STYLE.read_text(encoding="utf-8"))),
+
+
+def _order(systems: Systems, baseline: str | None) -> Systems:
+    """*systems* with the baseline first, others as they come."""
+    if baseline is None:
+        return systems
+    check(
+        baseline in systems, f"--baseline {baseline}: there is no such system; there are {', '.join(systems)}"
     )
-    body = tag("body", join([header, tag("main", *parts), footer]))
-    return f"<!DOCTYPE html>\n{tag('html', head, body, lang='en')}\n"
+    return {baseline: systems[baseline], **systems}
+
+
+def _choose_splits(runs: Sequence[Record], wanted: Sequence[str] | None) -> list[str]:
+    """The splits that a run has scores of, by name, or those *wanted*."""
+    found = sorted({split for run in runs for split in run.scores})
+    check(bool(found), "no run has a score: translate and score them first (translate.sh, or ikd-record)")
+    for split in wanted or ():
+        check(split in found, f"--splits {split}: no run has a score of it; there are {', '.join(found)}")
+    return list(dict.fromkeys(wanted)) if wanted else found
+
+
+def _scores(systems: Systems, splits: Sequence[str], trials: int | None) -> dict[str, Any]:
+    """What ``section_scores.html.j2`` shows: tables by group of sentences, and what is said of them."""
+    scores = {
+        title: compare_systems(systems, own, next(iter(systems)), group, trials=trials)
+        for group, title in _GROUPS.items()
+        if (own := _splits_of(group, systems, splits))
+    }
+    return {
+        "scores": scores,
+        "verdicts": {title: verdict(systems, of_group) for title, of_group in scores.items()},
+        "notes": notes(systems, scores.values()),
+        "signatures": {
+            of_group.names[key]: signature
+            for of_group in scores.values()
+            for key, signature in of_group.signatures.items()
+        },
+    }
+
+
+def _splits_of(group: Group, systems: Systems, splits: Sequence[str]) -> list[str]:
+    """Those with scores of *group*. A split whose every sentence has an image has one table, that of all."""
+
+    def prints(split: str, group: Group) -> set[str]:
+        scores = (run.score(split, group) for own in systems.values() for run in own)
+        return {score.sentences.fingerprint for score in scores if score is not None}
+
+    return [
+        split for split in splits if prints(split, group) - (set() if group == ALL else prints(split, ALL))
+    ]

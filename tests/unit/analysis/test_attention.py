@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from ikd_fairseq.analysis.attention import attention_of, draw, entropy, head_weights
-from ikd_fairseq.analysis.output import save_figure
+from ikd_fairseq.analysis.output import write_files
 from tests import toy
 
 
@@ -81,4 +81,4 @@ def test_picture_has_a_panel_for_each_head_with_words_and_regions(tmp_path):
         assert torch.equal(torch.as_tensor(axes.images[0].get_array().data), of_head)
     assert [label.get_text() for label in panels[0].get_xticklabels()] == ["$x_", "</s>"]
     assert [label.get_text() for label in panels[0].get_yticklabels()][1:3] == ["</s>", "region 1"]
-    save_figure(figure, str(tmp_path / "attention.png"))
+    write_files(str(tmp_path), {"attention.png": figure})

@@ -149,7 +149,6 @@ def test_sources_of_another_number_are_refused(tmp_path):
 
 
 def test_command_writes_every_sentence_sorted_and_the_ends_with_marks(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
     first, second = write_generated(tmp_path / "1", FIRST), write_generated(tmp_path / "2", SECOND)
     output = tmp_path / "new" / "cases"
     systems = ["--systems", "ikd", first, "--systems", "text", second]
@@ -167,13 +166,15 @@ def test_command_writes_every_sentence_sorted_and_the_ends_with_marks(tmp_path, 
     assert (win["sentence"], loss["sentence"]) == (0, 1)
     assert win["difference"] == win["scores"]["ikd"] - win["scores"]["text"] > 0
     assert [word["mark"] for word in win["translations"]["text"]] == [RIGHT, RIGHT, WRONG, RIGHT]
-    assert (output / "cases.png").read_bytes().startswith(b"\x89PNG")
+    page = (output / "cases.html").read_text(encoding="utf-8")
+    assert "ikd wins against text" in page and "ikd loses against text" in page
+    assert "<dt>source</dt><dd>source 0</dd>" in page and "zwei männer gehen heute ." in page
+    assert '<mark class="word-wrong">frauen rennen</mark>' in page  # neighbours of one mark are one piece
     assert len(list(output.iterdir())) == 3
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == ["sentence", "0", "1"]
 
 
 def test_command_shows_the_sentences_asked_for_in_their_order(tmp_path, capsys):
-    pytest.importorskip("matplotlib")
     systems = []
     for name, lines in (("ikd", FIRST), ("text", SECOND)):
         systems += ["--systems", name, write_generated(tmp_path / name, lines)]
@@ -187,6 +188,18 @@ def test_command_shows_the_sentences_asked_for_in_their_order(tmp_path, capsys):
     assert "--sentences 4: the test set has 4 sentences, numbered 0 to 3" in capsys.readouterr().err
 
 
+def test_names_and_translations_are_never_markup(tmp_path):
+    evil = "<script>alert('a' & \"b\")</script>"
+    systems = []
+    for name, lines in ((f"{evil}1", [evil, *FIRST[1:]]), (f"{evil}2", SECOND)):
+        path = tmp_path / name[-1]
+        systems += ["--systems", name, write_generated(path, lines, [f"{evil} {evil}", *REFERENCES[1:]])]
+    assert not main(["cases", *systems, "--output", str(tmp_path / "out")])
+    page = (tmp_path / "out" / "cases.html").read_text(encoding="utf-8")
+    assert "<script" not in page and page.count("&lt;script&gt;") > 6
+    assert 'class="word-missing">[&lt;script' in page
+
+
 @pytest.mark.parametrize(
     "names, message",
     [
@@ -196,7 +209,6 @@ def test_command_shows_the_sentences_asked_for_in_their_order(tmp_path, capsys):
     ],
 )
 def test_systems_that_cannot_be_compared_are_refused(tmp_path, capsys, names, message):
-    pytest.importorskip("matplotlib")
     path = write_generated(tmp_path / "1", FIRST)
     options = [value for name in names for value in ("--systems", name, path)]
     assert main(["cases", *options, "--output", str(tmp_path / "out")]) == 1

@@ -21,6 +21,7 @@ TEXT = {
     "val.lc.norm.tok.de": "rot rot\n",
     "other.lc.norm.tok.en": "red\n",
 }
+DEFAULTS = {"mask": "colour", "language": "en", "mask_token": "[U]"}
 
 
 @pytest.fixture
@@ -41,7 +42,7 @@ def run(folder, tmp_path):
 
     def run(**options):
         output = tmp_path / "made" / "degraded"
-        table = degrade.run(str(folder), str(output), **{"mask": "colour", **options})
+        table = degrade.run(folder=str(folder), output=str(output), **{**DEFAULTS, **options})
         return output, table
 
     return run
@@ -97,15 +98,15 @@ def test_what_is_there_already_is_neither_overwritten_nor_mixed_with(run, folder
         run()
     assert sorted(output.iterdir()) == before
     with pytest.raises(IkdError, match="is there already"):
-        degrade.run(str(folder), str(folder), "colour")
+        degrade.run(folder=str(folder), output=str(folder), **DEFAULTS)
 
 
 def test_a_call_that_fails_leaves_nothing_behind(run, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(degrade, "save_figure", full)
+        patch.setattr(degrade.os, "symlink", full)
         with pytest.raises(IkdError, match="made/degraded cannot be written .No space left"):
             run()
     assert os.listdir(tmp_path / "made") == []

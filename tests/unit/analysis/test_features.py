@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ikd_fairseq.analysis.features import (
+    GENERATING,
     batches,
     check_sentences,
     generated_features,
@@ -48,7 +49,7 @@ def test_generated_features_stand_in_the_order_asked_for_whatever_the_batches(tr
     assert not found.requires_grad
 
 
-def test_visual_features_are_means_of_the_teachers_last_map_row_by_row(trained):
+def test_visual_features_are_means_of_the_frozen_cnns_last_map_row_by_row(trained):
     images = toy.images(3)
     found = visual_features(trained, SimpleNamespace(images=images.numpy()), [2, 0])
     backbone = get_backbone("efficientnet_lite0")
@@ -81,15 +82,15 @@ def write_checkpoint(path, architecture, keys):
 def test_checkpoint_of_another_architecture_is_refused(tmp_path):
     path = write_checkpoint(tmp_path / "text.pt", "transformer_mmt_tiny", ["encoder.embed_tokens.weight"])
     with pytest.raises(IkdError, match="text.pt is of architecture transformer_mmt_tiny"):
-        load_trained(path, str(tmp_path))
+        load_trained(path, str(tmp_path), architecture=GENERATING)
 
 
 def test_checkpoint_without_a_student_is_refused_where_one_is_needed(tmp_path):
     path = write_checkpoint(tmp_path / "free.pt", "ikd_transformer_tiny", ["encoder.embed_tokens.weight"])
     with pytest.raises(IkdError, match="free.pt has no student to paint with"):
-        load_trained(path, str(tmp_path), student=True)
+        load_trained(path, str(tmp_path), architecture=GENERATING, student=True)
     with pytest.raises(IkdError, match="infer|binarised pair"):  # where it is not, loading goes on
-        load_trained(path, str(tmp_path))
+        load_trained(path, str(tmp_path), architecture=GENERATING)
 
 
 def test_data_folder_that_is_none_is_refused(tmp_path):

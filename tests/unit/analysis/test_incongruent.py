@@ -59,11 +59,11 @@ def test_images_that_cannot_be_shuffled_are_refused():
 
 
 def test_model_that_needs_no_image_is_refused(monkeypatch):
-    def load_model(name, data, device, image_free):
+    def load_trained(name, data, device, image_free):
         model = toy.ikd_model() if name == "ikd.pt" else toy.image_must_model()
         return Trained(model, toy.toy_task(), data, "random", device)
 
-    monkeypatch.setattr(incongruent, "load_model", load_model)
+    monkeypatch.setattr(incongruent, "load_trained", load_trained)
     assert load_image_must("must.pt", "data", "cpu").model.requires_images
     with pytest.raises(IkdError, match=r"ikd.pt \(IKDTransformerModel\) .* never looks at any"):
         load_image_must("ikd.pt", "data", "cpu")

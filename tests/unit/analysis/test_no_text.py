@@ -22,7 +22,7 @@ def checkpoints(monkeypatch):
     """Models by the name of a file that is not there."""
     monkeypatch.setattr(
         no_text,
-        "load_model",
+        "load_trained",
         lambda name, data, device: Trained(MODELS[name]().eval(), toy.toy_task(), data, "random", device),
     )
 

@@ -4,23 +4,29 @@ import sys
 
 import pytest
 
-from ikd_fairseq.analysis.output import Table, check_folder, new_figure, require, save_figure
+from ikd_fairseq.analysis.output import Table, check_folder, new_figure, require, write_files
 from ikd_fairseq.errors import IkdError
 
 
 def test_table_is_written_with_tabs_and_printed_in_columns(tmp_path):
     table = Table(["split", "R@1"], [("valid", 4.1322314), ("a", 12)])
-    table.write(str(tmp_path / "table.tsv"))
+    write_files(str(tmp_path), {"table.tsv": table})
     assert (tmp_path / "table.tsv").read_text() == "split\tR@1\nvalid\t4.132\na\t12\n"
     assert str(table) == "split    R@1\nvalid  4.132\na         12"
     assert str(Table(["split", "R@1"], [])) == "split  R@1"
+
+
+def test_dictionaries_are_written_as_json_and_lists_line_by_line(tmp_path):
+    write_files(str(tmp_path), {"report.json": {"word": "grün", "values": [1, 2.5]}, "lines": ["a", "ß"]})
+    assert (tmp_path / "report.json").read_bytes() == '{"word": "grün", "values": [1, 2.5]}\n'.encode()
+    assert (tmp_path / "lines").read_bytes() == "a\nß\n".encode()
 
 
 def test_picture_replaces_an_older_one_and_leaves_nothing_else(tmp_path):
     pytest.importorskip("matplotlib")
     path = tmp_path / "picture.png"
     path.write_bytes(b"older")
-    save_figure(new_figure(1, 1), str(path))
+    write_files(str(tmp_path), {"picture.png": new_figure(1, 1)})
     assert path.read_bytes().startswith(b"\x89PNG")
     assert list(tmp_path.iterdir()) == [path]
 

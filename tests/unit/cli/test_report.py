@@ -9,8 +9,10 @@ from html.parser import HTMLParser
 
 import pytest
 
-from ikd_fairseq.cli.report import main, make_report
+from ikd_fairseq.cli.report import main
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.experiments.page.document import make_report
+from ikd_fairseq.experiments.record import Record
 from tests.finished_runs import PNG, spoilt, write_run
 
 EVIL = '<i>Titel</i> & "mehr"'
@@ -56,7 +58,6 @@ def runs(tmp_path):
     attention.mkdir()
     (attention / "attention.7.png").write_bytes(PNG)
     (attention / "attention.tsv").write_text("sentence\thead\tsource\n" + "7\t1\t<u>x</u>\n" * 50)
-    (ikd[0] / "settings.txt").write_text("updates <10>\n")
     return text + ikd
 
 
@@ -78,9 +79,19 @@ def test_page_asks_for_nothing_outside_itself(runs):
 def test_text_of_the_data_is_shown_and_never_markup(runs):
     text = report(runs)
     page = Page(text)
-    for evil in (EVIL, "<b>falsch</b>", "<u>x</u>", "/data/<de>", "updates <10>"):
+    for evil in (EVIL, "<b>falsch</b>", "<u>x</u>", "/data/<de>", "EPYC <7>", "5b5b<i>"):
         assert evil in page.words
         assert evil.split(">")[0] + ">" not in text
+
+
+def test_names_are_never_markup_wherever_they_stand(runs):
+    evil = '"><script>alert(1)</script>'
+    for run, name in zip(runs, (evil, evil, "ikd", "ikd")):
+        Record.update(run, system=name, labels={f"{evil}label": evil}, options={evil: {evil: evil}})
+    text = report(runs, called_as=f"ikd-report {evil}")
+    page = Page(text)
+    assert not page.all("script") and page.words.count(evil) > 20
+    assert any(evil in own["aria-label"] for own in page.all("svg") if own.get("role") == "img")
 
 
 def test_links_and_labels_lead_somewhere_and_ids_are_unique(runs):
@@ -100,8 +111,8 @@ def test_links_and_labels_lead_somewhere_and_ids_are_unique(runs):
 def test_scores_are_those_of_the_files(runs):
     words = Page(report(runs)).words
     for metric in ("bleu", "chrf"):
-        contents = [json.loads((run / "score-test.json").read_text()) for run in runs]
-        scores = [content["scores"][metric]["score"] for content in contents]
+        contents = [json.loads((run / "run.json").read_text()) for run in runs]
+        scores = [content["scores"]["test"][0]["metrics"][metric]["value"] for content in contents]
         for first, second in (scores[:2], scores[2:]):
             deviation = abs(first - second) / 2**0.5
             assert f"{(first + second) / 2:.2f} ± {deviation:.2f}" in words
@@ -111,18 +122,67 @@ def test_scores_are_those_of_the_files(runs):
     assert "2 systems (text, ikd), 4 runs; baseline: text" in words
 
 
+def test_sentences_with_an_image_have_tables_of_their_own(tmp_path):
+    folders = [
+        write_run(tmp_path / name, {"test": spoilt(every)}, pictured=pictured)
+        for name, every, pictured in (("text", 2, 30), ("ikd", 9, 30))
+    ]
+    page = Page(report(folders))
+    assert "All sentences Of 2 differences from text" in page.words
+    assert "Sentences with an image Of 2 differences from text" in page.words
+    captions = [own["id"] for own in page.all("caption")]
+    assert captions[:4] == ["score-0-bleu", "score-0-chrf", "score-1-bleu", "score-1-chrf"]
+    assert page.words.count("40 sentences") == page.words.count("30 sentences") + 1  # the cases are of all
+
+    content = json.loads((folders[1] / "run.json").read_text())
+    content["scores"]["test"] = content["scores"]["test"][1:]  # as of a system that needs images
+    (folders[1] / "run.json").write_text(json.dumps(content))
+    words = Page(report(folders)).words
+    all_sentences, _, with_image = words.partition("Sentences with an image Of 2 differences")
+    assert "No difference from text could be tested." in all_sentences and with_image
+    assert "Of the 30 sentences of test, ikd scores higher than text in" in words
+    sentences = [int(number) for number in re.findall(r"Sentence (\d+),", words)]
+    assert sentences and all(number >= 10 for number in sentences)  # counted in the whole split
+
+
+def test_split_whose_every_sentence_has_an_image_has_one_table(tmp_path):
+    text = report([write_run(tmp_path / "text", {"test": spoilt(2)}, pictured=40)])
+    assert "All sentences" in text and "Sentences with an image" not in text
+
+
+def test_splits_are_all_or_those_asked_for(tmp_path):
+    folders = [
+        write_run(tmp_path / "text", {"test": spoilt(2), "test1": spoilt(2)}, trained=False),
+        write_run(tmp_path / "ikd", {"valid": spoilt(9), "test": spoilt(9)}, trained=False),
+    ]
+    heads = "system test 40 sentences test1 40 sentences valid 40 sentences"
+    assert heads in Page(report(folders)).words
+    words = Page(report([tmp_path], baseline="text", splits=["valid", "test"])).words  # a folder of runs
+    assert "system valid 40 sentences test 40 sentences text 1 run" in words and "test1" not in words
+
+
 def test_other_baseline_turns_the_sign(runs):
     words = Page(report(runs, baseline="ikd")).words
     assert "baseline: ikd" in words and re.search(r"are significant at p < 0.05: text on test \(−\d", words)
     assert "text loses against ikd" in words
 
 
-def test_curves_and_how_it_was_made_come_from_the_log(runs):
+def test_curves_and_how_it_was_made_come_from_the_run(runs):
     page = Page(report(runs))
     assert len([own for own in page.all("svg") if own.get("role") == "img"]) == 2  # nll_loss and kd_irm
     assert any("text from 11.3 to 8.5" in own.get("aria-label", "") for own in page.all("svg"))
     assert len(page.all("polyline")) == 2 * 2 * 4
-    for words in ("text_transformer ikd_transformer", "6,993 of 29,000 sentences have one", "2.8 min"):
+    for words in (
+        "text_transformer ikd_transformer",
+        "29,000 sentence pairs, 6,993 with an image of 64 px",
+        "CNN efficientnet_lite0",
+        "2.8 min",
+        "2,100 MB",
+        "0.1.0, commit 1f2e3d, with changes",
+        "python 3.11.7, torch 2.14",
+        "gpus: A, A",
+        "dict.en.txt 5b5b<i>",
+    ):
         assert words in page.words
     assert "save_dir" not in page.words.split("All options of text")[0]
 
@@ -147,12 +207,12 @@ def test_cases_mark_words_in_more_than_colour(runs):
 
 
 def test_what_is_missing_is_said(tmp_path):
-    alone = write_run(tmp_path / "alone", {"test": spoilt(3)}, log=False)
+    alone = write_run(tmp_path / "alone", {"test": spoilt(3)}, trained=False)
     words = Page(report([alone])).words
     for sentence in (
         "There is one system, so there is nothing to compare it with.",
         "Every system: one run, so no deviation",
-        "There is no curve of alone: no train.log with a validation in it.",
+        "There is no curve of alone: its TensorBoard files hold no validation.",
         "There is one system, so there is nothing to hold it against.",
         "The options of alone are not known",
         "Nothing was found of ",
@@ -171,7 +231,7 @@ def test_command_writes_the_page_at_once_and_names_itself(runs, tmp_path, capsys
 
 def test_options_that_cannot_be_met_are_refused_in_a_sentence(runs, tmp_path, capsys):
     for options, message in (
-        ([str(tmp_path / "nowhere")], "nowhere is no folder"),
+        ([str(tmp_path / "nowhere")], "nowhere holds no finished run"),
         ([str(runs[0]), "--baseline", "x"], "--baseline x: there is no such system; there are text"),
         ([str(runs[0]), "--splits", "dev"], "--splits dev: no run has a score of it"),
         ([str(runs[0]), "--cases", "text"], "--cases text: there is no such system beside the baseline"),

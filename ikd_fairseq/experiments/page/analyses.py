@@ -4,12 +4,14 @@ import base64
 import json
 import re
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from ...errors import IkdError, check
 from ...evaluation.translations import remove_bpe
+
+ROWS_SHOWN = 40  # of a table; the rest is in its file
 
 _END = "</s>"  # fairseq's end of sentence, which analyses count among the words
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -40,6 +42,68 @@ class Findings(NamedTuple):
     owner: str
     pictures: list[Picture]
     table: Path | None
+
+
+class Image(NamedTuple):
+    """A picture as it goes into the page: ``data:`` address, width and height in pixels."""
+
+    caption: str
+    address: str
+    width: int
+    height: int
+
+
+class Table(NamedTuple):
+    """A table as it goes into the page. Columns in *right*, counted from 0, hold numbers alone."""
+
+    caption: str
+    columns: list[str]
+    rows: list[list[str]]
+    right: list[int]
+
+
+class Analysis(NamedTuple):
+    """What there is of one analysis: a table, if there is one, and pictures, for each folder that has any."""
+
+    name: str
+    summary: str
+    shown: list[tuple[Table | None, list[Image]]]
+
+
+def read_analyses(places: Iterable[tuple[Path, str]], summaries: Mapping[str, str]) -> list[Analysis]:
+    """Every analysis that left something, in the order of *summaries*.
+
+    Args:
+        places: folders, and the run or folder that they belong to.
+        summaries: by the name of every analysis, what it shows.
+
+    Raises:
+        IkdError: a file cannot be read.
+    """
+    found = [find_analyses(folder, owner, summaries) for folder, owner in places]
+    return [
+        Analysis(
+            name, summary, [_shown(name, findings) for of_one in found for findings in of_one.get(name, ())]
+        )
+        for name, summary in summaries.items()
+        if any(name in of_one for of_one in found)
+    ]
+
+
+def _shown(name: str, findings: Findings) -> tuple[Table | None, list[Image]]:
+    title = f"{findings.owner}: {name}"
+    images = []
+    for picture in findings.pictures:
+        which = "" if picture.sentence is None else f", sentence {picture.sentence}"
+        which += f", “{picture.words}”" if picture.words else ""
+        images.append(Image(title + which, *data_uri(picture.path)))
+    if findings.table is None:
+        return None, images
+    columns, rows = read_table(findings.table)
+    right = [place for place in range(1, len(columns)) if all(_is_number(row[place]) for row in rows)]
+    if len(rows) > ROWS_SHOWN:
+        title += f", the first {ROWS_SHOWN} of {len(rows):,} rows of {findings.table.name}"
+    return Table(title, columns, rows[:ROWS_SHOWN], right), images
 
 
 def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str, list[Findings]]:
@@ -76,7 +140,7 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
         head, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise IkdError(f"{path} cannot be read ({error})") from error
-    check(head and all(len(row) == len(head) for row in rows), f"{path} is no table: run ikd-analyse again")
+    check(all(len(row) == len(head) for row in rows), f"{path} is no table: run ikd-analyse again")
     return head, rows
 
 
@@ -105,3 +169,11 @@ def _words(path: Path, sentence: int | None) -> str:
         return remove_bpe(" ".join(word for word in words if word != _END))
     except (OSError, ValueError, LookupError, TypeError, StopIteration):
         return ""
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.experiments.page.pictures import data_uri, find_analyses, read_table
+from ikd_fairseq.experiments.page.analyses import data_uri, find_analyses, read_table
 from tests.finished_runs import PNG
 
 

@@ -1,0 +1,159 @@
+"""How it was made: data, costs, machine and options, as the records of the runs have them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ...io.html import ABSENT
+from ..comparison import Systems
+from ..record import Record
+from ..systems import WHEN
+
+# Options that are always shown; of the others those that differ between systems.
+OPTIONS = {
+    "model._name": "architecture",
+    "criterion._name": "criterion",
+    "criterion.label_smoothing": "label smoothing",
+    "model.backbone": "CNN",
+    "criterion.teacher_weights": "weights of the CNN",
+    "task.data": "data folder",
+    "dataset.max_tokens": "tokens of a batch, at most",
+    "optimization.update_freq": "batches of an update",
+    "distributed_training.distributed_world_size": "workers",
+    "optimization.max_update": "updates, at most",
+    "checkpoint.patience": "patience, in validations",
+    "optimizer._name": "optimiser",
+    "optimization.lr": "learning rate",
+    "lr_scheduler._name": "schedule",
+    "lr_scheduler.warmup_updates": "warm-up, in updates",
+    "model.dropout": "dropout",
+}
+
+# Options that differ between any two runs, and tell nothing.
+_OF_A_RUN = {
+    "save_dir",
+    "tensorboard_logdir",
+    "seed",
+    "distributed_init_method",
+    "distributed_port",
+    "device_id",
+}
+
+Row = tuple[str, list[str]]  # what it is of, and a value for each system
+
+
+class Making(NamedTuple):
+    """What ``section_making.html.j2`` shows.
+
+    Attributes:
+        facts: by label.
+        files: SHA-256 of the data by file.
+        compared: options by "section.name": the main ones, and those that differ between systems.
+        options: all of them, by system, with one value each.
+        unknown: systems whose options are not known.
+    """
+
+    facts: list[Row]
+    files: list[Row]
+    compared: list[Row]
+    options: dict[str, list[Row]]
+    unknown: list[str]
+
+
+def how_it_was_made(systems: Systems) -> Making:
+    """What records say of each system. Where its runs differ, all their values are given."""
+    options = {name: _merged(map(_options, own)) for name, own in systems.items()}
+    compared = dict(_compare(list(options.values())))
+    others = (key for key in sorted(compared) if key not in OPTIONS and _tells(key, compared[key]))
+    return Making(
+        _compare([_merged(map(_facts, own)) for own in systems.values()]),
+        _compare([_merged(map(_files, own)) for own in systems.values()]),
+        [(key, compared[key]) for key in (*OPTIONS, *others) if key in compared],
+        {name: sorted(_compare([own])) for name, own in options.items() if own},
+        [name for name, own in options.items() if not own],
+    )
+
+
+def _facts(run: Record) -> dict[str, Any]:
+    training = run.steps.get("train", {})
+    model = {name: f"{value:,}" for name, value in run.model.items() if isinstance(value, int)}
+    return {
+        "folder": run.folder,
+        "seed": run.seed,
+        "languages": run.pair,
+        "images seen": WHEN.get(run.images, run.images),
+        **run.labels,
+        **{split: _coverage(facts) for split, facts in run.data.get("splits", {}).items()},
+        **{name.replace("_", " "): value for name, value in model.items()},
+        "updates": None if run.updates is None else f"{run.updates:,}",
+        "stopped by": run.stopped_by,
+        "time of training": _time(training.get("seconds")),
+        "memory of training": _memory(training),
+        "code": _code(run.code),
+        "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
+        "hardware": ", ".join(f"{name}: {_text(value)}" for name, value in run.hardware.items()),
+    }
+
+
+def _files(run: Record) -> dict[str, Any]:
+    files = dict(run.data.get("dictionaries", {}))
+    for facts in run.data.get("splits", {}).values():
+        files.update(facts.get("files", {}))
+    return files
+
+
+def _options(run: Record) -> dict[str, Any]:
+    return {
+        f"{section}.{name}": "None" if value is None else value
+        for section, options in run.options.items()
+        for name, value in options.items()
+        if (name, value) != ("_name", None)  # sections of which there is only one kind
+    }
+
+
+def _tells(option: str, values: Sequence[str]) -> bool:
+    return len(set(values)) > 1 and option.rpartition(".")[2] not in _OF_A_RUN
+
+
+def _merged(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
+    """The values of all *runs* by label, each value once, what is unknown left out."""
+    found: dict[str, dict[str, None]] = {}
+    for run in runs:
+        for label, value in run.items():
+            if value not in (None, ""):
+                found.setdefault(label, {})[_text(value)] = None
+    return {label: ", ".join(values) for label, values in found.items()}
+
+
+def _compare(systems: Sequence[Mapping[str, str]]) -> list[Row]:
+    """A row a label that any system has."""
+    labels = dict.fromkeys(label for own in systems for label in own)
+    return [(label, [own.get(label, ABSENT) for own in systems]) for label in labels]
+
+
+def _text(value: Any) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
+
+
+def _coverage(facts: Mapping[str, Any]) -> str:
+    pictured = facts.get("sentences_with_image")
+    images = "" if pictured is None else f", {pictured:,} with an image of {facts.get('image_size')} px"
+    return f"{facts['sentences']:,} sentence pairs{images}"
+
+
+def _code(code: Mapping[str, Any]) -> str:
+    if not code:
+        return ""
+    commit = f", commit {code['commit']}" if "commit" in code else ""
+    return f"{code['version']}{commit}{'' if code.get('clean', True) else ', with changes'}"
+
+
+def _memory(step: Mapping[str, Any]) -> str:
+    kinds = {"peak_memory_mb": "MB", "peak_gpu_memory_mb": "MB on the GPU"}
+    return ", ".join(f"{step[key]:,} {unit}" for key, unit in kinds.items() if key in step)
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{seconds / 60:.1f} min"

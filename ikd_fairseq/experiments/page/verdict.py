@@ -1,0 +1,47 @@
+"""Scores in sentences: what is significant, and what a reader must know of the tables."""
+
+from collections.abc import Collection
+
+from ...evaluation.significance import MARKS, TESTS
+from ...io.html import count, number
+from ..comparison import TEST, Scores, Systems
+
+
+def verdict(systems: Collection[str], scores: Scores) -> str:
+    """How many differences from the first of *systems* are significant, and which, in a sentence."""
+    baseline, *others = systems
+    if not others:
+        return "There is one system, so there is nothing to compare it with."
+    tested = {key: outcome for key, outcome in scores.outcomes.items() if outcome.p_values}
+    if not tested:
+        return f"No difference from {baseline} could be tested."
+    marked = [
+        f"{system} on {split} ({number(outcome.difference, sign=True)} {scores.names[metric]}{outcome.mark})"
+        for (metric, system, split), outcome in tested.items()
+        if outcome.mark and outcome.difference is not None
+    ]
+    found = f"{len(marked)} {'is' if len(marked) == 1 else 'are'}" if marked else "none is"
+    which = f": {', '.join(marked)}" if marked else ""
+    every = count(len(tested), "difference")
+    return f"Of {every} from {baseline}, {found} significant at p < {MARKS[-1][0]}{which}."
+
+
+def notes(systems: Systems, scores: Collection[Scores]) -> list[str]:
+    """What a reader must know of tables of *scores*, the first of *systems* being the baseline."""
+    single = [name for name, own in systems.items() if len(own) == 1]
+    found = []
+    if len(single) < len(systems):
+        found.append("Mean ± standard deviation of the sample over runs.")
+    if single:
+        which = "Every system" if len(single) == len(systems) else ", ".join(single)
+        found.append(f"{which}: one run, so no deviation, and what another seed would give is unknown.")
+    if any(outcome.p_values for of_group in scores for outcome in of_group.outcomes.values()):
+        marks = ", ".join(f"{mark} p < {limit}" for limit, mark in reversed(MARKS))
+        test = TESTS[TEST]
+        found.append(
+            f"Below each score: difference from {next(iter(systems))}, and p by {test.title}, "
+            f"{test.trials:,} {test.trial_name}, two-sided, run against run of the same seed; {marks}, where "
+            "every pair of runs reaches it in the same direction. Of twenty pairs of runs that are equally "
+            "good, one is expected below 0.05."
+        )
+    return found
