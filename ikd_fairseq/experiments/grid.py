@@ -70,7 +70,7 @@ class Grid:
         return within / pair / f"{name}-seed{seed}"
 
     def runs(self) -> Iterator[Run]:
-        """All runs, seed by seed, so that a grid that is stopped has whole tables to show."""
+        """All runs, seed by seed."""
         for pair in self.plan.pairs:
             for seed in self.plan.seeds:
                 for row in self.plan.rows:
