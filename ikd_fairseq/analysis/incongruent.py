@@ -115,6 +115,14 @@ def translate_conditions(
     }
 
 
+def compare_conditions(translations: dict[str, list[str]], references: Sequence[str]) -> Comparison:
+    """BLEU of every condition, each tested against :data:`OWN`, the first."""
+    # Its two lines a condition would break up the progress bar.
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+    runs = {name: [lines] for name, lines in translations.items()}
+    return compare_runs(runs, references, make_scorers(metrics=["bleu"]))["bleu"]
+
+
 def changed(lines: Sequence[str], own: Sequence[str]) -> float:
     """The percentage of *lines* that differ from *own*."""
     return 100 * statistics.mean(line != other for line, other in zip(lines, own))
@@ -202,20 +210,13 @@ def run(
     random = np.random.default_rng(seed)
     orders = [derangement(images, random) for _ in range(shuffles)]
     translations = translate_conditions(trained, split, orders, beam, max_tokens)
-    # Its two lines a condition would break up the progress bar.
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    runs = {name: [lines] for name, lines in translations.items()}
-    comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]
-
+    comparison = compare_conditions(translations, wanted)
     table = table_of(translations, comparison)
+    settings = {"checkpoint": checkpoint, "data": data, "split": split, "beam": beam, "seed": seed}
     report = {
-        "checkpoint": checkpoint,
-        "data": data,
-        "split": split,
+        **settings,
         "sentences with an image": len(sentences),
         "distinct images": len(np.unique(images)),
-        "beam": beam,
-        "seed": seed,
         "comparison": comparison.as_json(),
         "sentences": [
             {

@@ -1,11 +1,27 @@
 """The parser of ikd-analyse: a subcommand an analysis, made without importing any of them."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 
+import ikd_fairseq
 from ikd_fairseq.analysis import SUMMARIES, attention, inverse
 from ikd_fairseq.cli.analyse import build_parser, main
 
 MODEL = ["--data", "d", "--checkpoint", "c", "--split", "test", "--output", "o"]
+
+# The package without its own imports, which register everything with fairseq.
+LIGHT = """
+import sys, types
+package = types.ModuleType("ikd_fairseq")
+package.__path__ = [sys.argv[1]]
+sys.modules["ikd_fairseq"] = package
+from ikd_fairseq.cli.analyse import build_parser
+build_parser().format_help()
+print(*sorted({"fairseq", "matplotlib", "sklearn", "torch"} & set(sys.modules)))
+"""
 
 
 def help_of(analysis, capsys) -> str:
@@ -42,3 +58,11 @@ def test_sentence_that_is_no_number_is_refused(number, capsys):
     with pytest.raises(SystemExit):
         build_parser().parse_args(["attention", *MODEL, f"--sentences={number}"])
     assert f"'{number}' is not a sentence number: they count from 0" in capsys.readouterr().err
+
+
+def test_help_imports_nothing_that_takes_seconds():
+    folder = Path(ikd_fairseq.__file__).parent
+    found = subprocess.run(
+        [sys.executable, "-c", LIGHT, str(folder)], capture_output=True, text=True, check=True
+    )
+    assert found.stdout.split() == []
