@@ -10,8 +10,8 @@ IGNORED = "ignored"
 
 # Keys of a model's second output ("extra").
 STUDENT = "student"  # vision.inverse_cnn.InverseOutput of the sentences asked for
-AUXILIARY = "auxiliary"  # auxiliary.Entry by name, where a criterion asks for them
-LOGGED = "logged"  # name: (sum, count), means for the training and validation log, see logged_values
+AUXILIARY = "auxiliary"  # contracts.Entry by name, where a criterion asks for them
+LOGGED = "logged"  # contracts.Term by name, means for the training and validation log
 
 # Files beside the binarised text: DATA/SPLIT + suffix.
 IMAGES_SUFFIX = ".images.npy"  # uint8, N x H x W x 3

@@ -9,7 +9,6 @@ import os
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import Tensor
 
 from ..compression.pruning import (
@@ -21,6 +20,7 @@ from ..compression.pruning import (
     prune_weights,
     unpack_weights,
 )
+from ..contracts import contract_of_architecture
 from ..errors import check, command
 from ..io.checkpoints import (
     State,
@@ -32,8 +32,6 @@ from ..io.checkpoints import (
     write_checkpoint,
 )
 from ..io.progress import set_up_logging
-from ..modules.transformer_config import FlatTransformerModel
-from .export import STUDENT_PREFIX
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +64,7 @@ class Count(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What pruning made of a model: shared parameters count once, the student network of IKD not at all."""
+    """What pruning made of a model: shared parameters count once, and parts that only training runs not at all."""
 
     kinds: list[Count]  # of the prunable parameters
     prunable: Count
@@ -75,13 +73,16 @@ class Report(NamedTuple):
     packed_bytes: int  # of the same, packed: a bit a prunable parameter, and the values that are kept
 
 
-def report(model: dict[str, Tensor]) -> Report:
+def report(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> Report:
     """Counts the parameters of a pruned state dictionary, packed or not.
+
+    Args:
+        left_out: how the names of the parts begin that do not count.
 
     Raises:
         IkdError: it has no masks.
     """
-    model = {name: value for name, value in model.items() if not name.startswith(STUDENT_PREFIX)}
+    model = {name: value for name, value in model.items() if not name.startswith(left_out)}
     unpack_weights(model)
     packed = pack_weights(model)
     counts = {kind: [0, 0] for kind in (*_KINDS, "other")}
@@ -110,15 +111,18 @@ def report(model: dict[str, Tensor]) -> Report:
     )
 
 
-def _load(checkpoint: os.PathLike, output: os.PathLike) -> State:
-    """The checkpoint without optimizer state, its weights unpacked. Refuses models that know no masks."""
+def _load(checkpoint: os.PathLike, output: os.PathLike) -> tuple[State, tuple[str, ...]]:
+    """The checkpoint without optimizer state, its weights unpacked, and what of it only training runs.
+
+    Refuses models that know no masks.
+    """
     check_output(output, [checkpoint])
     state = without_optimizer(load_checkpoint(checkpoint))
     settings = config_section(state, "model")
-    name = str(settings.get("_name") or settings.get("arch") or "")
-    model_class = ARCH_MODEL_REGISTRY.get(name)
+    name = settings.get("_name") or settings.get("arch")
+    architecture = contract_of_architecture(name)
     check(
-        model_class is not None and issubclass(model_class, FlatTransformerModel),
+        architecture is not None,
         f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask: prune one "
         "of the plugin's models (fairseq's transformer is here --arch transformer_mmt)",
     )
@@ -127,13 +131,15 @@ def _load(checkpoint: os.PathLike, output: os.PathLike) -> State:
     state["extra_state"] = {
         key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
     }
-    if any(key.startswith(STUDENT_PREFIX) for key in state["model"]):
-        logger.warning(
-            "%s holds the student network, which is not pruned and which decoding does not need: to leave it "
-            "out, run ikd-export before",
-            checkpoint,
-        )
-    return state
+    for part in architecture.training_only:
+        if any(key.startswith(part) for key in state["model"]):
+            logger.warning(
+                "%s holds the %s network, which is not pruned and which decoding does not need: to leave it "
+                "out, run ikd-export before",
+                checkpoint,
+                part.removesuffix("."),
+            )
+    return state, architecture.training_only
 
 
 def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: float) -> Report:
@@ -147,14 +153,14 @@ def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: flo
         IkdError: the checkpoint cannot be used, is pruned as far already, or the output cannot be written.
     """
     check(0 < sparsity < 1, f"--sparsity {sparsity:g}: give a share above 0 and below 1, such as 0.8")
-    state = _load(checkpoint, output)
-    state["model"] = prune_weights(state["model"], sparsity)
+    state, left_out = _load(checkpoint, output)
+    state["model"] = prune_weights(state["model"], sparsity, left_out)
     for name, mask in state["model"].items():
         if name.endswith(MASK_SUFFIX) and not mask.any():
             logger.warning("nothing is left of %s: its weights were the smallest", name[: -len(MASK_SUFFIX)])
     state["extra_state"]["pruned"] = {"file": str(checkpoint), "sparsity": sparsity}
     write_checkpoint(state, output)
-    return report(state["model"])
+    return report(state["model"], left_out)
 
 
 def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
@@ -165,10 +171,10 @@ def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
     Raises:
         IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
     """
-    state = _load(checkpoint, output)
-    unpacked, state["model"] = state["model"], pack_weights(state["model"])
+    state, left_out = _load(checkpoint, output)
+    unpacked, state["model"] = state["model"], pack_weights(state["model"], left_out)
     write_checkpoint(state, output)
-    return report(unpacked)
+    return report(unpacked, left_out)
 
 
 def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
@@ -177,8 +183,8 @@ def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
     Raises:
         IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
     """
-    state = _load(checkpoint, output)
-    summary = report(state["model"])
+    state, left_out = _load(checkpoint, output)
+    summary = report(state["model"], left_out)
     write_checkpoint(state, output)
     return summary
 
@@ -198,7 +204,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ikd-prune",
         description="Sets the smallest weights of a checkpoint to zero and records which in a mask; training "
         "that begins with OUTPUT (fairseq-train --finetune-from-model OUTPUT) keeps them at zero. All weight "
-        "matrices of the translation model count together; biases, normalisation and the student network are "
+        "matrices of the translation model count together; biases, normalisation and what only training runs are "
         "not pruned. Optimizer state is left out.",
         epilog="example: ikd-prune run/average.pt pruned.pt --sparsity 0.8",
     )

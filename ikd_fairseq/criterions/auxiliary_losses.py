@@ -12,8 +12,8 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.logging import metrics
 from torch import Tensor
 
-from ..auxiliary import Entry, Prediction, Term
-from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_INPUTS, IMAGE_POSITIONS, IMAGES
+from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_POSITIONS, IMAGES
+from ..contracts import AuxiliaryModel, CriterionContract, Entry, Prediction, Term, inputs_of, model_to_train
 from ..errors import check
 from ..vision.frozen_cnn import UnregisteredCNN
 from .translation_log import translation_log
@@ -67,7 +67,7 @@ def parse_weights(text: str, defaults: dict[str, float]) -> dict[str, float]:
 
 
 @register_criterion("auxiliary_losses", dataclass=AuxiliaryLossesConfig)
-class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
+class AuxiliaryLossesCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion):
     """``CE + sum over terms of weight * term`` for any model that names its terms in ``auxiliary_weights``.
 
     A term is a mean over the images of a batch, or over the target tokens of the sentences that have one.
@@ -94,15 +94,14 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
         backbone_weights="imagenet",
     ):
         super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        model = task.models[-1] if getattr(task, "models", None) else None
-        defaults = getattr(model, "auxiliary_weights", None)
+        model = model_to_train(task)
         check(
-            defaults is not None,
+            isinstance(model, AuxiliaryModel),
             "--criterion auxiliary_losses trains models that have auxiliary terms, such as "
             f"imagination_transformer, on --task multimodal_translation, not {type(model).__name__}; use "
             "label_smoothed_cross_entropy instead",
         )
-        self.weights = parse_weights(auxiliary_weights, defaults)
+        self.weights = parse_weights(auxiliary_weights, model.auxiliary_weights)
         self.uses_images = any(self.weights.values())
         self.backbone = model.backbone
         sees_images = self.uses_images and not (task.cfg.image_features or task.cfg.image_free)
@@ -111,8 +110,8 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         features, positions = self._features(sample["net_input"])
-        text = {key: value for key, value in sample["net_input"].items() if key not in IMAGE_INPUTS}
-        net_output = model(**{**text, FEATURES: features, IMAGE_POSITIONS: positions}, auxiliary=True)
+        given = {FEATURES: features, IMAGE_POSITIONS: positions}
+        net_output = model(**inputs_of(sample["net_input"], model), **given, auxiliary=True)
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
         logging_output = translation_log(self, model, net_output, sample, nll_loss)
         sample_size = logging_output["sample_size"]

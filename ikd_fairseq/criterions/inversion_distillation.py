@@ -15,11 +15,12 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
+from ..contracts import CriterionContract, InvertingModel, inputs_of, model_to_train
 from ..errors import check
+from ..modules.feature_distance import DISTANCES, distance
 from ..vision.frozen_cnn import UnregisteredCNN
 from ..vision.granularity import GRANULARITIES
 from ..vision.inverse_cnn import InverseOutput
-from .feature_distance import DISTANCES, distance
 from .translation_log import translation_log
 
 TERMS = ("irm", "iam", "image")
@@ -70,7 +71,7 @@ class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
 
 @register_criterion("inversion_distillation", dataclass=InversionDistillationConfig)
-class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+class InversionDistillationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion):
     """``CE + kd_weight * (irm_weight * IrM + iam_weight * IaM + image_weight * image)`` (equations 7 to 9).
 
     With T the teacher, S the student, Ir a real and Is its inverse image, D a distance:
@@ -85,7 +86,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     of their batches weigh alike. (With ``--update-freq``, the batches that follow each other are weighted by tokens.)
 
     What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM
-    counts. Where no term does, the student never runs and is frozen: neither optimizer nor DDP knows it.
+    counts. Where no term does, the student never runs, and the model is told that it rests.
 
     The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to the
     optimizer, to DDP and to the checkpoint.
@@ -117,14 +118,14 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         }
         self.images_per_batch = kd_images_per_batch
         self.uses_images = any(self.weights.values())
-        model = task.models[-1] if getattr(task, "models", None) else None
+        model = model_to_train(task)
         check(
-            getattr(model, "student", None) is not None,
+            isinstance(model, InvertingModel) and model.student is not None,
             "--criterion inversion_distillation trains ikd_transformer architectures (with their student) on "
             f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy instead",
         )
         check(
-            not (self.uses_images and getattr(task.cfg, "image_features", None)),
+            not (self.uses_images and task.cfg.image_features),
             "--criterion inversion_distillation learns from the images themselves: drop --image-features",
         )
         check(kd_images_per_batch >= 0, f"--kd-images-per-batch {kd_images_per_batch}: give 0 (all) or more")
@@ -133,15 +134,17 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         self.teacher: Optional[UnregisteredCNN] = None
         if self.weights["irm"] or self.weights["iam"]:
             self.teacher = UnregisteredCNN(model.backbone, teacher_weights, str(granularity))
-        model.student.granularity = str(granularity) if self.weights["irm"] else "model"
+        self.student_maps = str(granularity) if self.weights["irm"] else "model"
         if not self.uses_images:
-            model.student.requires_grad_(False)
+            model.rest_student()
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         net_input = sample["net_input"]
         images, positions = self._choose_images(net_input)
-        net_output = model(**net_input, student_positions=positions)
+        net_output = model(
+            **inputs_of(net_input, model), student_positions=positions, student_maps=self.student_maps
+        )
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
         logging_output = translation_log(self, model, net_output, sample, nll_loss)
         sample_size = logging_output["sample_size"]

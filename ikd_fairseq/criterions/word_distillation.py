@@ -17,7 +17,8 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
-from ..distillation.teacher_ensemble import TeacherEnsemble, inputs_of
+from ..contracts import CriterionContract, TaskContract, inputs_of
+from ..distillation.teacher_ensemble import TeacherEnsemble
 from ..errors import check
 from .translation_log import translation_log
 
@@ -109,7 +110,7 @@ class WordDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
 
 @register_criterion("word_distillation", dataclass=WordDistillationConfig)
-class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+class WordDistillationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion):
     """``(1 - alpha) * label-smoothed NLL + alpha * temperature^2 * cross-entropy against the teachers``.
 
     Both are sums over the target's tokens, padding excluded, which fairseq divides by the number of tokens.
@@ -163,7 +164,7 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         self.teachers: Optional[TeacherEnsemble] = None
         # What the task asks for when it loads a split.
         self.teacher_paths = utils.split_paths(teacher_path) if teacher_path and self.alpha else []
-        self.teacher_cache: Optional[str] = teacher_cache if self.alpha else None
+        self.teacher_cache = teacher_cache if self.alpha else None
         if not self.alpha:
             logger.info("--distillation-alpha 0: no teacher is used")
             return
@@ -173,7 +174,7 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             "or a cache of its answers with --teacher-cache",
         )
         check(
-            hasattr(task, "load_teachers"),
+            isinstance(task, TaskContract),
             "--criterion word_distillation loads its teachers through --task multimodal_translation (which "
             "reads text without images too): add that option",
         )
@@ -183,7 +184,7 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         net_input = sample["net_input"]
-        sample = {**sample, "net_input": inputs_of(model, net_input)}
+        sample = {**sample, "net_input": inputs_of(net_input, model)}
         answers = self._answers(model, net_input, sample)
         if answers is None:
             return super().forward(model, sample, reduce)

@@ -4,17 +4,40 @@ from dataclasses import dataclass
 
 from fairseq.models import register_model
 
+from ..contracts import TaskContract
 from ..errors import check
-from ..modules.image_must import ImageMustConfig, ImageMustModel
-from ..modules.multimodal_config import MultimodalTransformerConfig
-from ..modules.multimodal_encoder import ImageRegionsEncoder
-from ..modules.transformer_config import TINY, register_preset
-from ..vision.backbones import get_backbone
+from ..modules.image_regions import ImageRegions
+from ..modules.multimodal_encoder import MultimodalEncoder
+from ..vision.backbones import Backbone, get_backbone
+from .base import TINY, ImageMustModel, register_preset
+from .config import ImageMustConfig, MultimodalTransformerConfig
 
 
 @dataclass
 class ImageMustTransformerConfig(ImageMustConfig, MultimodalTransformerConfig):
     """Options of the image-must model."""
+
+
+class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
+    """The encoder of the image-must upper bound: regions are a real image's last convolutional map."""
+
+    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
+        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
+        self.read_images_with(backbone, cfg.backbone_weights)
+
+    def regions(self, text, padding_mask, images, features, image_positions):
+        """As :meth:`ImageRegions.regions`; without text, every sentence must have an image.
+
+        Raises:
+            IkdError: ``no_text``, and a sentence without an image: nothing is left to encode.
+        """
+        found = super().regions(text, padding_mask, images, features, image_positions)
+        check(
+            not self.no_text or (found is not None and not found[1].any()),
+            "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has none: use "
+            "data with an image for every sentence (--require-images checks that at the start)",
+        )
+        return found
 
 
 @register_model("multimodal_transformer", dataclass=ImageMustTransformerConfig)
@@ -29,7 +52,7 @@ class MultimodalTransformerModel(ImageMustModel):
     @classmethod
     def build_model(cls, cfg, task):
         check(
-            not (cfg.no_text and getattr(task.cfg, "image_free", False)),
+            not (cfg.no_text and isinstance(task, TaskContract) and task.cfg.image_free),
             "--no-text hides the text from an image-must model and --image-free the image: give one of the two",
         )
         return super().build_model(cfg, task)

@@ -1,7 +1,7 @@
 """The multimodal encoder: text and image regions in one sequence, fused by attention on the text.
 
-Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the regions come from is what the
-subclasses decide, and all in which an image-free model and its image-must upper bound differ.
+Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the regions come from is what each system
+decides, and all in which an image-free model and its image-must upper bound differ.
 """
 
 import torch
@@ -11,9 +11,6 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from ..errors import check
-from ..vision.backbones import Backbone
-from .feature_generator import FeatureGenerator
-from .image_regions import ImageRegions
 from .multimodal_layer import MultimodalEncoderLayer
 
 
@@ -142,43 +139,3 @@ class MultimodalEncoder(TransformerEncoderBase):
         reordered = super().reorder_encoder_out(encoder_out, new_order)
         reordered["regions"] = [m.index_select(0, new_order) for m in encoder_out["regions"]]
         return reordered
-
-
-class GeneratedRegionsEncoder(MultimodalEncoder):
-    """The encoder of IKD-MMT: regions come from the text, so that no image is needed, ever."""
-
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.generator = FeatureGenerator(
-            embed_tokens.embedding_dim,
-            backbone.channels,
-            backbone.grid(cfg.image_size) ** 2,
-            str(cfg.unpool),
-            backbone.signed,
-        )
-
-    def regions(self, text, padding_mask, images, features, image_positions):
-        m = self.generator(text, padding_mask)
-        return m, padding_mask.new_zeros(m.shape[:2])
-
-
-class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
-    """The encoder of the image-must upper bound: regions are a real image's last convolutional map."""
-
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.read_images_with(backbone, cfg.backbone_weights)
-
-    def regions(self, text, padding_mask, images, features, image_positions):
-        """As :meth:`ImageRegions.regions`; without text, every sentence must have an image.
-
-        Raises:
-            IkdError: ``no_text``, and a sentence without an image: nothing is left to encode.
-        """
-        found = super().regions(text, padding_mask, images, features, image_positions)
-        check(
-            not self.no_text or (found is not None and not found[1].any()),
-            "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has none: use "
-            "data with an image for every sentence (--require-images checks that at the start)",
-        )
-        return found

@@ -1,7 +1,6 @@
-"""Image CNNs: the table of backbones, the frozen teacher and the student that inverts it.
+"""Image CNNs: the table of backbones, the frozen CNN and its inverse.
 
-Imports nothing of the plugin but its errors. torchvision and timm are imported where a CNN is built, so that
-translating without images needs neither.
+torchvision and timm are imported where a CNN is built, so that translating without images needs neither.
 """
 
 from .backbones import BACKBONES, Backbone, Block, Tap, get_backbone

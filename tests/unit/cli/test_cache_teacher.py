@@ -10,8 +10,8 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 from ikd_fairseq.cli.cache_teacher import cache_teacher, main
 from ikd_fairseq.distillation.teacher_cache import TeacherCache
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
-from ikd_fairseq.modules.transformer_config import FlatTransformerConfig
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
 

@@ -6,7 +6,7 @@ from fairseq.logging import metrics
 
 from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesCriterion, parse_weights
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.modules.imagination import margin_loss
+from ikd_fairseq.models.imagination_transformer import margin_loss
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
 from tests.unit.models.image_free import hallucination_model, imagination_model

@@ -168,8 +168,8 @@ def test_frozen_teacher_is_copied_for_another_type_only_and_once():
     ):
         for images in (make_images(), make_images().double(), make_images().double(), make_images()):
             frozen(images)
-    assert ran[0] is ran[3] is frozen._teacher
-    assert ran[1] is ran[2] is not frozen._teacher
+    assert ran[0] is ran[3] is frozen._original
+    assert ran[1] is ran[2] is not frozen._original
     assert not ran[1].training and not any(p.requires_grad for p in ran[1].parameters())
 
 
@@ -182,7 +182,7 @@ def test_frozen_teacher_under_autocast_keeps_float32_weights_and_casts_the_opera
     assert {m.dtype for m in maps} == {torch.bfloat16}
     for ours, theirs in zip(maps, expected):
         assert torch.equal(ours, theirs)
-    assert {p.dtype for p in frozen._teacher.parameters()} == {torch.float32} and frozen._copy is None
+    assert {p.dtype for p in frozen._original.parameters()} == {torch.float32} and frozen._copy is None
     sum(m.float().square().mean() for m in maps).backward()
     assert images.grad.dtype == dtype and images.grad.abs().max() > 0
 

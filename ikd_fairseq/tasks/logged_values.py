@@ -1,7 +1,7 @@
 """Values that a model computes in its forward pass, in the log of training and validation with any criterion.
 
-A model puts them in its second output: ``extra[LOGGED] = {name: (sum, count)}``, two tensors or numbers; what
-is logged under *name* is the mean over all batches and workers. It must give the same names for every batch,
+A model puts them in its second output: ``extra[LOGGED]``, a :class:`~ikd_fairseq.contracts.Term` by name; what is
+logged under *name* is the mean over all batches and workers. It must give the same names for every batch,
 with a count of 0 where it has nothing to count: workers add their values up name by name.
 """
 
@@ -13,7 +13,7 @@ from fairseq import utils
 from fairseq.logging import metrics
 from torch import nn
 
-from .constants import LOGGED
+from ..constants import LOGGED
 
 _SUM, _COUNT = "logged_sum_", "logged_count_"
 
