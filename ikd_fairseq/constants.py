@@ -26,15 +26,12 @@ NO_IMAGE = -1
 IMAGE_INPUTS = (IMAGES, FEATURES, IMAGE_POSITIONS)
 
 # Keys of a batch that comes with the answers of its teachers, from a cache.
-TEACHER_IDS = (
-    "teacher_ids"  # int64, B x J x k: the words most likely at every target position, most likely first
-)
+# int64, B x J x k: the words most likely at every target position, most likely first.
+TEACHER_IDS = "teacher_ids"
 TEACHER_PROBS = "teacher_probs"  # float16, B x J x k: their probabilities, zeros where the target is padding
 
 # Files of such a cache, beside the binarised text: DATA/SPLIT + suffix.
 TEACHER_IDS_SUFFIX = ".teacher.{name}.ids.npy"  # uint16 or int32, tokens x k
 TEACHER_PROBS_SUFFIX = ".teacher.{name}.probs.npy"  # float16, tokens x k
-TEACHER_OFFSETS_SUFFIX = (
-    ".teacher.{name}.offsets.npy"  # int64, sentences + 1: where each sentence's tokens begin
-)
+TEACHER_OFFSETS_SUFFIX = ".teacher.{name}.offsets.npy"  # int64, sentences + 1: where each one's tokens begin
 TEACHER_MANIFEST_SUFFIX = ".teacher.{name}.json"

@@ -1,27 +1,23 @@
 """Translation loss plus inversion knowledge distillation (Peng et al. 2022, sections 3.2.3 and 3.3)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 import torch
-from fairseq import utils
 from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import (
-    LabelSmoothedCrossEntropyCriterion,
-    LabelSmoothedCrossEntropyCriterionConfig,
-)
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from fairseq.dataclass import ChoiceEnum
-from fairseq.logging import metrics
 from torch import Tensor
 
 from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
-from ..contracts import CriterionContract, InvertingModel, inputs_of, model_to_train
+from ..contracts import InvertingModel, inputs_of, model_to_train
 from ..errors import check
 from ..modules.feature_distance import DISTANCES, distance
+from ..modules.options import option
 from ..vision.frozen_cnn import UnregisteredCNN
 from ..vision.granularity import GRANULARITIES
 from ..vision.inverse_cnn import InverseOutput
-from .translation_log import translation_log
+from .translation_criterion import TranslationCriterion, log_mean
 
 TERMS = ("irm", "iam", "image")
 
@@ -30,48 +26,30 @@ TERMS = ("irm", "iam", "image")
 class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """fairseq's label smoothing, and the distillation. Backbone and image size are the model's."""
 
-    teacher_weights: str = field(
-        default="imagenet", metadata={"help": "weights of the frozen teacher CNN: imagenet, random or a file"}
+    teacher_weights: str = option("imagenet", "weights of the frozen teacher CNN: imagenet, random or a file")
+    granularity: ChoiceEnum(list(GRANULARITIES)) = option(
+        "model",
+        "maps that are compared: the last convolutional one (model), that of every stage "
+        "(block), or that of every convolution and pooling (layer); the image in any case",
     )
-    granularity: ChoiceEnum(list(GRANULARITIES)) = field(
-        default="model",
-        metadata={
-            "help": "maps that are compared: the last convolutional one (model), that of every stage "
-            "(block), or that of every convolution and pooling (layer); the image in any case"
-        },
+    distance: ChoiceEnum(list(DISTANCES)) = option("l2", "distance of two maps or images")
+    irm_weight: float = option(
+        1.0, "weight of the inter-modal term: teacher's maps of the real image against the student's"
     )
-    distance: ChoiceEnum(list(DISTANCES)) = field(
-        default="l2", metadata={"help": "distance of two maps or images"}
+    iam_weight: float = option(
+        1.0, "weight of the intra-modal term: teacher's maps of the real against the inverse image"
     )
-    irm_weight: float = field(
-        default=1.0,
-        metadata={
-            "help": "weight of the inter-modal term: teacher's maps of the real image against the student's"
-        },
+    image_weight: float = option(
+        2.0, "weight of the distance of real and inverse image (the paper's two losses have it once each)"
     )
-    iam_weight: float = field(
-        default=1.0,
-        metadata={
-            "help": "weight of the intra-modal term: teacher's maps of the real against the inverse image"
-        },
-    )
-    image_weight: float = field(
-        default=2.0,
-        metadata={
-            "help": "weight of the distance of real and inverse image (the paper's two losses have it once each)"
-        },
-    )
-    kd_weight: float = field(default=1.0, metadata={"help": "weight of the distillation as a whole"})
-    kd_images_per_batch: int = field(
-        default=0,
-        metadata={
-            "help": "distil so many images of a batch, drawn at random (in validation the first ones); 0: all"
-        },
+    kd_weight: float = option(1.0, "weight of the distillation as a whole")
+    kd_images_per_batch: int = option(
+        0, "distil so many images of a batch, drawn at random (in validation the first ones); 0: all"
     )
 
 
 @register_criterion("inversion_distillation", dataclass=InversionDistillationConfig)
-class InversionDistillationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion):
+class InversionDistillationCriterion(TranslationCriterion):
     """``CE + kd_weight * (irm_weight * IrM + iam_weight * IaM + image_weight * image)`` (equations 7 to 9).
 
     With T the teacher, S the student, Ir a real and Is its inverse image, D a distance:
@@ -95,28 +73,12 @@ class InversionDistillationCriterion(CriterionContract, LabelSmoothedCrossEntrop
         IkdError: the model is not an IKD architecture, or the teacher's weights cannot be used.
     """
 
-    def __init__(
-        self,
-        task,
-        sentence_avg,
-        label_smoothing,
-        ignore_prefix_size=0,
-        report_accuracy=False,
-        teacher_weights="imagenet",
-        granularity="model",
-        distance="l2",
-        irm_weight=1.0,
-        iam_weight=1.0,
-        image_weight=2.0,
-        kd_weight=1.0,
-        kd_images_per_batch=0,
-    ):
-        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        self.distance = str(distance)
-        self.weights = {
-            term: kd_weight * weight for term, weight in zip(TERMS, (irm_weight, iam_weight, image_weight))
-        }
-        self.images_per_batch = kd_images_per_batch
+    def __init__(self, cfg: InversionDistillationConfig, task):
+        super().__init__(cfg, task)
+        self.distance = str(cfg.distance)
+        weights = (cfg.irm_weight, cfg.iam_weight, cfg.image_weight)
+        self.weights = {term: cfg.kd_weight * weight for term, weight in zip(TERMS, weights)}
+        self.images_per_batch = cfg.kd_images_per_batch
         self.uses_images = any(self.weights.values())
         model = model_to_train(task)
         check(
@@ -128,13 +90,16 @@ class InversionDistillationCriterion(CriterionContract, LabelSmoothedCrossEntrop
             not (self.uses_images and task.cfg.image_features),
             "--criterion inversion_distillation learns from the images themselves: drop --image-features",
         )
-        check(kd_images_per_batch >= 0, f"--kd-images-per-batch {kd_images_per_batch}: give 0 (all) or more")
+        check(
+            self.images_per_batch >= 0,
+            f"--kd-images-per-batch {self.images_per_batch}: give 0 (all) or more",
+        )
         self.image_size = model.image_size
         self.backbone = model.backbone
         self.teacher: Optional[UnregisteredCNN] = None
         if self.weights["irm"] or self.weights["iam"]:
-            self.teacher = UnregisteredCNN(model.backbone, teacher_weights, str(granularity))
-        self.student_maps = str(granularity) if self.weights["irm"] else "model"
+            self.teacher = UnregisteredCNN(model.backbone, cfg.teacher_weights, str(cfg.granularity))
+        self.student_maps = str(cfg.granularity) if self.weights["irm"] else "model"
         if not self.uses_images:
             model.rest_student()
 
@@ -146,7 +111,7 @@ class InversionDistillationCriterion(CriterionContract, LabelSmoothedCrossEntrop
             **inputs_of(net_input, model), student_positions=positions, student_maps=self.student_maps
         )
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        logging_output = translation_log(self, model, net_output, sample, nll_loss)
+        logging_output = self.translation_log(model, net_output, sample, nll_loss)
         sample_size = logging_output["sample_size"]
         if reduce and self.uses_images:
             terms = self.distillation_terms(images, net_output[1][STUDENT])
@@ -232,8 +197,5 @@ class InversionDistillationCriterion(CriterionContract, LabelSmoothedCrossEntrop
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs the translation loss as fairseq does, and each distillation term as its mean over images."""
         super().reduce_metrics(logging_outputs)
-        images = utils.item(sum(log.get("kd_images", 0) for log in logging_outputs))
-        if images > 0:
-            for term in TERMS:
-                total = utils.item(sum(log.get(f"kd_{term}", 0) for log in logging_outputs))
-                metrics.log_scalar(f"kd_{term}", total / images, images, round=4)
+        for term in TERMS:
+            log_mean(f"kd_{term}", logging_outputs, f"kd_{term}", "kd_images")

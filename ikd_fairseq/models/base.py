@@ -147,13 +147,8 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
                     del state_dict[key]
 
 
-class AuxiliaryTransformerModel(AuxiliaryModel, FlatTransformerModel):
-    """Translates from text alone and has further terms of the loss, for the criterion ``auxiliary_losses``.
-
-    The criterion owns the frozen CNN and hands over features, so that the model holds no CNN at any time. A
-    subclass sets ``auxiliary_weights`` and says in :meth:`auxiliary_terms` what each term is; its
-    configuration is a :class:`~ikd_fairseq.models.config.BackboneConfig`.
-    """
+class BackboneModel(FlatTransformerModel):
+    """A Transformer built for the images, or features, of a CNN, by a :class:`~ikd_fairseq.models.config.BackboneConfig`."""
 
     def __init__(self, cfg, encoder, decoder):
         super().__init__(cfg, encoder, decoder)
@@ -166,6 +161,14 @@ class AuxiliaryTransformerModel(AuxiliaryModel, FlatTransformerModel):
         get_backbone(str(cfg.backbone)).check_image_size(cfg.image_size)
         return super().build_model(cfg, task)
 
+
+class AuxiliaryTransformerModel(AuxiliaryModel, BackboneModel):
+    """Translates from text alone and has further terms of the loss, for the criterion ``auxiliary_losses``.
+
+    The criterion owns the frozen CNN and hands over features, so that the model holds no CNN at any time. A
+    subclass sets ``auxiliary_weights`` and says in :meth:`auxiliary_terms` what each term is.
+    """
+
     def auxiliary_terms(self, run: ForwardPass) -> dict[str, Entry]:
         """The terms of a batch, in the order of ``auxiliary_weights``. K may be 0, and P is then arbitrary."""
         raise NotImplementedError
@@ -175,7 +178,7 @@ class AuxiliaryTransformerModel(AuxiliaryModel, FlatTransformerModel):
         return {AUXILIARY: self.auxiliary_terms(run)} if auxiliary else {}
 
 
-class ImageMustModel(FlatTransformerModel):
+class ImageMustModel(BackboneModel):
     """A Transformer whose encoder is an :class:`~ikd_fairseq.modules.image_regions.ImageRegions`.
 
     A sentence without an image is a text-only one, in training and at test; a batch without any image input
@@ -185,18 +188,12 @@ class ImageMustModel(FlatTransformerModel):
 
     requires_images = True
 
-    def __init__(self, cfg, encoder, decoder):
-        super().__init__(cfg, encoder, decoder)
-        self.image_size = cfg.image_size
-        self.feature_channels = get_backbone(str(cfg.backbone)).channels
-
     @classmethod
     def build_model(cls, cfg, task):
         check(
             isinstance(task, TaskContract),
             "an image-must model reads its images through --task multimodal_translation: add that option",
         )
-        get_backbone(str(cfg.backbone)).check_image_size(cfg.image_size)
         model = super().build_model(cfg, task)
         if not (task.cfg.image_free or task.cfg.image_features):
             model.encoder.load_cnn()  # now, so that weights that do not fit are refused before data are read

@@ -13,6 +13,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ..modules.options import BACKBONE_WEIGHTS_HELP, option
 from ..vision.backbones import BACKBONES
 
 
@@ -25,14 +26,14 @@ def _flat_fields() -> list[tuple[str, Any, Any]]:
     flat = []
     for outer in fields(TransformerConfig):
         nested = outer.type if is_dataclass(outer.type) else None
-        for option in fields(nested) if nested else [outer]:
-            name = f"{outer.name}_{option.name}" if nested else option.name
-            default = option.default
-            if option.name.startswith("_") or (isinstance(default, str) and default.startswith("${")):
+        for inner in fields(nested) if nested else [outer]:
+            name = f"{outer.name}_{inner.name}" if nested else inner.name
+            default = inner.default
+            if inner.name.startswith("_") or (isinstance(default, str) and default.startswith("${")):
                 continue
             if default is MISSING:
-                default = option.default_factory()
-            flat.append((name, option.type, field(default=default, metadata=option.metadata)))
+                default = inner.default_factory()
+            flat.append((name, inner.type, field(default=default, metadata=inner.metadata)))
     return flat
 
 
@@ -62,37 +63,28 @@ def nested_config(flat) -> TransformerConfig:
 class BackboneConfig(FlatTransformerConfig):
     """fairseq's Transformer options and the image CNN's."""
 
-    backbone: ChoiceEnum(list(BACKBONES)) = field(
-        default="resnet50",
-        metadata={
-            "help": "CNN whose last convolutional map an image's regions are, or stand for: it sets their number "
-            "and width"
-        },
+    backbone: ChoiceEnum(list(BACKBONES)) = option(
+        "resnet50",
+        "CNN whose last convolutional map an image's regions are, or stand for: it sets their number "
+        "and width",
     )
-    image_size: int = field(
-        default=224,
-        metadata={"help": "side of the images in pixels, as packed by ikd-pack-images --image-size"},
-    )
+    image_size: int = option(224, "side of the images in pixels, as packed by ikd-pack-images --image-size")
 
 
 @dataclass
 class MultimodalTransformerConfig(BackboneConfig):
     """fairseq's Transformer options and those of the multimodal encoder."""
 
-    text_memory: ChoiceEnum(["layer", "embedding"]) = field(
-        default="layer",
-        metadata={
-            "help": "keys and values of the encoder's attention: the text positions of each layer's input, or "
-            "the text embeddings in every layer (as in the code released with IKD-MMT)"
-        },
+    text_memory: ChoiceEnum(["layer", "embedding"]) = option(
+        "layer",
+        "keys and values of the encoder's attention: the text positions of each layer's input, or "
+        "the text embeddings in every layer (as in the code released with IKD-MMT)",
     )
-    no_text: bool = field(
-        default=False,
-        metadata={
-            "help": "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
-            "and all that the decoder attends to; the text only generates the feature. An image-must "
-            "model then needs an image for every sentence"
-        },
+    no_text: bool = option(
+        False,
+        "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
+        "and all that the decoder attends to; the text only generates the feature. An image-must "
+        "model then needs an image for every sentence",
     )
 
 
@@ -100,10 +92,4 @@ class MultimodalTransformerConfig(BackboneConfig):
 class ImageMustConfig(BackboneConfig):
     """fairseq's Transformer options, and the CNN that reads the images."""
 
-    backbone_weights: str = field(
-        default="imagenet",
-        metadata={
-            "help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
-            "needed with --image-features"
-        },
-    )
+    backbone_weights: str = option("imagenet", BACKBONE_WEIGHTS_HELP)

@@ -21,7 +21,7 @@ Deviations:
 - The weights of the terms are ours.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from fairseq.models import register_model
@@ -31,6 +31,7 @@ from ..contracts import Prediction, Term, TokenValues
 from ..errors import check
 from ..modules.feature_distance import distance, divergence
 from ..modules.multimodal_encoder import MultimodalEncoder
+from ..modules.options import option
 from ..vision.backbones import Backbone, get_backbone
 from .base import TINY, AuxiliaryTransformerModel, ForwardPass, register_preset
 from .config import MultimodalTransformerConfig
@@ -40,9 +41,8 @@ from .config import MultimodalTransformerConfig
 class HallucinationTransformerConfig(MultimodalTransformerConfig):
     """Options of the hallucination model."""
 
-    hallucination_layers: int = field(
-        default=2,
-        metadata={"help": "layers of the Transformer that predicts the image's regions from the text"},
+    hallucination_layers: int = option(
+        2, "layers of the Transformer that predicts the image's regions from the text"
     )
 
 

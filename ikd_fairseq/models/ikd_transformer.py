@@ -1,6 +1,6 @@
 """IKD-MMT: a multimodal Transformer that needs no image to translate (Peng et al. 2022)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Optional
 
 from fairseq.dataclass import ChoiceEnum
@@ -11,9 +11,10 @@ from ..constants import STUDENT
 from ..contracts import InvertingModel
 from ..modules.feature_generator import UNPOOLS, FeatureGenerator
 from ..modules.multimodal_encoder import MultimodalEncoder
+from ..modules.options import option
 from ..vision.backbones import Backbone, get_backbone
 from ..vision.inverse_cnn import InverseCNN
-from .base import NANO, TINY, FlatTransformerModel, ForwardPass, register_preset
+from .base import NANO, TINY, BackboneModel, ForwardPass, register_preset
 from .config import MultimodalTransformerConfig
 
 
@@ -21,19 +22,14 @@ from .config import MultimodalTransformerConfig
 class IKDTransformerConfig(MultimodalTransformerConfig):
     """Options of the image-free model."""
 
-    unpool: ChoiceEnum(list(UNPOOLS)) = field(
-        default="conv",
-        metadata={
-            "help": "how the generator spreads the text's vector over the regions: a learned transposed "
-            "convolution, one learned profile a channel, or the same value everywhere"
-        },
+    unpool: ChoiceEnum(list(UNPOOLS)) = option(
+        "conv",
+        "how the generator spreads the text's vector over the regions: a learned transposed "
+        "convolution, one learned profile a channel, or the same value everywhere",
     )
-    no_student: bool = field(
-        default=False,
-        metadata={
-            "help": "build without the student network, which only inversion distillation uses "
-            "(ikd-export sets this)"
-        },
+    no_student: bool = option(
+        False,
+        "build without the student network, which only inversion distillation uses (ikd-export sets this)",
     )
 
 
@@ -56,7 +52,7 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
 
 
 @register_model("ikd_transformer", dataclass=IKDTransformerConfig)
-class IKDTransformerModel(InvertingModel, FlatTransformerModel):
+class IKDTransformerModel(InvertingModel, BackboneModel):
     """Encoder with a multimodal feature generator, fairseq's decoder, and the student network.
 
     The student (an inverse CNN) turns the generated feature back into an image. It is a part of the model, so that
@@ -68,14 +64,8 @@ class IKDTransformerModel(InvertingModel, FlatTransformerModel):
 
     def __init__(self, cfg, encoder, decoder):
         super().__init__(cfg, encoder, decoder)
-        self.backbone = get_backbone(str(cfg.backbone))
-        self.image_size = cfg.image_size
+        self.feature_channels = None  # the student paints images, and the encoder looks at neither
         self.student = None if cfg.no_student else InverseCNN(self.backbone, cfg.image_size)
-
-    @classmethod
-    def build_model(cls, cfg, task):
-        get_backbone(str(cfg.backbone)).check_image_size(cfg.image_size)
-        return super().build_model(cfg, task)
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):

@@ -18,7 +18,7 @@ Deviations:
   every other system; sentences without an image have the first part alone.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from ..contracts import Term
 from ..modules.feature_generator import masked_mean
+from ..modules.options import option
 from .base import TINY, AuxiliaryTransformerModel, ForwardPass, register_preset
 from .config import BackboneConfig
 
@@ -35,18 +36,13 @@ from .config import BackboneConfig
 class ImaginationTransformerConfig(BackboneConfig):
     """Options of the imagination model."""
 
-    margin: float = field(
-        default=0.1,
-        metadata={
-            "help": "by how much the predicted vector is to be nearer to its image than to another, as "
-            "a difference of cosines"
-        },
+    margin: float = option(
+        0.1,
+        "by how much the predicted vector is to be nearer to its image than to another, as "
+        "a difference of cosines",
     )
-    no_imagination: bool = field(
-        default=False,
-        metadata={
-            "help": "build without the prediction of the image, which only training uses (ikd-export sets this)"
-        },
+    no_imagination: bool = option(
+        False, "build without the prediction of the image, which only training uses (ikd-export sets this)"
     )
 
 

@@ -35,7 +35,7 @@ where RMMT's text encoder is BERT.
 
 import copy
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 import torch
@@ -47,6 +47,7 @@ from torch import Tensor, nn
 
 from ..errors import check
 from ..modules.image_index import FILE_NAME, KINDS, ImageIndex, load_image_index
+from ..modules.options import option
 from ..modules.visual_fusion import FusionGate, gate_for_log
 from .base import TINY, FlatTransformerModel, TextEncoder, register_preset
 from .config import FlatTransformerConfig
@@ -56,23 +57,16 @@ from .config import FlatTransformerConfig
 class RetrievalTransformerConfig(FlatTransformerConfig):
     """Options of the retrieval model."""
 
-    retriever: ChoiceEnum(list(KINDS)) = field(
-        default="topic",
-        metadata={
-            "help": "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
-            "dense embeddings and mean (RMMT)"
-        },
+    retriever: ChoiceEnum(list(KINDS)) = option(
+        "topic",
+        "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
+        "dense embeddings and mean (RMMT)",
     )
-    image_index: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "file that ikd-build-image-index wrote (default: image-index.RETRIEVER.pt in the "
-            "first data folder)"
-        },
+    image_index: Optional[str] = option(
+        None,
+        "file that ikd-build-image-index wrote (default: image-index.RETRIEVER.pt in the first data folder)",
     )
-    retrieved_images: int = field(
-        default=5, metadata={"help": "how many images are looked up for a sentence"}
-    )
+    retrieved_images: int = option(5, "how many images are looked up for a sentence")
 
 
 class RetrievedImageFusion(nn.Module):
@@ -187,18 +181,6 @@ class RetrievalEncoder(TextEncoder):
         return {**out, "encoder_out": [text.transpose(0, 1)], "gate": gate_for_log(gate, gated)}
 
 
-def image_index_path(cfg, task) -> str:
-    """The file of the image index: the option's, or the one in the task's data folder.
-
-    Raises:
-        IkdError: neither is given.
-    """
-    if cfg.image_index:
-        return cfg.image_index
-    check(bool(task.cfg.data), "retrieval_transformer needs an image index: give --image-index FILE")
-    return os.path.join(utils.split_paths(task.cfg.data)[0], FILE_NAME.format(kind=str(cfg.retriever)))
-
-
 @register_model("retrieval_transformer", dataclass=RetrievalTransformerConfig)
 class RetrievalTransformerModel(FlatTransformerModel):
     """The text-only Transformer with retrieved images. Logs the mean of its ``gate`` where some are found."""
@@ -210,7 +192,10 @@ class RetrievalTransformerModel(FlatTransformerModel):
         check(cfg.retrieved_images > 0, f"--retrieved-images {cfg.retrieved_images}: give 1 or more")
         # A copy: the checkpoint records the user's option, so that the model can move to another folder.
         cfg = copy.copy(cfg)
-        cfg.image_index = image_index_path(cfg, task)
+        if not cfg.image_index:
+            check(bool(task.cfg.data), "retrieval_transformer needs an image index: give --image-index FILE")
+            name = FILE_NAME.format(kind=str(cfg.retriever))
+            cfg.image_index = os.path.join(utils.split_paths(task.cfg.data)[0], name)
         return super().build_model(cfg, task)
 
     @classmethod

@@ -30,9 +30,7 @@ class ConvUnpool(nn.Module):
     def __init__(self, channels: int, regions: int):
         super().__init__()
         self.regions = regions
-        self.linear = nn.Linear(
-            channels, regions * channels, bias=False
-        )  # batch norm follows, and has the bias
+        self.linear = nn.Linear(channels, regions * channels, bias=False)  # batch norm follows, with a bias
 
     def forward(self, vector: Tensor) -> Tensor:
         return self.linear(vector).view(len(vector), self.regions, -1)

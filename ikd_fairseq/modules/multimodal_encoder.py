@@ -58,18 +58,9 @@ class MultimodalEncoder(TransformerEncoderBase):
         features: Tensor | None,
         image_positions: Tensor | None,
     ) -> tuple[Tensor, Tensor] | None:
-        """The multimodal feature m of every sentence.
+        """The multimodal feature m of every sentence: see :meth:`~ikd_fairseq.modules.image_regions.ImageRegions.regions`.
 
-        Args:
-            text: embeddings with positions, ``B x I x d``.
-            padding_mask: bool ``B x I``, True for padding.
-            images: uint8 ``K x H x W x 3``.
-            features: ``K x P x C``.
-            image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
-
-        Returns:
-            m, ``B x P x C``, and a bool mask ``B x P``, True where a sentence has no region; or None for a batch
-            without regions.
+        *text* is the embeddings with positions; not every system looks at the last three arguments.
         """
         raise NotImplementedError
 

@@ -4,7 +4,7 @@ import copy
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 import torch
@@ -31,6 +31,7 @@ from ..distillation.taught_pair_dataset import TaughtPairDataset
 from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_checkpoint import check_teacher
 from ..errors import check
+from ..modules.options import option
 from .logged_values import log_values, logged_values_of
 
 logger = logging.getLogger(__name__)
@@ -40,26 +41,20 @@ logger = logging.getLogger(__name__)
 class MultimodalTranslationConfig(TranslationConfig):
     """fairseq's translation options, and where images come in."""
 
-    image_free: bool = field(
-        default=False,
-        metadata={
-            "help": "never read images or features, even where they are; an image-must model then translates "
-            "by its text path alone"
-        },
+    image_free: bool = option(
+        False,
+        "never read images or features, even where they are; an image-must model then translates "
+        "by its text path alone",
     )
-    require_images: bool = field(
-        default=False,
-        metadata={
-            "help": "refuse a split in which some sentence has no image, instead of training that sentence on "
-            "translation alone"
-        },
+    require_images: bool = option(
+        False,
+        "refuse a split in which some sentence has no image, instead of training that sentence on "
+        "translation alone",
     )
-    image_features: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
-            "for models that look at features alone"
-        },
+    image_features: Optional[str] = option(
+        None,
+        "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
+        "for models that look at features alone",
     )
 
 

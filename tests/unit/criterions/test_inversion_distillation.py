@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from ikd_fairseq.constants import STUDENT
-from ikd_fairseq.criterions.inversion_distillation import InversionDistillationCriterion
+from ikd_fairseq.criterions.inversion_distillation import (
+    InversionDistillationConfig,
+    InversionDistillationCriterion,
+)
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
@@ -14,8 +17,10 @@ TARGETS = toy.tokens([3, 2, 1, 1], [5, 4], [6, 6], [9, 8, 7])
 
 
 def criterion_of(model, **options):
-    options = {"label_smoothing": 0.1, "teacher_weights": "random", **options}
-    return InversionDistillationCriterion(toy.toy_task(models=[model]), sentence_avg=False, **options)
+    options = {"label_smoothing": 0.1, "teacher_weights": "random", "sentence_avg": False, **options}
+    return InversionDistillationCriterion(
+        InversionDistillationConfig(**options), toy.toy_task(models=[model])
+    )
 
 
 def sample_with(positions, seed=1, sources=SOURCES, targets=TARGETS):

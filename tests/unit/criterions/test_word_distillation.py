@@ -8,7 +8,12 @@ import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.logging import metrics
 
-from ikd_fairseq.criterions.word_distillation import Answers, WordDistillationCriterion, word_distillation
+from ikd_fairseq.criterions.word_distillation import (
+    Answers,
+    WordDistillationConfig,
+    WordDistillationCriterion,
+    word_distillation,
+)
 from ikd_fairseq.distillation.teacher_ensemble import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import FlatTransformerConfig
@@ -33,7 +38,7 @@ def text_model(seed=1, **options):
 def criterion_of(student, teachers=(), **options):
     task = toy.toy_task(models=[student], teachers=teachers)
     options = {"teacher_path": "teacher.pt" if teachers else None, "label_smoothing": 0.1, **options}
-    return WordDistillationCriterion(task, sentence_avg=False, **options)
+    return WordDistillationCriterion(WordDistillationConfig(sentence_avg=False, **options), task)
 
 
 def plain_criterion(student, **options):
@@ -295,5 +300,6 @@ def test_options_out_of_range_are_refused(options, message):
 def test_another_task_is_refused():
     with pytest.raises(IkdError, match="--task multimodal_translation"):
         WordDistillationCriterion(
-            SimpleNamespace(target_dictionary=toy.dictionary()), False, 0.1, teacher_path="teacher.pt"
+            WordDistillationConfig(sentence_avg=False, teacher_path="teacher.pt"),
+            SimpleNamespace(target_dictionary=toy.dictionary()),
         )
