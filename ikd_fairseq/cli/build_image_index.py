@@ -212,7 +212,7 @@ def build_image_index(
     output: str | None = None,
     image_features: str | None = None,
     backbone: str = DEFAULT_BACKBONE,
-    weights: str = "imagenet",
+    backbone_weights: str = "imagenet",
     batch_size: int = 64,
     device: str = "cpu",
     **options: Any,
@@ -226,7 +226,7 @@ def build_image_index(
         source_lang: the language that is translated from; None to tell by the files' names.
         output: the file; None for ``DATA/image-index.RETRIEVER.pt``.
         image_features: name of a feature pack to take the vectors from; None to run the CNN on the images.
-        backbone, weights, batch_size, device: the CNN, where it is run.
+        backbone, backbone_weights, batch_size, device: the CNN, where it is run.
         options: of :func:`build_topic_index` or :func:`build_dense_index`.
 
     Raises:
@@ -257,8 +257,12 @@ def build_image_index(
     pack.check_text(data_dir, split)
     captions, rows = read_captions(data_dir, split, source_lang, pack.index)
     if image_features is None:
-        blocks = _pooled_by_cnn(pack, rows, backbone, weights, batch_size, device)
-        source: dict[str, Any] = {"backbone": backbone, "weights": weights, "image_size": pack.image_size}
+        blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
+        source: dict[str, Any] = {
+            "backbone": backbone,
+            "weights": backbone_weights,
+            "image_size": pack.image_size,
+        }
     else:
         blocks = _pooled_from_pack(pack, rows)
         source = {"image_features": image_features}
@@ -331,7 +335,9 @@ def build_parser() -> argparse.ArgumentParser:
     images.add_argument(
         "--backbone", choices=list(BACKBONES), help=f"frozen CNN (default: {DEFAULT_BACKBONE})"
     )
-    images.add_argument("--weights", metavar="imagenet|random|FILE", help="its weights (default: imagenet)")
+    images.add_argument(
+        "--backbone-weights", metavar="imagenet|random|FILE", help="its weights (default: imagenet)"
+    )
     images.add_argument("--batch-size", type=positive_int, metavar="N", help="images at a time (default: 64)")
     images.add_argument("--device", choices=["cpu", "cuda"], help="where it runs (default: cpu)")
 
@@ -358,7 +364,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-_CNN_OPTIONS = ("backbone", "weights", "batch_size", "device")
+_CNN_OPTIONS = ("backbone", "backbone_weights", "batch_size", "device")
 _OPTIONS = {"topic": ("topics", "stop_share"), "dense": ("width", "epochs", "temperature", "seed")}
 
 
