@@ -5,7 +5,7 @@ IMAGES = "images"  # uint8, K x H x W x 3 (RGB)
 FEATURES = "features"  # float16, K x P x C, a frozen CNN's last convolutional map
 IMAGE_POSITIONS = "image_positions"  # int64, K: the batch row that each image or feature map belongs to
 
-# Key of a batch: True where its loss is dropped (fairseq repeats a batch on a worker that has run out of them).
+# Key of a batch: True where its loss is dropped (fairseq repeats one on a worker that has run out of them).
 IGNORED = "ignored"
 
 # Keys of a model's second output ("extra").

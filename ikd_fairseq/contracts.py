@@ -22,8 +22,8 @@ class ModelContract:
         requires_images: whether it looks at the images, or features, of a batch, in training and at test.
         image_size: side in pixels of the images that it was built for; None for any.
         feature_channels: channels of the features that it was built for; None for any.
-        training_only: how the names of those parameters begin that decoding lacks. A part ``NAME.`` is None in
-            a model that was built with the option ``no_NAME``.
+        training_only: how the names of those parameters begin that decoding lacks. A part ``NAME.`` is None
+            in a model that was built with the option ``no_NAME``.
     """
 
     requires_images: bool = False
@@ -35,9 +35,9 @@ class ModelContract:
 class InvertingModel(ModelContract):
     """A model whose student turns its feature of a sentence back into an image.
 
-    Called with ``student_positions`` (int64 ``K``, sentences of the batch, maybe none) and ``student_maps`` (a
-    granularity, see :mod:`~ikd_fairseq.vision.granularity`) it returns the student's output for those sentences in
-    ``extra["student"]``.
+    Called with ``student_positions`` (int64 ``K``, sentences of the batch, maybe none) and ``student_maps``
+    (a granularity, see :mod:`~ikd_fairseq.vision.granularity`) it returns the student's output for those
+    sentences in ``extra["student"]``.
 
     Attributes:
         backbone: the CNN that the student inverts.
@@ -55,8 +55,8 @@ class InvertingModel(ModelContract):
 class AuxiliaryModel(ModelContract):
     """A model that has terms of the loss beside translation's own.
 
-    Called with ``features`` (real ones, ``K x P x C``), ``image_positions`` and ``auxiliary=True`` it returns an
-    :data:`Entry` for each term in ``extra["auxiliary"]``.
+    Called with ``features`` (real ones, ``K x P x C``), ``image_positions`` and ``auxiliary=True`` it returns
+    an :data:`Entry` for each term in ``extra["auxiliary"]``.
 
     Attributes:
         backbone: the CNN whose last convolutional map the features are.
@@ -98,7 +98,7 @@ class TaskContract:
 
 
 def contract_of(part: Any, contract: type[Contract]) -> Contract:
-    """*part*, or what a wrapper for several workers holds, if it keeps *contract*; else the contract's defaults."""
+    """*part*, or what a wrapper of it holds, if that keeps *contract*; else the contract's defaults."""
     while not isinstance(part, contract) and isinstance(getattr(part, "module", None), nn.Module):
         part = part.module
     return part if isinstance(part, contract) else contract()
@@ -120,7 +120,7 @@ def inputs_of(net_input: dict[str, Any], *models: nn.Module) -> dict[str, Any]:
 
 
 def contract_of_architecture(name: str | None) -> type[ModelContract] | None:
-    """What holds of all models of the architecture *name*, such as ``ikd_transformer_tiny``; None if not of the plugin."""
+    """What holds of all models of an architecture; None if it is not one of the plugin."""
     model_class = ARCH_MODEL_REGISTRY.get(name)
     return model_class if model_class is not None and issubclass(model_class, ModelContract) else None
 
@@ -133,7 +133,8 @@ def options_without(training_only: Iterable[str]) -> dict[str, bool]:
 def decoding_overrides() -> dict[str, Any]:
     """What a checkpoint of any architecture is loaded with where it only translates.
 
-    Parts for training alone are left out, and so are the files of embeddings that went into the weights long ago.
+    Parts for training alone are left out, and so are the files of embeddings that went into the weights long
+    ago.
     """
     plugin = [known for known in ARCH_MODEL_REGISTRY.values() if issubclass(known, ModelContract)]
     prefixes = {prefix for architecture in plugin for prefix in architecture.training_only}
@@ -146,8 +147,8 @@ def decoding_overrides() -> dict[str, Any]:
 class Term(NamedTuple):
     """A sum, and of how many values: a mean over all batches and workers can be made of it.
 
-    Where there is nothing to sum, the ``total`` of a term of the loss is a zero that depends on the parameters that
-    it trains: they get gradients of zero instead of none, which distributed training needs.
+    Where there is nothing to sum, the ``total`` of a term of the loss is a zero that depends on the
+    parameters that it trains: they get gradients of zero instead of none, which distributed training needs.
 
     Attributes:
         total: float32 scalar.

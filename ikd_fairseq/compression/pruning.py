@@ -5,8 +5,8 @@ See, Luong and Manning 2016, "Compression of Neural Machine Translation Models v
 set to zero. Kim and Rush 2016 prune their distilled students so. Here:
 
 * Prunable is every parameter of the translation model with two or more dimensions: embeddings, projections,
-  the generator of an image-free model. Biases and normalisation are not, nor are the parts that training alone
-  runs, such as the student network of an image-free model. A parameter that is shared counts once.
+  the generator of an image-free model. Biases and normalisation are not, nor are the parts that training
+  alone runs, such as the student network of an image-free model. A parameter that is shared counts once.
 * A mask is a part of the model: beside ``encoder.layers.0.fc1.weight`` stands the bool buffer
   ``encoder.layers.0.fc1.weight_mask``, True where a weight is kept. So every checkpoint of a run carries it,
   whatever task or criterion trains, and averaging and export pass it on. (fairseq's trainer saves a task's

@@ -58,16 +58,17 @@ class InversionDistillationCriterion(TranslationCriterion):
     - ``IaM``: sum over the compared maps of D(T_l(Ir), T_l(Is))
     - ``image``: D(Ir, Is)
 
-    each the mean over the batch's images. fairseq sums the cross-entropy over tokens and divides the gradient by
-    their number, so the mean is multiplied by that number: a weight means the same at any batch size and for any
-    share of sentences with images. Over several workers, tokens and images are counted together, so that all images
-    of their batches weigh alike. (With ``--update-freq``, the batches that follow each other are weighted by tokens.)
+    each the mean over the batch's images. fairseq sums the cross-entropy over tokens and divides the gradient
+    by their number, so the mean is multiplied by that number: a weight means the same at any batch size and
+    for any share of sentences with images. Over several workers, tokens and images are counted together, so
+    that all images of their batches weigh alike. (With ``--update-freq``, the batches that follow each other
+    are weighted by tokens.)
 
     What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM
     counts. Where no term does, the student never runs, and the model is told that it rests.
 
-    The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to the
-    optimizer, to DDP and to the checkpoint.
+    The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to
+    the optimizer, to DDP and to the checkpoint.
 
     Raises:
         IkdError: the model is not an IKD architecture, or the teacher's weights cannot be used.
@@ -84,7 +85,8 @@ class InversionDistillationCriterion(TranslationCriterion):
         check(
             isinstance(model, InvertingModel) and model.student is not None,
             "--criterion inversion_distillation trains ikd_transformer architectures (with their student) on "
-            f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy instead",
+            f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy "
+            "instead",
         )
         check(
             not (self.uses_images and task.cfg.image_features),
@@ -133,8 +135,8 @@ class InversionDistillationCriterion(TranslationCriterion):
             ``K`` values by term.
         """
         wanted = [term for term in TERMS if self.weights[term]]
-        # Zero, and yet a function of the whole student: its parameters get zero gradients instead of none, and on
-        # every worker the backward pass meets the same reductions over workers.
+        # Zero, and yet a function of the whole student: its parameters get zero gradients instead of none,
+        # and on every worker the backward pass meets the same reductions over workers.
         nothing = 0 * student.image.float().flatten(1).sum(dim=1)
         if not len(images):
             return {term: nothing for term in wanted}
@@ -179,7 +181,7 @@ class InversionDistillationCriterion(TranslationCriterion):
         return weighted.sum() / max(len(positions), 1)
 
     def _scale(self, net_input, sample, sample_size, loss) -> Tensor:
-        """What the mean over this worker's images is multiplied by: tokens times this worker's share of the images.
+        """What the mean over this worker's images is multiplied by: tokens times its share of the images.
 
         On one worker, the number of tokens.
         """

@@ -39,7 +39,7 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
 def log_mean(
     name: str, logging_outputs: list[dict[str, Any]], total: str, count: str, unit: float = 1.0
 ) -> None:
-    """Logs as *name*, in *unit*s, the sum of the entries *total* by that of the entries *count*, unless it is 0."""
+    """Logs as *name* the sum of the entries *total* over that of the entries *count*, if there are any."""
     counted = utils.item(sum(log.get(count, 0) for log in logging_outputs))
     if counted > 0:
         value = utils.item(sum(log.get(total, 0) for log in logging_outputs)) / counted / unit

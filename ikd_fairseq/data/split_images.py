@@ -1,4 +1,4 @@
-"""The images, or the features, of a split: found beside its text, and held against it and against the models."""
+"""The images, or features, of a split: found beside its text, held against it and against the models."""
 
 import itertools
 import logging
@@ -79,34 +79,34 @@ def open_split_images(
     Raises:
         IkdError: a pack is missing where it is demanded, or does not fit the text or the models.
     """
-    packs, found = [], False
+    packs: list[BySentence] = []
     for part in parts:
-        pack = _open_pack(part, demands)
+        folder, name, sentences = part
+        pack, file = _open_pack(part, demands), _file_of(part, demands)
         if pack is None:
             command = "ikd-extract-features" if demands.features else "ikd-pack-images"
             check(
                 demands.asked_by is None,
-                f"{_file_of(part, demands)} is missing, and {demands.asked_by} needs it: run {command} --data "
-                f"{part.folder} --split {part.name}, or translate by the text path alone with --image-free",
+                f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
+                f"{name}, or translate by the text path alone with --image-free",
             )
-            packs.append(NoImages(part.sentences))
+            packs.append(NoImages(sentences))
             continue
-        found = True
         check(
-            len(pack) == part.sentences,
-            f"{_file_of(part, demands)} was made for {len(pack)} sentences, but {part.name} in {part.folder} has "
-            f"{part.sentences}: they come from different preparations, so pack the images again",
+            len(pack) == sentences,
+            f"{file} was made for {len(pack)} sentences, but {name} in {folder} has {sentences}: they come "
+            "from different preparations, so pack the images again",
         )
         with_image = pack.coverage
         check(
-            with_image == part.sentences or not demands.every_sentence,
-            f"--require-images: {part.sentences - with_image} of the {part.sentences} sentences of {part.name} in "
-            f"{part.folder} have no image",
+            with_image == sentences or not demands.every_sentence,
+            f"--require-images: {sentences - with_image} of the {sentences} sentences of {name} in {folder} "
+            "have no image",
         )
-        logger.info("%s %s: %d of %d sentences have an image", *part[:2], with_image, part.sentences)
+        logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
         packs.append(pack)
-    if not found:
-        logger.info("%s %s: no images, text only", *parts[0][:2])
+    if all(isinstance(pack, NoImages) for pack in packs):
+        logger.info("%s: no images, text only", parts[0].prefix)
         return None
     return concatenate(packs, upsample_primary)
 
@@ -119,24 +119,22 @@ def _file_of(part: Part, demands: Demands) -> str:
 def _open_pack(part: Part, demands: Demands) -> ImagePack | FeaturePack | None:
     """The pack of *part*, held against what models were built for; None if there is none."""
     pack: ImagePack | FeaturePack
-    file = _file_of(part, demands)
     if demands.features:
         if not FeaturePack.exists(part.prefix, demands.features):
             return None
         pack = FeaturePack.open(part.prefix, demands.features)
-        found, misfit = pack.channels, "{file} has {found} channels, but the model's --backbone has {wanted}"
+        found, misfit = pack.channels, "has {found} channels, but the model's --backbone has {wanted}"
     else:
         if not ImagePack.exists(part.prefix):
             return None
         pack = ImagePack.open(part.prefix)
         found, misfit = (
             pack.image_size,
-            (
-                "{file} holds images of {found} px, but the model was built for --image-size {wanted}: pack them at "
-                "that size, or train with --image-size {found}"
-            ),
+            "holds images of {found} px, but the model was built for --image-size {wanted}: pack them at "
+            "that size, or train with --image-size {found}",
         )
     pack.check_text(part.folder, part.name)
     for wanted in demands.sizes:
-        check(wanted == found, misfit.format(file=file, found=found, wanted=wanted))
+        sentence = f"{_file_of(part, demands)} {misfit.format(found=found, wanted=wanted)}"
+        check(wanted == found, sentence)
     return pack

@@ -1,8 +1,8 @@
-"""The base of every architecture: fairseq's Transformer with one forward pass, and hooks for what is added to it.
+"""The base of every architecture: fairseq's Transformer with one forward pass, and hooks for additions.
 
 Three kinds of system derive from it: :class:`FlatTransformerModel` itself sees no image,
-:class:`AuxiliaryTransformerModel` learns from the images of training sentences, and :class:`ImageMustModel` looks
-at images in training and at test.
+:class:`AuxiliaryTransformerModel` learns from the images of training sentences, and :class:`ImageMustModel`
+looks at images in training and at test.
 """
 
 from dataclasses import field, fields, make_dataclass
@@ -43,7 +43,7 @@ class ForwardPass(NamedTuple):
 
 
 class TextEncoder(TransformerEncoderBase):
-    """fairseq's encoder; in an ensemble with an image-must model it is handed images, and leaves them alone."""
+    """fairseq's encoder. Images, which an ensemble with an image-must model hands it, it leaves alone."""
 
     def forward(
         self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
@@ -99,8 +99,8 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             asked: what :meth:`extra_outputs` is asked for.
 
         Returns:
-            ``(logits B x J x V, extra)`` as fairseq's decoder, *extra* with what :meth:`extra_outputs` adds, and in
-            ``extra["logged"]`` a :class:`~ikd_fairseq.contracts.Term` by name, for the log.
+            ``(logits B x J x V, extra)`` as fairseq's decoder, *extra* with what :meth:`extra_outputs` adds,
+            and in ``extra["logged"]`` a :class:`~ikd_fairseq.contracts.Term` by name, for the log.
         """
         encoder_out = self.encoder(
             src_tokens,
@@ -148,7 +148,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
 
 
 class BackboneModel(FlatTransformerModel):
-    """A Transformer built for the images, or features, of a CNN, by a :class:`~ikd_fairseq.models.config.BackboneConfig`."""
+    """A Transformer built for the images, or features, of a CNN; its options are a ``BackboneConfig``."""
 
     def __init__(self, cfg, encoder, decoder):
         super().__init__(cfg, encoder, decoder)
@@ -170,7 +170,7 @@ class AuxiliaryTransformerModel(AuxiliaryModel, BackboneModel):
     """
 
     def auxiliary_terms(self, run: ForwardPass) -> dict[str, Entry]:
-        """The terms of a batch, in the order of ``auxiliary_weights``. K may be 0, and P is then arbitrary."""
+        """The terms of a batch, in the order of ``auxiliary_weights``. K may be 0, and P then anything."""
         raise NotImplementedError
 
     def extra_outputs(self, run: ForwardPass, auxiliary: bool = False) -> dict[str, Any]:
@@ -221,8 +221,8 @@ TINY: dict[str, Any] = dict(
 )
 
 
-# A small student for distillation, our own choice: half of tiny's width, feed-forward width, layers and heads, so
-# that a head is as wide as tiny's (32). Everything else is tiny's.
+# A small student for distillation, our own choice: half of tiny's width, feed-forward width, layers and
+# heads, so that a head is as wide as tiny's (32). Everything else is tiny's.
 NANO: dict[str, Any] = dict(
     TINY,
     encoder_embed_dim=64,
@@ -241,8 +241,8 @@ def register_preset(
 ):
     """Registers *values* as architecture *arch_name* of model *model_name*, for ``--arch`` and for hydra.
 
-    fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset the file
-    names. Hence a dataclass with the preset's own defaults, found under the preset's name.
+    fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset
+    the file names. Hence a dataclass with the preset's own defaults, found under the preset's name.
     """
 
     def fill_unset(args) -> None:

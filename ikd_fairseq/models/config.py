@@ -1,8 +1,9 @@
 """Options that several architectures share, and fairseq's Transformer configuration as one flat dataclass.
 
 fairseq 0.12 keeps the Transformer's options in nested dataclasses that its classic command line cannot fill
-(``--encoder-embed-dim`` would have to become ``encoder.embed_dim``) and registers ``transformer`` without any, so
-that ``fairseq-hydra-train`` cannot build it. Flat names serve both command lines, and checkpoints hold them too.
+(``--encoder-embed-dim`` would have to become ``encoder.embed_dim``) and registers ``transformer`` without
+any, so that ``fairseq-hydra-train`` cannot build it. Flat names serve both command lines, and checkpoints
+hold them too.
 """
 
 from argparse import Namespace
@@ -18,7 +19,7 @@ from ..vision.backbones import BACKBONES
 
 
 def _flat_fields() -> list[tuple[str, Any, Any]]:
-    """(name, type, field) of every option of :class:`TransformerConfig`, nested ones as ``encoder_embed_dim``.
+    """(name, type, field) of each option of :class:`TransformerConfig`, nested ones as ``encoder_embed_dim``.
 
     Options whose default is an interpolation of another (the decoder's input and output width) are left to
     :func:`nested_config`.
@@ -49,7 +50,7 @@ FlatTransformerConfig: type[FairseqDataclass] = make_dataclass(
 
 
 def nested_config(flat) -> TransformerConfig:
-    """*flat* (dataclass, ``DictConfig`` or namespace) as the nested configuration that fairseq's modules read.
+    """*flat* (dataclass, ``DictConfig`` or namespace) as the nested configuration of fairseq's modules.
 
     Options that are not the Transformer's (those of a plugin model) are carried over as attributes.
     """

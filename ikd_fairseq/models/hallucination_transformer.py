@@ -103,23 +103,18 @@ class HallucinationEncoder(MultimodalEncoder):
     def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
         super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
         self.shape = (backbone.grid(cfg.image_size) ** 2, backbone.channels)  # P, C
+        sizes = (cfg.hallucination_layers, cfg.encoder.attention_heads, cfg.encoder.ffn_embed_dim)
         self.hallucinator = FeatureHallucinator(
-            embed_tokens.embedding_dim,
-            backbone.channels,
-            self.shape[0],
-            cfg.hallucination_layers,
-            cfg.encoder.attention_heads,
-            cfg.encoder.ffn_embed_dim,
-            cfg.dropout,
+            embed_tokens.embedding_dim, backbone.channels, self.shape[0], *sizes, cfg.dropout
         )
 
     def forward(
         self,
-        src_tokens: Tensor,
-        src_lengths: Tensor | None = None,
-        return_all_hiddens: bool = False,
-        token_embeddings: Tensor | None = None,
-        real: Tensor | None = None,
+        src_tokens,
+        src_lengths=None,
+        return_all_hiddens=False,
+        token_embeddings=None,
+        real=None,
         **images,
     ):
         """As :meth:`MultimodalEncoder.forward`; *real*, ``B x P x C``, replaces the predicted regions.

@@ -55,9 +55,9 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
 class IKDTransformerModel(InvertingModel, BackboneModel):
     """Encoder with a multimodal feature generator, fairseq's decoder, and the student network.
 
-    The student (an inverse CNN) turns the generated feature back into an image. It is a part of the model, so that
-    it learns, moves, saves and loads with it, but only training runs it. The teacher that it learns from belongs to
-    the criterion ``inversion_distillation``.
+    The student (an inverse CNN) turns the generated feature back into an image. It is a part of the model, so
+    that it learns, moves, saves and loads with it, but only training runs it. The teacher that it learns from
+    belongs to the criterion ``inversion_distillation``.
     """
 
     training_only = ("student.",)
@@ -76,13 +76,14 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
     ) -> dict[str, Any]:
         """
         Args:
-            student_positions: int64 ``K``, the sentences whose feature the student is to turn back into an image. May
-                be empty: the student then takes part with zero gradients, which distributed training needs.
+            student_positions: int64 ``K``, the sentences whose feature the student is to turn back into an
+                image. May be empty: the student then takes part with zero gradients, which distributed
+                training needs.
             student_maps: which maps it hands out beside the image.
 
         Returns:
-            With *student_positions*, the :class:`~ikd_fairseq.vision.inverse_cnn.InverseOutput` of those sentences,
-            in their order.
+            With *student_positions*, the :class:`~ikd_fairseq.vision.inverse_cnn.InverseOutput` of those
+            sentences, in their order.
         """
         if student_positions is None:
             return {}

@@ -34,8 +34,8 @@ class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
         found = super().regions(text, padding_mask, images, features, image_positions)
         check(
             not self.no_text or (found is not None and not found[1].any()),
-            "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has none: use "
-            "data with an image for every sentence (--require-images checks that at the start)",
+            "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has "
+            "none: use data with an image for every sentence (--require-images checks that at the start)",
         )
         return found
 
@@ -44,16 +44,17 @@ class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
 class MultimodalTransformerModel(ImageMustModel):
     """Multimodal Transformer whose regions are a frozen CNN's last map of the sentence's image.
 
-    It differs from :class:`~ikd_fairseq.models.ikd_transformer.IKDTransformerModel` only in where the regions come
-    from. A sentence without an image has its regions masked, in training and at test; with ``no_text`` it would
-    have nothing left, and is refused.
+    It differs from :class:`~ikd_fairseq.models.ikd_transformer.IKDTransformerModel` only in where the regions
+    come from. A sentence without an image has its regions masked, in training and at test; with ``no_text``
+    it would have nothing left, and is refused.
     """
 
     @classmethod
     def build_model(cls, cfg, task):
         check(
             not (cfg.no_text and isinstance(task, TaskContract) and task.cfg.image_free),
-            "--no-text hides the text from an image-must model and --image-free the image: give one of the two",
+            "--no-text hides the text from an image-must model and --image-free the image: give one of "
+            "the two",
         )
         return super().build_model(cfg, task)
 

@@ -163,14 +163,9 @@ class RetrievalEncoder(TextEncoder):
         self.fusion = fusion
 
     def forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Tensor | None = None,
-        return_all_hiddens: bool = False,
-        token_embeddings: Tensor | None = None,
-        **images,
+        self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
     ) -> dict[str, list[Tensor]]:
-        """fairseq's encoder output, and in ``gate`` the sum of its values without padding, and their number."""
+        """fairseq's encoder output, and in ``gate`` sum and number of its values without padding."""
         out = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
         with torch.no_grad():
             rows, missing = self.index.retrieve(src_tokens, self.retrieved_images)

@@ -1,7 +1,7 @@
 """The multimodal encoder: text and image regions in one sequence, fused by attention on the text.
 
-Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the regions come from is what each system
-decides, and all in which an image-free model and its image-must upper bound differ.
+Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the regions come from is what each
+system decides, and all in which an image-free model and its image-must upper bound differ.
 """
 
 import torch
@@ -17,14 +17,14 @@ from .multimodal_layer import MultimodalEncoderLayer
 class MultimodalEncoder(TransformerEncoderBase):
     """Encodes I tokens and P regions into I+P positions, all of them visible to the decoder.
 
-    With ``no_text`` it encodes the P regions alone, as the paper's Table 5 does: they are queries, keys and values,
-    and the text has no way to the decoder but through m. That regions answer too is our reading: the paper only
-    says that they are fed alone.
+    With ``no_text`` it encodes the P regions alone, as the paper's Table 5 does: they are queries, keys and
+    values, and the text has no way to the decoder but through m. That regions answer too is our reading: the
+    paper only says that they are fed alone.
 
     Args:
-        cfg: fairseq's Transformer configuration, with ``no_text`` and ``text_memory``: ``layer`` (keys and values
-            are the text positions of each layer's input) or ``embedding`` (the text embeddings in every layer, as
-            in the code released with IKD-MMT).
+        cfg: fairseq's Transformer configuration, with ``no_text`` and ``text_memory``: ``layer`` (keys and
+            values are the text positions of each layer's input) or ``embedding`` (the text embeddings in
+            every layer, as in the code released with IKD-MMT).
         dictionary: source dictionary.
         embed_tokens: source embeddings.
         channels: C, channels of a region.
@@ -39,8 +39,8 @@ class MultimodalEncoder(TransformerEncoderBase):
         self.no_text = cfg.no_text
         check(
             not (self.no_text and self.text_memory == "embedding"),
-            "--no-text hides the text from the encoder and --text-memory embedding lets it attend to nothing else: "
-            "give one of the two",
+            "--no-text hides the text from the encoder and --text-memory embedding lets it attend to nothing "
+            "else: give one of the two",
         )
         self.region_projection = nn.Linear(channels, embed_tokens.embedding_dim)  # W_m of equation 1
 
@@ -58,10 +58,7 @@ class MultimodalEncoder(TransformerEncoderBase):
         features: Tensor | None,
         image_positions: Tensor | None,
     ) -> tuple[Tensor, Tensor] | None:
-        """The multimodal feature m of every sentence: see :meth:`~ikd_fairseq.modules.image_regions.ImageRegions.regions`.
-
-        *text* is the embeddings with positions; not every system looks at the last three arguments.
-        """
+        """The multimodal feature m of every sentence: as :meth:`ImageRegions.regions`, of the embeddings."""
         raise NotImplementedError
 
     def forward(
@@ -83,10 +80,10 @@ class MultimodalEncoder(TransformerEncoderBase):
             images, features, image_positions: see :meth:`regions`.
 
         Returns:
-            fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x (I+P)``
-            (True for padding and for regions that a sentence does not have), ``encoder_embedding`` ``B x I x d``,
-            ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``. Without text the
-            first two have P positions instead of I+P.
+            fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
+            (I+P)`` (True for padding and for regions that a sentence does not have), ``encoder_embedding``
+            ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``.
+            Without text the first two have P positions instead of I+P.
         """
         text_padding_mask = src_tokens.eq(self.padding_idx)
         text, embedding = self.forward_embedding(src_tokens, token_embeddings)

@@ -3,7 +3,10 @@
 from dataclasses import field
 from typing import Any
 
-BACKBONE_WEIGHTS_HELP = "weights of the frozen CNN that reads the images: imagenet, random or a file; not needed with --image-features"
+BACKBONE_WEIGHTS_HELP = (
+    "weights of the frozen CNN that reads the images: imagenet, random or a file; not needed with "
+    "--image-features"
+)
 
 
 def option(default: Any, help: str) -> Any:

@@ -20,20 +20,21 @@ class FusionGate(nn.Module):
 
 
 def gate_for_log(gate: Tensor, counted: Tensor) -> list[Tensor]:
-    """Sum and number of the *gate*'s values, ``... x d``, at the positions that are *counted*, bool ``...``."""
+    """Sum and number of the values of *gate*, ``... x d``, where *counted*, bool ``...``, is True."""
     return [(gate.detach().float() * counted.unsqueeze(-1)).sum(), counted.sum() * gate.size(-1)]
 
 
 class FusionEncoder(TextWithImageEncoder):
     """fairseq's text encoder, whose output is fused with the image.
 
-    In ``gate`` its output has the sum and the number of the gate's values at the words of sentences that have an
-    image.
+    In ``gate`` its output has the sum and the number of the gate's values at the words of sentences that have
+    an image.
 
     Args:
         cfg, dictionary, embed_tokens, backbone: see :class:`TextWithImageEncoder`.
-        fusion: called with the text ``I x B x d``, regions ``P x B x C`` and which sentences have no image, bool ``B``;
-            returns the fused text ``I x B x d``, in which such a sentence is as it was, and the gate, ``I x B x d``.
+        fusion: called with the text ``I x B x d``, regions ``P x B x C`` and which sentences have no image,
+            bool ``B``; returns the fused text ``I x B x d``, in which such a sentence is as it was, and the
+            gate, ``I x B x d``.
     """
 
     def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone, fusion: nn.Module):

@@ -1,8 +1,8 @@
 """Values that a model computes in its forward pass, in the log of training and validation with any criterion.
 
-A model puts them in its second output: ``extra[LOGGED]``, a :class:`~ikd_fairseq.contracts.Term` by name; what is
-logged under *name* is the mean over all batches and workers. It must give the same names for every batch,
-with a count of 0 where it has nothing to count: workers add their values up name by name.
+A model puts them in its second output: ``extra[LOGGED]``, a :class:`~ikd_fairseq.contracts.Term` by name;
+what is logged under *name* is the mean over all batches and workers. It must give the same names for every
+batch, with a count of 0 where it has nothing to count: workers add their values up name by name.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The task ``multimodal_translation``: fairseq's ``translation`` with an image beside some of the sentences."""
+"""The task ``multimodal_translation``: fairseq's ``translation`` with an image beside some sentences."""
 
 import copy
 import logging
@@ -86,7 +86,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         check(bool(cfg.data), "no data folder given: name the folder that fairseq-preprocess wrote")
         check(
             not (cfg.image_free and cfg.require_images),
-            "--image-free reads no image and --require-images wants one for every sentence: give one of the two",
+            "--image-free reads no image and --require-images wants one for every sentence: give one of "
+            "the two",
         )
         for folder in utils.split_paths(cfg.data):
             check(os.path.isdir(folder), f"data folder {folder} does not exist")
@@ -115,8 +116,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         learns = student is not None and any(weight.requires_grad for weight in student.parameters())
         if learns and not self._criterion.uses_images:
             logger.warning(
-                "the model has a student that %s does not train: build it with --no-student (PyTorch's own DDP "
-                "refuses parameters that get no gradient)",
+                "the model has a student that %s does not train: build it with --no-student (PyTorch's own "
+                "DDP refuses parameters that get no gradient)",
                 type(self.criterion).__name__,
             )
         return self.criterion
@@ -176,8 +177,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         """Loads a split of text and, where something looks at them, its images or features.
 
         Raises:
-            IkdError: there is no such split, or its images do not fit the text or the model, or are missing where
-                they are required.
+            IkdError: there is no such split, or its images do not fit the text or the model, or are missing
+                where they are required.
         """
         paths = utils.split_paths(self.cfg.data)
         folder = paths[(epoch - 1) % len(paths)] if split == self.cfg.train_subset else paths[0]
@@ -185,8 +186,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         parts = split_parts(folder, split, (source, target), words, self.cfg.dataset_impl, combine)
         check(
             bool(parts),
-            f"{folder} holds no split {split} of {source}-{target} (such as {split}.{source}-{target}.{source}.idx): "
-            "run fairseq-preprocess, or name another split",
+            f"{folder} holds no split {split} of {source}-{target} (such as "
+            f"{split}.{source}-{target}.{source}.idx): run fairseq-preprocess, or name another split",
         )
         super().load_dataset(split, epoch, combine, **kwargs)
         if self.reads_images or self.cfg.require_images:
@@ -213,8 +214,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             if not TeacherCache.exists(part.prefix, name):
                 check(
                     split != self.cfg.train_subset,
-                    f"teacher cache {TeacherCache.paths(part.prefix, name)[-1]} is missing: run ikd-cache-teacher "
-                    f"{part.folder} --split {part.name} --name {name}, or train without --teacher-cache",
+                    f"teacher cache {TeacherCache.paths(part.prefix, name)[-1]} is missing: run "
+                    f"ikd-cache-teacher {part.folder} --split {part.name} --name {name}, or train "
+                    "without --teacher-cache",
                 )
                 logger.info("%s: no teacher cache %s", part.prefix, name)
                 return None
@@ -231,8 +233,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""
         check(
             self.cfg.image_free or self._image_must is None,
-            f"the image-must {type(self._image_must).__name__} needs an image for every sentence: use fairseq-generate on a "
-            "split with a pack, or translate by the text path alone with --image-free",
+            f"the image-must {type(self._image_must).__name__} needs an image for every sentence: "
+            "use fairseq-generate on a split with a pack, or translate by the text path alone with "
+            "--image-free",
         )
         return super().build_dataset_for_inference(src_tokens, src_lengths, constraints)
 
@@ -248,8 +251,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             self._masks_checked = True
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts images
-        # over all workers must not count those of the repeated batch.
+        # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts
+        # images over all workers must not count those of the repeated batch.
         with logged_values_of(model) as values:
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad

@@ -1,4 +1,4 @@
-"""The one table of image CNNs. Frozen CNN, inverse CNN, generator size and region grid all follow from an entry.
+"""The one table of image CNNs. Frozen CNN, inverse CNN, generator and region grid follow from an entry.
 
 To add a backbone, add an entry to :data:`BACKBONES`; nothing else needs an edit.
 """

@@ -41,7 +41,8 @@ class InverseCNN(nn.Module):
         image_size: side of the image in pixels.
 
     Raises:
-        IkdError: the backbone has no inverse, or the image is too small, see :meth:`Backbone.check_image_size`.
+        IkdError: the backbone has no inverse, or the image is too small, see
+            :meth:`Backbone.check_image_size`.
     """
 
     def __init__(self, backbone: Backbone, image_size: int) -> None:
@@ -49,8 +50,8 @@ class InverseCNN(nn.Module):
         inverted = [name for name, known in BACKBONES.items() if known.stages]
         check(
             bool(backbone.stages),
-            f"--backbone {backbone.name} has no inverse CNN, so that no image can be made of its regions: choose one "
-            f"of {', '.join(inverted)}",
+            f"--backbone {backbone.name} has no inverse CNN, so that no image can be made of its regions: "
+            f"choose one of {', '.join(inverted)}",
         )
         backbone.check_image_size(image_size)
         self.grid = backbone.grid(image_size)
@@ -76,8 +77,8 @@ class InverseCNN(nn.Module):
 
         Args:
             regions: ``K x P x C`` with the P positions of the grid row by row. K may be 0.
-            granularity: which maps are handed out beside the image, see :mod:`~ikd_fairseq.vision.granularity`; no
-                other map is kept.
+            granularity: which maps are handed out beside the image, see
+                :mod:`~ikd_fairseq.vision.granularity`; no other map is kept.
         """
         deepest = regions.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # K x C x g x g
         if granularity == "layer":
