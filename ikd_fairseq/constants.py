@@ -5,13 +5,13 @@ IMAGES = "images"  # uint8, K x H x W x 3 (RGB)
 FEATURES = "features"  # float16, K x P x C, a frozen CNN's last convolutional map
 IMAGE_POSITIONS = "image_positions"  # int64, K: the batch row that each image or feature map belongs to
 
-# Key of a batch: True where its loss is dropped (fairseq repeats a batch on a worker that has run out of them).
+# Key of a batch: True where its loss is dropped (fairseq repeats one on a worker that has run out of them).
 IGNORED = "ignored"
 
 # Keys of a model's second output ("extra").
 STUDENT = "student"  # vision.inverse_cnn.InverseOutput of the sentences asked for
-AUXILIARY = "auxiliary"  # auxiliary.Entry by name, where a criterion asks for them
-LOGGED = "logged"  # name: (sum, count), means for the training and validation log, see logged_values
+AUXILIARY = "auxiliary"  # contracts.Entry by name, where a criterion asks for them
+LOGGED = "logged"  # contracts.Term by name, means for the training and validation log
 
 # Files beside the binarised text: DATA/SPLIT + suffix.
 IMAGES_SUFFIX = ".images.npy"  # uint8, N x H x W x 3
@@ -26,15 +26,12 @@ NO_IMAGE = -1
 IMAGE_INPUTS = (IMAGES, FEATURES, IMAGE_POSITIONS)
 
 # Keys of a batch that comes with the answers of its teachers, from a cache.
-TEACHER_IDS = (
-    "teacher_ids"  # int64, B x J x k: the words most likely at every target position, most likely first
-)
+# int64, B x J x k: the words most likely at every target position, most likely first.
+TEACHER_IDS = "teacher_ids"
 TEACHER_PROBS = "teacher_probs"  # float16, B x J x k: their probabilities, zeros where the target is padding
 
 # Files of such a cache, beside the binarised text: DATA/SPLIT + suffix.
 TEACHER_IDS_SUFFIX = ".teacher.{name}.ids.npy"  # uint16 or int32, tokens x k
 TEACHER_PROBS_SUFFIX = ".teacher.{name}.probs.npy"  # float16, tokens x k
-TEACHER_OFFSETS_SUFFIX = (
-    ".teacher.{name}.offsets.npy"  # int64, sentences + 1: where each sentence's tokens begin
-)
+TEACHER_OFFSETS_SUFFIX = ".teacher.{name}.offsets.npy"  # int64, sentences + 1: where each one's tokens begin
 TEACHER_MANIFEST_SUFFIX = ".teacher.{name}.json"

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import torch
 from fairseq.data import Dictionary
 
+from ikd_fairseq.contracts import TaskContract
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig, IKDTransformerModel
 from ikd_fairseq.models.multimodal_transformer import ImageMustTransformerConfig, MultimodalTransformerModel
 
@@ -35,11 +36,27 @@ def dictionary(words: int = 20) -> Dictionary:
     return toy
 
 
-def toy_task(**attributes) -> SimpleNamespace:
+class ToyTask(TaskContract):
     """What models and criterions ask of a task."""
-    words = dictionary()
-    cfg = SimpleNamespace(image_free=False, image_features=None)
-    return SimpleNamespace(source_dictionary=words, target_dictionary=words, cfg=cfg, **attributes)
+
+    def __init__(self, models=(), teachers=()):
+        self.source_dictionary = self.target_dictionary = dictionary()
+        self.cfg = SimpleNamespace(image_free=False, image_features=None, data=None)
+        self.models, self.teachers = list(models), list(teachers)
+
+    def load_teachers(self, paths):
+        return self.teachers
+
+
+toy_task = ToyTask
+
+
+def kept(contract, **attributes):
+    """A stand-in that keeps *contract* and has *attributes*."""
+    stand_in = contract()
+    for name, value in attributes.items():
+        setattr(stand_in, name, value)
+    return stand_in
 
 
 def ikd_model(**options) -> IKDTransformerModel:

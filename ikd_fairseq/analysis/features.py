@@ -14,20 +14,20 @@ from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from ..constants import NO_IMAGE
+from ..contracts import contract_of_architecture, decoding_overrides, options_without
 from ..data.image_pack import ImagePack
 from ..distillation.search import batches
 from ..errors import IkdError, check
-from ..io.checkpoints import State, config_section, load_checkpoint
+from ..io.checkpoints import State, architecture_of, config_section, load_checkpoint
 from ..io.progress import progress
-from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
+from ..tasks.multimodal_translation import MultimodalTranslationTask
+from ..tasks.open_task import open_task
+from ..vision.device import check_device
 from ..vision.frozen_cnn import FrozenCNN
 from ..vision.weights import IMAGENET
 
 GENERATING = "ikd_transformer"  # and its presets: the architecture whose generated features are looked into
 _IMAGES_AT_ONCE = 64
-
-# What a checkpoint may lack as decoding needs none of it, and the setting that builds a model without.
-_STUDENT, _WITHOUT_STUDENT = "student.", "no_student"
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,24 @@ def load_trained(
             another architecture, or lacks the student.
     """
     check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
-    check(
-        device != "cuda" or torch.cuda.is_available(),
-        "--device cuda: this machine has no usable GPU, use cpu",
-    )
+    check_device(device)
     state = load_checkpoint(checkpoint)
-    _check_architecture(state, checkpoint, architecture)
+    name = architecture_of(state) or "unknown"
     check(
-        not student or any(key.startswith(_STUDENT) for key in state["model"]),
-        f"{checkpoint} has no student to paint with (ikd-export and --no-student leave it out): give the "
-        "checkpoint that was exported, or one that was trained by distillation",
+        name.startswith(architecture or ""),
+        f"{checkpoint} is of architecture {name}, and this analysis looks at what {architecture} generates: "
+        "give a checkpoint of that",
     )
-    task = _set_up_task(state, checkpoint, data, image_free)
-    # Without the student, or files of embeddings that went into the weights long ago.
-    overrides = {_WITHOUT_STUDENT: not student, "encoder_embed_path": None, "decoder_embed_path": None}
+    overrides = decoding_overrides()
+    if student:
+        parts = contract_of_architecture(name).training_only
+        check(
+            any(key.startswith(parts) for key in state["model"]),
+            f"{checkpoint} has no student to paint with (ikd-export and --no-student leave it out): give the "
+            "checkpoint that was exported, or one that was trained by distillation",
+        )
+        overrides |= dict.fromkeys(options_without(parts), False)
+    task = _open_task_of(state, checkpoint, data, image_free)
     try:
         (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
     except RuntimeError as error:  # PyTorch's, with a line for every parameter
@@ -99,37 +103,22 @@ def load_trained(
     return Trained(model.float().eval().to(device), task, data, weights, device)
 
 
-def _check_architecture(state: State, checkpoint: str, architecture: str | None) -> None:
-    settings = config_section(state, "model")
-    name = str(settings.get("_name") or settings.get("arch") or "unknown")
-    check(
-        name.startswith(architecture or ""),
-        f"{checkpoint} is of architecture {name}, and this analysis looks at what {architecture} generates: "
-        "give a checkpoint of that",
-    )
-
-
-def _set_up_task(state: State, checkpoint: str, data: str, image_free: bool) -> MultimodalTranslationTask:
+def _open_task_of(state: State, checkpoint: str, data: str, image_free: bool) -> MultimodalTranslationTask:
     trained_on = config_section(state, "task")
-    cfg = MultimodalTranslationConfig(
-        data=data,
+    task = open_task(
+        data,
         source_lang=trained_on.get("source_lang"),
         target_lang=trained_on.get("target_lang"),
         image_free=image_free,
         image_features=None if image_free else trained_on.get("image_features"),
-        # fairseq's data set options, which only its own command line fills in.
-        train_subset="train",
-        dataset_impl=None,
-        required_seq_len_multiple=1,
     )
-    task = MultimodalTranslationTask.setup_task(cfg)
     words = state["model"].get("encoder.embed_tokens.weight")
     check(
         words is not None, f"{checkpoint} has no encoder with word embeddings, so it is no translation model"
     )
     check(
         len(words) == len(task.source_dictionary),
-        f"{checkpoint} has a source dictionary of {len(words)} words, and dict.{cfg.source_lang}.txt in "
+        f"{checkpoint} has a source dictionary of {len(words)} words, and dict.{task.cfg.source_lang}.txt in "
         f"{data} has {len(task.source_dictionary)}: give the data folder that it was trained on",
     )
     return task

@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..contracts import ModelContract, contract_of
 from ..errors import check
 from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
@@ -80,7 +81,7 @@ def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
     """
     trained = load_trained(checkpoint, data, device, image_free=False)
     check(
-        getattr(trained.model, "requires_images", False),
+        contract_of(trained.model, ModelContract).requires_images,
         f"{checkpoint} ({type(trained.model).__name__}) translates without images and never looks at any: "
         "give a checkpoint of an image-must architecture, such as multimodal_transformer or gated_fusion",
     )

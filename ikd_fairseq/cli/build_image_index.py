@@ -46,7 +46,9 @@ def build_parser() -> argparse.ArgumentParser:
     images.add_argument(
         "--backbone", choices=list(BACKBONES), help=f"frozen CNN (default: {DEFAULT_BACKBONE})"
     )
-    images.add_argument("--weights", metavar="imagenet|random|FILE", help="its weights (default: imagenet)")
+    images.add_argument(
+        "--backbone-weights", metavar="imagenet|random|FILE", help="its weights (default: imagenet)"
+    )
     images.add_argument("--batch-size", type=positive_int, metavar="N", help="images at a time (default: 64)")
     images.add_argument("--device", choices=["cpu", "cuda"], help="where it runs (default: cpu)")
 
@@ -73,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-_CNN_OPTIONS = ("backbone", "weights", "batch_size", "device")
+_CNN_OPTIONS = ("backbone", "backbone_weights", "batch_size", "device")
 _OPTIONS = {"topic": ("topics", "stop_share"), "dense": ("width", "epochs", "temperature", "seed")}
 
 

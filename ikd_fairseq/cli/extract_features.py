@@ -28,7 +28,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     cnn = parser.add_argument_group("from the image pack")
     cnn.add_argument("--backbone", choices=list(BACKBONES), help=f"frozen CNN (default: {DEFAULT_BACKBONE})")
-    cnn.add_argument("--weights", metavar="imagenet|random|FILE", help="its weights (default: imagenet)")
+    cnn.add_argument(
+        "--backbone-weights", metavar="imagenet|random|FILE", help="its weights (default: imagenet)"
+    )
     cnn.add_argument("--batch-size", type=positive_int, metavar="N", help="images at a time (default: 64)")
     cnn.add_argument("--device", choices=["cpu", "cuda"], help="where it runs (default: cpu)")
 
@@ -55,7 +57,7 @@ def main(argv: list[str] | None = None) -> None:
     set_up_logging()
     cnn_options = {
         "backbone_name": args.backbone,
-        "weights": args.weights,
+        "weights": args.backbone_weights,
         "batch_size": args.batch_size,
         "device": args.device,
     }
@@ -66,7 +68,8 @@ def main(argv: list[str] | None = None) -> None:
     else:
         check(args.name is not None, "--from-file needs --name: what to call these features")
         check(
-            not cnn_options, "--from-file runs no CNN: drop --backbone, --weights, --batch-size and --device"
+            not cnn_options,
+            "--from-file runs no CNN: drop --backbone, --backbone-weights, --batch-size and --device",
         )
         pack = import_features(args.data, args.split, args.from_file, args.name, args.rows)
     logger.info(

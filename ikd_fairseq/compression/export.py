@@ -1,4 +1,4 @@
-"""A checkpoint for decoding alone, without the student, optimizer state or training state."""
+"""A checkpoint for decoding alone, without what only training needs of model and state."""
 
 import logging
 import os
@@ -6,8 +6,8 @@ from collections.abc import Hashable
 from typing import Any
 
 import torch
-from fairseq.models import ARCH_MODEL_REGISTRY
 
+from ..contracts import ModelContract, contract_of_architecture, options_without
 from ..errors import check
 from ..io.atomic import check_output
 from ..io.checkpoints import (
@@ -22,8 +22,6 @@ from ..io.checkpoints import (
 
 logger = logging.getLogger(__name__)
 
-STUDENT_PREFIX = "student."
-
 # Criterions that need the student, a CNN or teachers, and the part of them that does not, fairseq's own.
 TEACHING = ("inversion_distillation", "auxiliary_losses", "word_distillation")
 TRANSLATION_LOSS = "label_smoothed_cross_entropy"
@@ -33,15 +31,18 @@ _OPTIONS_OF_BOTH = ("label_smoothing", "report_accuracy", "ignore_prefix_size", 
 _KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported")
 
 
-def export_model(model: dict[str, torch.Tensor], half: bool = False) -> dict[str, torch.Tensor]:
+def export_model(
+    model: dict[str, torch.Tensor], half: bool = False, left_out: tuple[str, ...] = ()
+) -> dict[str, torch.Tensor]:
     """The entries of a state dictionary that decoding needs, each with memory of its own size.
 
     Args:
         model: state dictionary, tensors of any shape.
         half: store floating-point entries as float16.
+        left_out: how the names of entries begin that decoding lacks.
 
     Returns:
-        New tensors without the student's. Entries that share memory in *model* share it in the result.
+        New tensors of the other entries. Entries that share memory in *model* share it in the result.
 
     Raises:
         IkdError: a value is too large for float16.
@@ -49,7 +50,7 @@ def export_model(model: dict[str, torch.Tensor], half: bool = False) -> dict[str
     exported: dict[str, torch.Tensor] = {}
     done: dict[Hashable, torch.Tensor] = {}
     for key, tensor in model.items():
-        if key.startswith(STUDENT_PREFIX):
+        if key.startswith(left_out):
             continue
         memory = memory_of(tensor)
         if memory not in done:
@@ -63,16 +64,15 @@ def export_model(model: dict[str, torch.Tensor], half: bool = False) -> dict[str
     return exported
 
 
-def _make_decode_only(state: State) -> None:
+def _make_decode_only(state: State, architecture: type[ModelContract] | None) -> None:
     """Changes the settings in *state* so that model and task are built without the files of training."""
     model, task = config_section(state, "model"), config_section(state, "task")
-    if "no_student" in model:
-        model["no_student"] = True
+    if architecture:
+        model.update(options_without(architecture.training_only))
     for name in ("encoder_embed_path", "decoder_embed_path"):  # text files of initial embeddings
         if name in model:
             model[name] = None
-    architecture = ARCH_MODEL_REGISTRY.get(architecture_of(state))
-    if getattr(architecture, "requires_images", None) is False:
+    if architecture and not architecture.requires_images:
         for name, value in (("image_free", True), ("require_images", False)):
             if name in task:
                 task[name] = value
@@ -101,13 +101,15 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     if "exported" in state["extra_state"]:
         logger.info("%s is an exported checkpoint already", checkpoint)
     exported = without_optimizer(state)
-    exported["model"] = export_model(state["model"], half)
+    architecture = contract_of_architecture(architecture_of(state))
+    left_out = architecture.training_only if architecture else ()
+    exported["model"] = export_model(state["model"], half, left_out)
     exported["criterion"] = None
     extra_state: dict[str, Any] = {
         key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
     }
     extra_state["exported"] = {"file": str(checkpoint), "half": half}
     exported["extra_state"] = extra_state
-    _make_decode_only(exported)
+    _make_decode_only(exported, architecture)
     _leave_out_teaching(exported)
     write_checkpoint(exported, output)

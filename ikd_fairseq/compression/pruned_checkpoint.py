@@ -7,9 +7,9 @@ import logging
 import os
 from typing import NamedTuple
 
-from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import Tensor
 
+from ..contracts import contract_of_architecture
 from ..errors import check
 from ..io.atomic import check_output
 from ..io.checkpoints import (
@@ -20,7 +20,6 @@ from ..io.checkpoints import (
     without_optimizer,
     write_checkpoint,
 )
-from .export import STUDENT_PREFIX
 from .pruning import (
     MASK_SUFFIX,
     PACKED_SUFFIXES,
@@ -59,7 +58,7 @@ class Count(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What pruning made of a model: shared parameters count once, the student network of IKD not at all."""
+    """What pruning made of a model: shared parameters count once, and parts for training alone not at all."""
 
     kinds: list[Count]  # of the prunable parameters
     prunable: Count
@@ -68,13 +67,16 @@ class Report(NamedTuple):
     packed_bytes: int  # of the same, packed: a bit a prunable parameter, and the values that are kept
 
 
-def report(model: dict[str, Tensor]) -> Report:
+def report(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> Report:
     """Counts the parameters of a pruned state dictionary, packed or not.
+
+    Args:
+        left_out: how the names of the parts begin that do not count.
 
     Raises:
         IkdError: it has no masks.
     """
-    model = {name: value for name, value in model.items() if not name.startswith(STUDENT_PREFIX)}
+    model = {name: value for name, value in model.items() if not name.startswith(left_out)}
     unpack_weights(model)
     packed = pack_weights(model)
     counts = {kind: [0, 0] for kind in (*_KINDS, "other")}
@@ -103,13 +105,17 @@ def report(model: dict[str, Tensor]) -> Report:
     )
 
 
-def _load(checkpoint: os.PathLike, output: os.PathLike) -> State:
-    """The checkpoint without optimizer state, its weights unpacked. Refuses models that know no masks."""
+def _load(checkpoint: os.PathLike, output: os.PathLike) -> tuple[State, tuple[str, ...]]:
+    """The checkpoint without optimizer state, its weights unpacked, and what of it only training runs.
+
+    Refuses models that know no masks.
+    """
     check_output(output, [checkpoint])
     state = without_optimizer(load_checkpoint(checkpoint))
     name = architecture_of(state)
+    architecture = contract_of_architecture(name)
     check(
-        getattr(ARCH_MODEL_REGISTRY.get(name), "takes_masks", False),
+        architecture is not None,
         f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask: prune one "
         "of the plugin's models (fairseq's transformer is here --arch transformer_mmt)",
     )
@@ -118,13 +124,15 @@ def _load(checkpoint: os.PathLike, output: os.PathLike) -> State:
     state["extra_state"] = {
         key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
     }
-    if any(key.startswith(STUDENT_PREFIX) for key in state["model"]):
-        logger.warning(
-            "%s holds the student network, which is not pruned and which decoding does not need: to leave it "
-            "out, run ikd-export before",
-            checkpoint,
-        )
-    return state
+    for part in architecture.training_only:
+        if any(key.startswith(part) for key in state["model"]):
+            logger.warning(
+                "%s holds the %s network, which is not pruned and which decoding does not need: to leave it "
+                "out, run ikd-export before",
+                checkpoint,
+                part.removesuffix("."),
+            )
+    return state, architecture.training_only
 
 
 def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: float) -> Report:
@@ -138,14 +146,14 @@ def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: flo
         IkdError: the checkpoint cannot be used, is pruned as far already, or the output cannot be written.
     """
     check(0 < sparsity < 1, f"--sparsity {sparsity:g}: give a share above 0 and below 1, such as 0.8")
-    state = _load(checkpoint, output)
-    state["model"] = prune_weights(state["model"], sparsity)
+    state, left_out = _load(checkpoint, output)
+    state["model"] = prune_weights(state["model"], sparsity, left_out)
     for name, mask in state["model"].items():
         if name.endswith(MASK_SUFFIX) and not mask.any():
             logger.warning("nothing is left of %s: its weights were the smallest", name[: -len(MASK_SUFFIX)])
     state["extra_state"]["pruned"] = {"file": str(checkpoint), "sparsity": sparsity}
     write_checkpoint(state, output)
-    return report(state["model"])
+    return report(state["model"], left_out)
 
 
 def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
@@ -156,10 +164,10 @@ def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
     Raises:
         IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
     """
-    state = _load(checkpoint, output)
-    unpacked, state["model"] = state["model"], pack_weights(state["model"])
+    state, left_out = _load(checkpoint, output)
+    unpacked, state["model"] = state["model"], pack_weights(state["model"], left_out)
     write_checkpoint(state, output)
-    return report(unpacked)
+    return report(unpacked, left_out)
 
 
 def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
@@ -168,7 +176,7 @@ def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
     Raises:
         IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
     """
-    state = _load(checkpoint, output)
-    summary = report(state["model"])
+    state, left_out = _load(checkpoint, output)
+    summary = report(state["model"], left_out)
     write_checkpoint(state, output)
     return summary

@@ -5,8 +5,8 @@ See, Luong and Manning 2016, "Compression of Neural Machine Translation Models v
 set to zero. Kim and Rush 2016 prune their distilled students so. Here:
 
 * Prunable is every parameter of the translation model with two or more dimensions: embeddings, projections,
-  the generator of an image-free model. Biases and normalisation are not, nor is the student network of an
-  image-free model, which translation does not run. A parameter that is shared counts once.
+  the generator of an image-free model. Biases and normalisation are not, nor are the parts that training
+  alone runs, such as the student network of an image-free model. A parameter that is shared counts once.
 * A mask is a part of the model: beside ``encoder.layers.0.fc1.weight`` stands the bool buffer
   ``encoder.layers.0.fc1.weight_mask``, True where a weight is kept. So every checkpoint of a run carries it,
   whatever task or criterion trains, and averaging and export pass it on. (fairseq's trainer saves a task's
@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..contracts import ModelContract, contract_of
 from ..errors import check
 
 logger = logging.getLogger(__name__)
@@ -39,18 +40,19 @@ KEPT_SUFFIX = "_kept"  # the weights that are kept, row by row
 SHAPE_SUFFIX = "_shape"  # int64
 PACKED_SUFFIXES = (BITS_SUFFIX, KEPT_SUFFIX, SHAPE_SUFFIX)
 
-_STUDENT_PREFIX = "student."  # of an image-free model's inverted CNN
-
 # Hardly a trained weight is exactly zero, but for padding. Where more than this share is, they were pruned.
 _MOST_ZEROS_WITHOUT_MASK = 0.01
 
 
-def is_prunable(name: str, value: Tensor) -> bool:
-    """Whether the parameter *value*, called *name* in the model or its state dictionary, is one to prune."""
-    return value.dim() >= 2 and value.is_floating_point() and not name.startswith(_STUDENT_PREFIX)
+def is_prunable(name: str, value: Tensor, left_out: tuple[str, ...] = ()) -> bool:
+    """Whether the parameter *value*, called *name* in the model or its state dictionary, is one to prune.
+
+    The names of parts that are not begin with one of *left_out*.
+    """
+    return value.dim() >= 2 and value.is_floating_point() and not name.startswith(left_out)
 
 
-def prunable_groups(model: dict[str, Tensor]) -> list[list[str]]:
+def prunable_groups(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> list[list[str]]:
     """The names of a state dictionary's prunable weights, those of a shared weight in one group.
 
     Weights of equal content count as shared, for where fairseq trains on a GPU it saves a copy under each
@@ -58,7 +60,7 @@ def prunable_groups(model: dict[str, Tensor]) -> list[list[str]]:
     """
     groups: list[list[str]] = []
     for name, value in model.items():
-        if not is_prunable(name, value):
+        if not is_prunable(name, value, left_out):
             continue
         for group in groups:
             first = model[group[0]]
@@ -107,12 +109,15 @@ def magnitude_masks(
     return {name: part.view(value.shape) for (name, value), part in zip(weights.items(), parts)}
 
 
-def prune_weights(model: dict[str, Tensor], sparsity: float) -> dict[str, Tensor]:
+def prune_weights(
+    model: dict[str, Tensor], sparsity: float, left_out: tuple[str, ...] = ()
+) -> dict[str, Tensor]:
     """A state dictionary with the share *sparsity* of its prunable weights set to zero, and their masks.
 
     Args:
         model: state dictionary, on the CPU; may be pruned already, to a smaller share.
         sparsity: share of all prunable weights, between 0 and 1.
+        left_out: see :func:`is_prunable`.
 
     Returns:
         A new dictionary. Names that share a weight share it, and its mask, in the result.
@@ -120,7 +125,7 @@ def prune_weights(model: dict[str, Tensor], sparsity: float) -> dict[str, Tensor
     Raises:
         IkdError: there is nothing to prune, or :func:`magnitude_masks` refuses.
     """
-    groups = prunable_groups(model)
+    groups = prunable_groups(model, left_out)
     check(bool(groups), "the model has no weight matrices to prune")
     old = {group[0]: model[group[0] + MASK_SUFFIX] for group in groups if group[0] + MASK_SUFFIX in model}
     masks = magnitude_masks({group[0]: model[group[0]] for group in groups}, sparsity, old)
@@ -133,7 +138,7 @@ def prune_weights(model: dict[str, Tensor], sparsity: float) -> dict[str, Tensor
     return pruned
 
 
-def pack_weights(model: dict[str, Tensor]) -> dict[str, Tensor]:
+def pack_weights(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> dict[str, Tensor]:
     """A pruned state dictionary with a bit a weight and the kept values instead of weights and masks.
 
     Returns:
@@ -143,7 +148,7 @@ def pack_weights(model: dict[str, Tensor]) -> dict[str, Tensor]:
         IkdError: a prunable weight has no mask, or is not zero where its mask says so.
     """
     packed = dict(model)
-    for group in prunable_groups(model):
+    for group in prunable_groups(model, left_out):
         mask = model.get(group[0] + MASK_SUFFIX)
         check(mask is not None, f"{group[0]} has no pruning mask: prune the checkpoint first")
         weight = model[group[0]]
@@ -211,7 +216,8 @@ def check_masks(model: nn.Module) -> None:
         IkdError: some weights have no mask though others do; a mask does not fit its weights; or there is no
             mask, but more weights are exactly zero than training ever leaves.
     """
-    weights = {name: value for name, value in model.named_parameters() if is_prunable(name, value)}
+    left_out = contract_of(model, ModelContract).training_only
+    weights = {name: value for name, value in model.named_parameters() if is_prunable(name, value, left_out)}
     buffers = dict(model.named_buffers())
     masks = {name: buffers[name + MASK_SUFFIX] for name in weights if name + MASK_SUFFIX in buffers}
     size = sum(value.numel() for value in weights.values())

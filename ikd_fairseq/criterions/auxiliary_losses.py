@@ -1,22 +1,18 @@
 """Translation loss plus whatever further terms a model has."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
-from fairseq import utils
 from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import (
-    LabelSmoothedCrossEntropyCriterion,
-    LabelSmoothedCrossEntropyCriterionConfig,
-)
-from fairseq.logging import metrics
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from torch import Tensor
 
-from ..auxiliary import Entry, Prediction, Term
-from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_INPUTS, IMAGE_POSITIONS, IMAGES
+from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_POSITIONS, IMAGES
+from ..contracts import AuxiliaryModel, Entry, Prediction, Term, inputs_of, model_to_train
 from ..errors import check
+from ..modules.options import BACKBONE_WEIGHTS_HELP, option
 from ..vision.frozen_cnn import UnregisteredCNN
-from .translation_log import translation_log
+from .translation_criterion import TranslationCriterion, log_mean
 
 _LOGGED, _COUNTED = "aux_", "aux_count_"  # + name of a term
 
@@ -25,20 +21,12 @@ _LOGGED, _COUNTED = "aux_", "aux_count_"  # + name of a term
 class AuxiliaryLossesConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """fairseq's label smoothing, and the auxiliary terms. Backbone and image size are the model's."""
 
-    auxiliary_weights: str = field(
-        default="",
-        metadata={
-            "help": "weights of the model's auxiliary terms where its own are not wanted: NAME=WEIGHT, "
-            "separated by commas, such as feature=1,consistency=0.5"
-        },
+    auxiliary_weights: str = option(
+        "",
+        "weights of the model's auxiliary terms where its own are not wanted: NAME=WEIGHT, "
+        "separated by commas, such as feature=1,consistency=0.5",
     )
-    backbone_weights: str = field(
-        default="imagenet",
-        metadata={
-            "help": "weights of the frozen CNN that reads the images: imagenet, random or a file; not "
-            "needed with --image-features"
-        },
-    )
+    backbone_weights: str = option("imagenet", BACKBONE_WEIGHTS_HELP)
 
 
 def parse_weights(text: str, defaults: dict[str, float]) -> dict[str, float]:
@@ -67,7 +55,7 @@ def parse_weights(text: str, defaults: dict[str, float]) -> dict[str, float]:
 
 
 @register_criterion("auxiliary_losses", dataclass=AuxiliaryLossesConfig)
-class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
+class AuxiliaryLossesCriterion(TranslationCriterion):
     """``CE + sum over terms of weight * term`` for any model that names its terms in ``auxiliary_weights``.
 
     A term is a mean over the images of a batch, or over the target tokens of the sentences that have one.
@@ -83,38 +71,28 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
         IkdError: the model has no auxiliary terms, weights that cannot be read, or a CNN that cannot be had.
     """
 
-    def __init__(
-        self,
-        task,
-        sentence_avg,
-        label_smoothing,
-        ignore_prefix_size=0,
-        report_accuracy=False,
-        auxiliary_weights="",
-        backbone_weights="imagenet",
-    ):
-        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        model = task.models[-1] if getattr(task, "models", None) else None
-        defaults = getattr(model, "auxiliary_weights", None)
+    def __init__(self, cfg: AuxiliaryLossesConfig, task):
+        super().__init__(cfg, task)
+        model = model_to_train(task)
         check(
-            defaults is not None,
+            isinstance(model, AuxiliaryModel),
             "--criterion auxiliary_losses trains models that have auxiliary terms, such as "
             f"imagination_transformer, on --task multimodal_translation, not {type(model).__name__}; use "
             "label_smoothed_cross_entropy instead",
         )
-        self.weights = parse_weights(auxiliary_weights, defaults)
+        self.weights = parse_weights(cfg.auxiliary_weights, model.auxiliary_weights)
         self.uses_images = any(self.weights.values())
         self.backbone = model.backbone
         sees_images = self.uses_images and not (task.cfg.image_features or task.cfg.image_free)
-        self.cnn = UnregisteredCNN(self.backbone, backbone_weights) if sees_images else None
+        self.cnn = UnregisteredCNN(self.backbone, cfg.backbone_weights) if sees_images else None
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         features, positions = self._features(sample["net_input"])
-        text = {key: value for key, value in sample["net_input"].items() if key not in IMAGE_INPUTS}
-        net_output = model(**{**text, FEATURES: features, IMAGE_POSITIONS: positions}, auxiliary=True)
+        given = {FEATURES: features, IMAGE_POSITIONS: positions}
+        net_output = model(**inputs_of(sample["net_input"], model), **given, auxiliary=True)
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        logging_output = translation_log(self, model, net_output, sample, nll_loss)
+        logging_output = self.translation_log(model, net_output, sample, nll_loss)
         sample_size = logging_output["sample_size"]
         if reduce:
             terms = {name: self._term(model, net_output[1][AUXILIARY][name], sample) for name in self.weights}
@@ -165,7 +143,4 @@ class AuxiliaryLossesCriterion(LabelSmoothedCrossEntropyCriterion):
         super().reduce_metrics(logging_outputs)
         names = [key[len(_COUNTED) :] for key in logging_outputs[0] if key.startswith(_COUNTED)]
         for name in names:
-            count = utils.item(sum(log.get(_COUNTED + name, 0) for log in logging_outputs))
-            if count > 0:
-                total = utils.item(sum(log.get(_LOGGED + name, 0) for log in logging_outputs))
-                metrics.log_scalar(_LOGGED + name, total / count, count, round=4)
+            log_mean(_LOGGED + name, logging_outputs, _LOGGED + name, _COUNTED + name)

@@ -1,26 +1,23 @@
 """Translation loss plus inversion knowledge distillation (Peng et al. 2022, sections 3.2.3 and 3.3)."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
 import torch
-from fairseq import utils
 from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import (
-    LabelSmoothedCrossEntropyCriterion,
-    LabelSmoothedCrossEntropyCriterionConfig,
-)
+from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from fairseq.dataclass import ChoiceEnum
-from fairseq.logging import metrics
 from torch import Tensor
 
 from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
+from ..contracts import InvertingModel, inputs_of, model_to_train
 from ..errors import check
+from ..modules.feature_distance import DISTANCES, distance
+from ..modules.options import option
 from ..vision.frozen_cnn import UnregisteredCNN
 from ..vision.granularity import GRANULARITIES
 from ..vision.inverse_cnn import InverseOutput
-from .feature_distance import DISTANCES, distance
-from .translation_log import translation_log
+from .translation_criterion import TranslationCriterion, log_mean
 
 TERMS = ("irm", "iam", "image")
 
@@ -29,48 +26,30 @@ TERMS = ("irm", "iam", "image")
 class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """fairseq's label smoothing, and the distillation. Backbone and image size are the model's."""
 
-    teacher_weights: str = field(
-        default="imagenet", metadata={"help": "weights of the frozen teacher CNN: imagenet, random or a file"}
+    teacher_weights: str = option("imagenet", "weights of the frozen teacher CNN: imagenet, random or a file")
+    granularity: ChoiceEnum(list(GRANULARITIES)) = option(
+        "model",
+        "maps that are compared: the last convolutional one (model), that of every stage "
+        "(block), or that of every convolution and pooling (layer); the image in any case",
     )
-    granularity: ChoiceEnum(list(GRANULARITIES)) = field(
-        default="model",
-        metadata={
-            "help": "maps that are compared: the last convolutional one (model), that of every stage "
-            "(block), or that of every convolution and pooling (layer); the image in any case"
-        },
+    distance: ChoiceEnum(list(DISTANCES)) = option("l2", "distance of two maps or images")
+    irm_weight: float = option(
+        1.0, "weight of the inter-modal term: teacher's maps of the real image against the student's"
     )
-    distance: ChoiceEnum(list(DISTANCES)) = field(
-        default="l2", metadata={"help": "distance of two maps or images"}
+    iam_weight: float = option(
+        1.0, "weight of the intra-modal term: teacher's maps of the real against the inverse image"
     )
-    irm_weight: float = field(
-        default=1.0,
-        metadata={
-            "help": "weight of the inter-modal term: teacher's maps of the real image against the student's"
-        },
+    image_weight: float = option(
+        2.0, "weight of the distance of real and inverse image (the paper's two losses have it once each)"
     )
-    iam_weight: float = field(
-        default=1.0,
-        metadata={
-            "help": "weight of the intra-modal term: teacher's maps of the real against the inverse image"
-        },
-    )
-    image_weight: float = field(
-        default=2.0,
-        metadata={
-            "help": "weight of the distance of real and inverse image (the paper's two losses have it once each)"
-        },
-    )
-    kd_weight: float = field(default=1.0, metadata={"help": "weight of the distillation as a whole"})
-    kd_images_per_batch: int = field(
-        default=0,
-        metadata={
-            "help": "distil so many images of a batch, drawn at random (in validation the first ones); 0: all"
-        },
+    kd_weight: float = option(1.0, "weight of the distillation as a whole")
+    kd_images_per_batch: int = option(
+        0, "distil so many images of a batch, drawn at random (in validation the first ones); 0: all"
     )
 
 
 @register_criterion("inversion_distillation", dataclass=InversionDistillationConfig)
-class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+class InversionDistillationCriterion(TranslationCriterion):
     """``CE + kd_weight * (irm_weight * IrM + iam_weight * IaM + image_weight * image)`` (equations 7 to 9).
 
     With T the teacher, S the student, Ir a real and Is its inverse image, D a distance:
@@ -79,71 +58,62 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     - ``IaM``: sum over the compared maps of D(T_l(Ir), T_l(Is))
     - ``image``: D(Ir, Is)
 
-    each the mean over the batch's images. fairseq sums the cross-entropy over tokens and divides the gradient by
-    their number, so the mean is multiplied by that number: a weight means the same at any batch size and for any
-    share of sentences with images. Over several workers, tokens and images are counted together, so that all images
-    of their batches weigh alike. (With ``--update-freq``, the batches that follow each other are weighted by tokens.)
+    each the mean over the batch's images. fairseq sums the cross-entropy over tokens and divides the gradient
+    by their number, so the mean is multiplied by that number: a weight means the same at any batch size and
+    for any share of sentences with images. Over several workers, tokens and images are counted together, so
+    that all images of their batches weigh alike. (With ``--update-freq``, the batches that follow each other
+    are weighted by tokens.)
 
     What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM
-    counts. Where no term does, the student never runs and is frozen: neither optimizer nor DDP knows it.
+    counts. Where no term does, the student never runs, and the model is told that it rests.
 
-    The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to the
-    optimizer, to DDP and to the checkpoint.
+    The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to
+    the optimizer, to DDP and to the checkpoint.
 
     Raises:
         IkdError: the model is not an IKD architecture, or the teacher's weights cannot be used.
     """
 
-    def __init__(
-        self,
-        task,
-        sentence_avg,
-        label_smoothing,
-        ignore_prefix_size=0,
-        report_accuracy=False,
-        teacher_weights="imagenet",
-        granularity="model",
-        distance="l2",
-        irm_weight=1.0,
-        iam_weight=1.0,
-        image_weight=2.0,
-        kd_weight=1.0,
-        kd_images_per_batch=0,
-    ):
-        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
-        self.distance = str(distance)
-        self.weights = {
-            term: kd_weight * weight for term, weight in zip(TERMS, (irm_weight, iam_weight, image_weight))
-        }
-        self.images_per_batch = kd_images_per_batch
+    def __init__(self, cfg: InversionDistillationConfig, task):
+        super().__init__(cfg, task)
+        self.distance = str(cfg.distance)
+        weights = (cfg.irm_weight, cfg.iam_weight, cfg.image_weight)
+        self.weights = {term: cfg.kd_weight * weight for term, weight in zip(TERMS, weights)}
+        self.images_per_batch = cfg.kd_images_per_batch
         self.uses_images = any(self.weights.values())
-        model = task.models[-1] if getattr(task, "models", None) else None
+        model = model_to_train(task)
         check(
-            getattr(model, "student", None) is not None,
+            isinstance(model, InvertingModel) and model.student is not None,
             "--criterion inversion_distillation trains ikd_transformer architectures (with their student) on "
-            f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy instead",
+            f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy "
+            "instead",
         )
         check(
-            not (self.uses_images and getattr(task.cfg, "image_features", None)),
+            not (self.uses_images and task.cfg.image_features),
             "--criterion inversion_distillation learns from the images themselves: drop --image-features",
         )
-        check(kd_images_per_batch >= 0, f"--kd-images-per-batch {kd_images_per_batch}: give 0 (all) or more")
+        check(
+            self.images_per_batch >= 0,
+            f"--kd-images-per-batch {self.images_per_batch}: give 0 (all) or more",
+        )
         self.image_size = model.image_size
         self.backbone = model.backbone
         self.teacher: Optional[UnregisteredCNN] = None
         if self.weights["irm"] or self.weights["iam"]:
-            self.teacher = UnregisteredCNN(model.backbone, teacher_weights, str(granularity))
-        model.student.granularity = str(granularity) if self.weights["irm"] else "model"
+            self.teacher = UnregisteredCNN(model.backbone, cfg.teacher_weights, str(cfg.granularity))
+        self.student_maps = str(cfg.granularity) if self.weights["irm"] else "model"
         if not self.uses_images:
-            model.student.requires_grad_(False)
+            model.rest_student()
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         net_input = sample["net_input"]
         images, positions = self._choose_images(net_input)
-        net_output = model(**net_input, student_positions=positions)
+        net_output = model(
+            **inputs_of(net_input, model), student_positions=positions, student_maps=self.student_maps
+        )
         loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        logging_output = translation_log(self, model, net_output, sample, nll_loss)
+        logging_output = self.translation_log(model, net_output, sample, nll_loss)
         sample_size = logging_output["sample_size"]
         if reduce and self.uses_images:
             terms = self.distillation_terms(images, net_output[1][STUDENT])
@@ -165,8 +135,8 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             ``K`` values by term.
         """
         wanted = [term for term in TERMS if self.weights[term]]
-        # Zero, and yet a function of the whole student: its parameters get zero gradients instead of none, and on
-        # every worker the backward pass meets the same reductions over workers.
+        # Zero, and yet a function of the whole student: its parameters get zero gradients instead of none,
+        # and on every worker the backward pass meets the same reductions over workers.
         nothing = 0 * student.image.float().flatten(1).sum(dim=1)
         if not len(images):
             return {term: nothing for term in wanted}
@@ -211,7 +181,7 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         return weighted.sum() / max(len(positions), 1)
 
     def _scale(self, net_input, sample, sample_size, loss) -> Tensor:
-        """What the mean over this worker's images is multiplied by: tokens times this worker's share of the images.
+        """What the mean over this worker's images is multiplied by: tokens times its share of the images.
 
         On one worker, the number of tokens.
         """
@@ -229,8 +199,5 @@ class InversionDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs the translation loss as fairseq does, and each distillation term as its mean over images."""
         super().reduce_metrics(logging_outputs)
-        images = utils.item(sum(log.get("kd_images", 0) for log in logging_outputs))
-        if images > 0:
-            for term in TERMS:
-                total = utils.item(sum(log.get(f"kd_{term}", 0) for log in logging_outputs))
-                metrics.log_scalar(f"kd_{term}", total / images, images, round=4)
+        for term in TERMS:
+            log_mean(f"kd_{term}", logging_outputs, f"kd_{term}", "kd_images")

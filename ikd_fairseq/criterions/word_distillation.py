@@ -2,24 +2,24 @@
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Optional
 
 import torch
 from fairseq import utils
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import (
-    LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
     label_smoothed_nll_loss,
 )
-from fairseq.logging import metrics
 from torch import Tensor
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
-from ..distillation.teacher_ensemble import TeacherEnsemble, inputs_of
+from ..contracts import TaskContract, inputs_of
+from ..distillation.teacher_ensemble import TeacherEnsemble
 from ..errors import check
-from .translation_log import translation_log
+from ..modules.options import option
+from .translation_criterion import TranslationCriterion, log_mean
 
 logger = logging.getLogger(__name__)
 
@@ -74,42 +74,34 @@ def word_distillation(lprobs: Tensor, answers: Answers, temperature: float = 1.0
 class WordDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     """fairseq's label smoothing, and who teaches how much."""
 
-    teacher_path: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "checkpoints of the teachers, separated by ':'; their probabilities are "
-            "averaged. Not needed where --teacher-cache holds their answers"
-        },
+    teacher_path: Optional[str] = option(
+        None,
+        "checkpoints of the teachers, separated by ':'; their probabilities are "
+        "averaged. Not needed where --teacher-cache holds their answers",
     )
-    distillation_alpha: float = field(
-        default=0.5,
-        metadata={
-            "help": "weight of the cross-entropy against the teachers, 0 to 1; that of the "
-            "label-smoothed loss is 1 - alpha. With 0 no teacher is needed nor loaded"
-        },
+    distillation_alpha: float = option(
+        0.5,
+        "weight of the cross-entropy against the teachers, 0 to 1; that of the "
+        "label-smoothed loss is 1 - alpha. With 0 no teacher is needed nor loaded",
     )
-    distillation_temperature: float = field(
-        default=1.0,
-        metadata={
-            "help": "temperature of both the student's and the teachers' (averaged) distribution in "
-            "their cross-entropy, which is multiplied by its square, so that the gradient "
-            "keeps its size; with --teacher-cache, the cached words' probabilities are "
-            "re-tempered"
-        },
+    distillation_temperature: float = option(
+        1.0,
+        "temperature of both the student's and the teachers' (averaged) distribution in "
+        "their cross-entropy, which is multiplied by its square, so that the gradient "
+        "keeps its size; with --teacher-cache, the cached words' probabilities are "
+        "re-tempered",
     )
-    teacher_cache: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "take the teachers' answers from SPLIT.teacher.NAME (written by "
-            "ikd-cache-teacher), by NAME. A validation split without such a cache is shown "
-            "to the teachers of --teacher-path; without these either, its loss is the "
-            "label-smoothed one alone"
-        },
+    teacher_cache: Optional[str] = option(
+        None,
+        "take the teachers' answers from SPLIT.teacher.NAME (written by "
+        "ikd-cache-teacher), by NAME. A validation split without such a cache is shown "
+        "to the teachers of --teacher-path; without these either, its loss is the "
+        "label-smoothed one alone",
     )
 
 
 @register_criterion("word_distillation", dataclass=WordDistillationConfig)
-class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
+class WordDistillationCriterion(TranslationCriterion):
     """``(1 - alpha) * label-smoothed NLL + alpha * temperature^2 * cross-entropy against the teachers``.
 
     Both are sums over the target's tokens, padding excluded, which fairseq divides by the number of tokens.
@@ -136,34 +128,21 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             fit.
     """
 
-    def __init__(
-        self,
-        task,
-        sentence_avg,
-        label_smoothing,
-        ignore_prefix_size=0,
-        report_accuracy=False,
-        teacher_path=None,
-        distillation_alpha=0.5,
-        distillation_temperature=1.0,
-        teacher_cache=None,
-    ):
-        super().__init__(task, sentence_avg, label_smoothing, ignore_prefix_size, report_accuracy)
+    def __init__(self, cfg: WordDistillationConfig, task):
+        super().__init__(cfg, task)
+        self.alpha, self.temperature = cfg.distillation_alpha, cfg.distillation_temperature
         check(
-            0 <= distillation_alpha <= 1,
-            f"--distillation-alpha {distillation_alpha}: give a number from 0 (no teacher) to 1 (the "
-            "teachers alone)",
+            0 <= self.alpha <= 1,
+            f"--distillation-alpha {self.alpha}: give a number from 0 (no teacher) to 1 (the teachers alone)",
         )
         check(
-            0 < distillation_temperature < math.inf,
-            f"--distillation-temperature {distillation_temperature}: give a number above 0",
+            0 < self.temperature < math.inf,
+            f"--distillation-temperature {self.temperature}: give a number above 0",
         )
-        self.alpha = distillation_alpha
-        self.temperature = distillation_temperature
         self.teachers: Optional[TeacherEnsemble] = None
         # What the task asks for when it loads a split.
-        self.teacher_paths = utils.split_paths(teacher_path) if teacher_path and self.alpha else []
-        self.teacher_cache: Optional[str] = teacher_cache if self.alpha else None
+        self.teacher_paths = utils.split_paths(cfg.teacher_path) if cfg.teacher_path and self.alpha else []
+        self.teacher_cache = cfg.teacher_cache if self.alpha else None
         if not self.alpha:
             logger.info("--distillation-alpha 0: no teacher is used")
             return
@@ -173,7 +152,7 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
             "or a cache of its answers with --teacher-cache",
         )
         check(
-            hasattr(task, "load_teachers"),
+            isinstance(task, TaskContract),
             "--criterion word_distillation loads its teachers through --task multimodal_translation (which "
             "reads text without images too): add that option",
         )
@@ -183,7 +162,7 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         net_input = sample["net_input"]
-        sample = {**sample, "net_input": inputs_of(model, net_input)}
+        sample = {**sample, "net_input": inputs_of(net_input, model)}
         answers = self._answers(model, net_input, sample)
         if answers is None:
             return super().forward(model, sample, reduce)
@@ -199,7 +178,7 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
         kd_loss = cross_entropy.sum() if reduce else cross_entropy.view_as(translation_loss)
         loss = (1 - self.alpha) * translation_loss + self.alpha * self.temperature**2 * kd_loss
         matches = lprobs.argmax(dim=-1).eq(answers.likeliest).masked_fill(padding, False)
-        logging_output = translation_log(self, model, net_output, sample, nll_loss)
+        logging_output = self.translation_log(model, net_output, sample, nll_loss)
         logging_output.update(
             loss=loss.data,
             word_kd=divergence.sum(),
@@ -225,9 +204,5 @@ class WordDistillationCriterion(LabelSmoothedCrossEntropyCriterion):
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs the translation loss as fairseq does, and how far the student is from its teachers."""
         super().reduce_metrics(logging_outputs)
-        tokens = utils.item(sum(log.get("kd_tokens", 0) for log in logging_outputs))
-        if tokens > 0:
-            divergence = utils.item(sum(log.get("word_kd", 0) for log in logging_outputs))
-            matches = utils.item(sum(log.get("teacher_matches", 0) for log in logging_outputs))
-            metrics.log_scalar("word_kd", divergence / tokens / math.log(2), tokens, round=4)
-            metrics.log_scalar("teacher_match", matches / tokens, tokens, round=4)
+        log_mean("word_kd", logging_outputs, "word_kd", "kd_tokens", unit=math.log(2))
+        log_mean("teacher_match", logging_outputs, "teacher_matches", "kd_tokens")

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset, ConcatDataset, LanguagePairDataset
 
-from ..constants import IMAGE_INPUTS, IMAGE_POSITIONS
+from ..constants import IMAGE_POSITIONS
 
 
 class BySentence(Protocol):
@@ -36,11 +36,6 @@ def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySen
     if len(packs) == 1:
         return packs[0]
     return ConcatDataset(list(packs), [upsample_primary] + [1] * (len(packs) - 1))
-
-
-def without_images(net_input: dict[str, Any]) -> dict[str, Any]:
-    """The inputs of a batch that a model takes which knows nothing of images."""
-    return {key: value for key, value in net_input.items() if key not in IMAGE_INPUTS}
 
 
 class ImagePairDataset(BaseWrapperDataset):

@@ -7,12 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..data.image_pair_dataset import without_images
-
-
-def inputs_of(model: nn.Module, net_input: dict[str, Any]) -> dict[str, Any]:
-    """What *model* takes of a batch: images, or features, only if it needs them."""
-    return net_input if getattr(model, "requires_images", False) else without_images(net_input)
+from ..contracts import inputs_of
 
 
 class TeacherEnsemble:
@@ -47,7 +42,7 @@ class TeacherEnsemble:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for model in self.models:
                 self._place(model, like)
-                output = model(**inputs_of(model, net_input))
+                output = model(**inputs_of(net_input, model))
                 log_probs = model.get_normalized_probs(output, log_probs=True).sub_(share)
                 mean = log_probs if mean is None else torch.logaddexp(mean, log_probs, out=mean)
         return mean

@@ -17,13 +17,176 @@ Deviations:
 - A sentence without an image passes the visual sub-layers by; the paper has an image for every sentence.
 """
 
+from collections.abc import Callable
+
+import torch
+from fairseq.distributed import fsdp_wrap
 from fairseq.models import register_model
+from fairseq.models.transformer import TransformerDecoderBase
+from fairseq.modules import LayerNorm, MultiheadAttention
+from fairseq.modules.checkpoint_activations import checkpoint_wrapper
+from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
+from torch import Tensor, nn
 
 from ..errors import check
-from ..modules.doubly_attentive import DoublyAttentiveDecoder, RegionMemoryEncoder
-from ..modules.image_must import ImageMustConfig, ImageMustModel
-from ..modules.transformer_config import TINY, register_preset
-from ..vision.backbones import get_backbone
+from ..modules.image_regions import TextWithImageEncoder
+from ..vision.backbones import Backbone, get_backbone
+from .base import TINY, ImageMustModel, register_preset
+from .config import ImageMustConfig
+
+
+class RegionMemoryEncoder(TextWithImageEncoder):
+    """fairseq's text encoder, beside whose output the regions stand, projected to the width of the text.
+
+    Its output is fairseq's with two entries more, both empty for a batch without regions: ``regions``,
+    ``P x B x d``, and ``no_image``, bool ``B``.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
+        super().__init__(cfg, dictionary, embed_tokens, backbone)
+        self.region_projection = nn.Linear(backbone.channels, embed_tokens.embedding_dim)
+
+    def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
+        encoder_out["regions"] = [self.dropout_module(self.region_projection(regions))]
+        encoder_out["no_image"] = [no_image]
+
+    def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
+        """Rearranges the sentences, as beam search asks for. *new_order*: int64."""
+        reordered = super().reorder_encoder_out(encoder_out, new_order)
+        for key, axis in (("regions", 1), ("no_image", 0)):
+            reordered[key] = [entry.index_select(axis, new_order) for entry in encoder_out.get(key, [])]
+        return reordered
+
+
+class DoublyAttentiveLayer(TransformerDecoderLayerBase):
+    """fairseq's decoder layer with a sub-layer more: behind the attention on the text, one on the regions.
+
+    Self-attention, attention on the text, attention on the regions, feed-forward network: each with dropout,
+    residual and layer normalisation (before or after) as fairseq has them. What the regions give is
+    multiplied by the gating scalar of Calixto et al. 2017, ``beta = sigmoid(w x + b)`` of the sub-layer's
+    query x. A sentence without an image passes the sub-layer by.
+    """
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.image_attn = MultiheadAttention(
+            self.embed_dim,
+            cfg.decoder.attention_heads,
+            kdim=cfg.encoder.embed_dim,
+            vdim=cfg.encoder.embed_dim,
+            dropout=cfg.attention_dropout,
+            encoder_decoder_attention=True,
+            q_noise=self.quant_noise,
+            qn_block_size=self.quant_noise_block_size,
+        )
+        self.image_attn_layer_norm = LayerNorm(self.embed_dim, export=cfg.export)
+        self.image_gate = nn.Linear(self.embed_dim, 1)
+
+    def forward(
+        self,
+        x: Tensor,
+        encoder_out: Tensor,
+        encoder_padding_mask: Tensor,
+        incremental_state: dict[str, dict[str, Tensor | None]] | None = None,
+        self_attn_mask: Tensor | None = None,
+        self_attn_padding_mask: Tensor | None = None,
+        need_attn: bool = False,
+        need_head_weights: bool = False,
+    ) -> tuple[Tensor, Tensor | None, None]:
+        """
+        Args:
+            x: ``J x B x d``.
+            encoder_out: I text positions, then P regions: ``(I+P) x B x d``. P may be 0.
+            encoder_padding_mask: bool ``B x (I+1)``: True for padding of the text, and in the last column for
+                a sentence without an image. (Plain tensors, one for both: fairseq's decoder hands its layers
+                these two, and its activation checkpointing follows gradients through tensors alone.)
+            incremental_state: keys and values of the steps before, while decoding.
+            self_attn_mask: ``J x J``, minus infinity for the positions to come.
+            self_attn_padding_mask: bool ``B x J``, True for padding.
+            need_attn, need_head_weights: give the weights of the attention on the text, also of each head.
+
+        Returns:
+            ``J x B x d``, the weights or None, and None (fairseq's place for a state to export).
+        """
+        text_mask, no_image = encoder_padding_mask[:, :-1], encoder_padding_mask[:, -1]
+        text, regions = encoder_out.split([text_mask.size(1), len(encoder_out) - text_mask.size(1)])
+        weights = None
+
+        def on_itself(query: Tensor) -> Tensor:
+            return self.self_attn(
+                query=query,
+                key=query,
+                value=query,
+                key_padding_mask=self_attn_padding_mask,
+                incremental_state=incremental_state,
+                need_weights=False,
+                attn_mask=self_attn_mask,
+            )[0]
+
+        def on_text(query: Tensor) -> Tensor:
+            nonlocal weights
+            result, weights = self.encoder_attn(
+                query=query,
+                key=text,
+                value=text,
+                key_padding_mask=text_mask,
+                incremental_state=incremental_state,
+                static_kv=True,
+                need_weights=need_attn or need_head_weights or (not self.training and self.need_attn),
+                need_head_weights=need_head_weights,
+            )
+            return result
+
+        def on_regions(query: Tensor) -> Tensor:
+            # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
+            # zero.
+            result, _ = self.image_attn(
+                query=query,
+                key=regions,
+                value=regions,
+                incremental_state=incremental_state,
+                static_kv=True,
+                need_weights=False,
+            )
+            return torch.sigmoid(self.image_gate(query)) * result
+
+        def feed_forward(query: Tensor) -> Tensor:
+            return self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(query))))
+
+        x = self._sub_layer(x, self.self_attn_layer_norm, on_itself)
+        x = self._sub_layer(x, self.encoder_attn_layer_norm, on_text)
+        if len(regions):
+            seen = self._sub_layer(x, self.image_attn_layer_norm, on_regions)
+            x = torch.where(no_image.view(1, -1, 1), x, seen)
+        x = self._sub_layer(x, self.final_layer_norm, feed_forward)
+        return x, weights, None
+
+    def _sub_layer(self, x: Tensor, norm: nn.Module, function: Callable[[Tensor], Tensor]) -> Tensor:
+        y = self.dropout_module(function(norm(x) if self.normalize_before else x))
+        y = self.residual_connection(y, x)
+        return y if self.normalize_before else norm(y)
+
+
+class DoublyAttentiveDecoder(TransformerDecoderBase):
+    """fairseq's decoder of :class:`DoublyAttentiveLayer`, for the output of :class:`RegionMemoryEncoder`."""
+
+    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+        layer = DoublyAttentiveLayer(cfg)
+        if cfg.checkpoint_activations:
+            layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
+        return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
+
+    def extract_features(
+        self, prev_output_tokens: Tensor, encoder_out: dict[str, list[Tensor]], *args, **kwargs
+    ):
+        """As fairseq's: hands text and regions to the layers as the two tensors that they take."""
+        (text,), (text_mask,) = encoder_out["encoder_out"], encoder_out["encoder_padding_mask"]
+        no_image = encoder_out.get("no_image") or [text_mask.new_ones(len(text_mask))]
+        both = {
+            "encoder_out": [torch.cat([text, *encoder_out.get("regions", [])])],
+            "encoder_padding_mask": [torch.cat([text_mask, no_image[0].unsqueeze(1)], dim=1)],
+        }
+        return super().extract_features(prev_output_tokens, both, *args, **kwargs)
 
 
 @register_model("doubly_attentive_transformer", dataclass=ImageMustConfig)

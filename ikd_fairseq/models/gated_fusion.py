@@ -21,16 +21,47 @@ Deviations:
 """
 
 from fairseq.models import register_model
+from torch import Tensor, nn
 
-from ..modules.image_must import ImageMustConfig, ImageMustModel
-from ..modules.transformer_config import TINY, register_preset
-from ..modules.visual_fusion import FusionEncoder, GlobalImageFusion
+from ..modules.visual_fusion import FusionEncoder, FusionGate
 from ..vision.backbones import get_backbone
+from .base import TINY, ImageMustModel, register_preset
+from .config import ImageMustConfig
+
+
+class GlobalImageFusion(nn.Module):
+    """One vector z for the whole image, added through a gate: ``H = H_text + gate * z`` (Wu et al. 2021).
+
+    Args:
+        embed_dim: d, width of the text.
+        channels: C, channels of a region.
+    """
+
+    def __init__(self, embed_dim: int, channels: int):
+        super().__init__()
+        self.projection = nn.Linear(channels, embed_dim)
+        self.gate = FusionGate(embed_dim)
+
+    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            text: H_text, ``I x B x d``.
+            regions: ``P x B x C``; z is the projection of their mean.
+            no_image: bool ``B``, True for a sentence without an image, whose text is returned as it is.
+
+        Returns:
+            H, ``I x B x d``, and the gate, ``I x B x d``, zero for a sentence without an image.
+        """
+        image = self.projection(regions.mean(dim=0)).expand_as(text)
+        gate = self.gate(text, image).masked_fill(no_image.view(1, -1, 1), 0)
+        return text + gate * image, gate
 
 
 @register_model("gated_fusion", dataclass=ImageMustConfig)
 class GatedFusionModel(ImageMustModel):
     """fairseq's Transformer with a global image vector gated into the encoder's output."""
+
+    logged = ("gate",)
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):

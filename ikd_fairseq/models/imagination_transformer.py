@@ -18,37 +18,79 @@ Deviations:
   every other system; sentences without an image have the first part alone.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from fairseq.dataclass import ChoiceEnum
+import torch
+import torch.nn.functional as F
 from fairseq.models import register_model
+from torch import Tensor, nn
 
-from ..auxiliary import Term
-from ..modules.auxiliary_model import AuxiliaryTransformerModel
-from ..modules.imagination import ImageVectorPredictor, margin_loss
-from ..modules.transformer_config import TINY, FlatTransformerConfig, register_preset
-from ..vision.backbones import BACKBONES
-from .text_baseline import TextEncoder
+from ..contracts import Term
+from ..modules.feature_generator import masked_mean
+from ..modules.options import option
+from .base import TINY, AuxiliaryTransformerModel, ForwardPass, register_preset
+from .config import BackboneConfig
 
 
 @dataclass
-class ImaginationTransformerConfig(FlatTransformerConfig):
+class ImaginationTransformerConfig(BackboneConfig):
     """Options of the imagination model."""
 
-    backbone: ChoiceEnum(list(BACKBONES)) = field(
-        default="resnet50", metadata={"help": "CNN whose pooled features the encoder learns to predict"}
+    margin: float = option(
+        0.1,
+        "by how much the predicted vector is to be nearer to its image than to another, as "
+        "a difference of cosines",
     )
-    image_size: int = field(
-        default=224,
-        metadata={"help": "side of the images in pixels, as packed by ikd-pack-images --image-size"},
+    no_imagination: bool = option(
+        False, "build without the prediction of the image, which only training uses (ikd-export sets this)"
     )
-    margin: float = field(
-        default=0.1,
-        metadata={
-            "help": "by how much the predicted vector is to be nearer to its image than to another, as "
-            "a difference of cosines"
-        },
-    )
+
+
+class ImageVectorPredictor(nn.Module):
+    """``tanh(W mean(h))``: the image's vector from the mean of a sentence's encoder states.
+
+    Args:
+        embed_dim: d, width of the states.
+        channels: C, width of the vector.
+    """
+
+    def __init__(self, embed_dim: int, channels: int):
+        super().__init__()
+        self.projection = nn.Linear(embed_dim, channels)
+
+    def forward(self, states: Tensor, padding_mask: Tensor) -> Tensor:
+        """
+        Args:
+            states: ``K x I x d``.
+            padding_mask: bool ``K x I``, True for padding.
+
+        Returns:
+            ``K x C``.
+        """
+        return torch.tanh(self.projection(masked_mean(states, padding_mask)))
+
+
+def margin_loss(predicted: Tensor, real: Tensor, margin: float) -> Tensor:
+    """``max(0, margin - cos(v^, v) + cos(v^, v'))``, for each image v the mean over the batch's others v'.
+
+    Equal rows of *real* are one image, which is no contrast to itself. Without any other image the loss is 0.
+
+    Args:
+        predicted: v^, ``K x C``. K may be 0.
+        real: v, ``K x C``.
+        margin: difference of cosines.
+
+    Returns:
+        float32 ``K``.
+    """
+    predicted, real = predicted.float(), real.float()
+    cosines = F.normalize(predicted, dim=1) @ F.normalize(real, dim=1).T  # prediction x image
+    hinges = (margin - cosines.diagonal().unsqueeze(1) + cosines).clamp(min=0)
+    if not len(real):  # unique() refuses it
+        return hinges.sum(dim=1)
+    _, image = torch.unique(real, dim=0, return_inverse=True)
+    others = (image.unsqueeze(1) != image.unsqueeze(0)).to(hinges)
+    return (hinges * others).sum(dim=1) / others.sum(dim=1).clamp(min=1)
 
 
 @register_model("imagination_transformer", dataclass=ImaginationTransformerConfig)
@@ -56,20 +98,19 @@ class ImaginationTransformerModel(AuxiliaryTransformerModel):
     """The text-only Transformer, and a prediction of the image from its encoder that only training uses."""
 
     auxiliary_weights = {"margin": 1.0}
+    training_only = ("imagination.",)
 
     def __init__(self, cfg, encoder, decoder):
         super().__init__(cfg, encoder, decoder)
         self.margin = cfg.margin
-        self.imagination = ImageVectorPredictor(cfg.encoder.embed_dim, self.backbone.channels)
+        self.imagination = None
+        if not cfg.no_imagination:
+            self.imagination = ImageVectorPredictor(cfg.encoder.embed_dim, self.backbone.channels)
 
-    @classmethod
-    def build_encoder(cls, cfg, src_dict, embed_tokens):
-        return TextEncoder(cfg, src_dict, embed_tokens)
-
-    def auxiliary_terms(self, encoder_out, logits, src_tokens, prev_output_tokens, features, image_positions):
-        states = encoder_out["encoder_out"][0].transpose(0, 1)[image_positions]  # K x I x d
-        predicted = self.imagination(states, encoder_out["encoder_padding_mask"][0][image_positions])
-        losses = margin_loss(predicted, features.mean(dim=1), self.margin)
+    def auxiliary_terms(self, run: ForwardPass):
+        states = run.encoder_out["encoder_out"][0].transpose(0, 1)[run.image_positions]  # K x I x d
+        padding_mask = run.encoder_out["encoder_padding_mask"][0][run.image_positions]
+        losses = margin_loss(self.imagination(states, padding_mask), run.features.mean(dim=1), self.margin)
         return {"margin": Term(losses.sum(), len(losses))}
 
 

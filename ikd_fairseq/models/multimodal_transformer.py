@@ -4,12 +4,13 @@ from dataclasses import dataclass
 
 from fairseq.models import register_model
 
+from ..contracts import TaskContract
 from ..errors import check
-from ..modules.image_must import ImageMustConfig, ImageMustModel
-from ..modules.multimodal_config import MultimodalTransformerConfig
-from ..modules.multimodal_encoder import ImageRegionsEncoder
-from ..modules.transformer_config import TINY, register_preset
-from ..vision.backbones import get_backbone
+from ..modules.image_regions import ImageRegions
+from ..modules.multimodal_encoder import MultimodalEncoder
+from ..vision.backbones import Backbone, get_backbone
+from .base import TINY, ImageMustModel, register_preset
+from .config import ImageMustConfig, MultimodalTransformerConfig
 
 
 @dataclass
@@ -17,20 +18,43 @@ class ImageMustTransformerConfig(ImageMustConfig, MultimodalTransformerConfig):
     """Options of the image-must model."""
 
 
+class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
+    """The encoder of the image-must upper bound: regions are a real image's last convolutional map."""
+
+    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
+        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
+        self.read_images_with(backbone, cfg.backbone_weights)
+
+    def regions(self, text, padding_mask, images, features, image_positions):
+        """As :meth:`ImageRegions.regions`; without text, every sentence must have an image.
+
+        Raises:
+            IkdError: ``no_text``, and a sentence without an image: nothing is left to encode.
+        """
+        found = super().regions(text, padding_mask, images, features, image_positions)
+        check(
+            not self.no_text or (found is not None and not found[1].any()),
+            "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has "
+            "none: use data with an image for every sentence (--require-images checks that at the start)",
+        )
+        return found
+
+
 @register_model("multimodal_transformer", dataclass=ImageMustTransformerConfig)
 class MultimodalTransformerModel(ImageMustModel):
     """Multimodal Transformer whose regions are a frozen CNN's last map of the sentence's image.
 
-    It differs from :class:`~ikd_fairseq.models.ikd_transformer.IKDTransformerModel` only in where the regions come
-    from. A sentence without an image has its regions masked, in training and at test; with ``no_text`` it would
-    have nothing left, and is refused.
+    It differs from :class:`~ikd_fairseq.models.ikd_transformer.IKDTransformerModel` only in where the regions
+    come from. A sentence without an image has its regions masked, in training and at test; with ``no_text``
+    it would have nothing left, and is refused.
     """
 
     @classmethod
     def build_model(cls, cfg, task):
         check(
-            not (cfg.no_text and getattr(task.cfg, "image_free", False)),
-            "--no-text hides the text from an image-must model and --image-free the image: give one of the two",
+            not (cfg.no_text and isinstance(task, TaskContract) and task.cfg.image_free),
+            "--no-text hides the text from an image-must model and --image-free the image: give one of "
+            "the two",
         )
         return super().build_model(cfg, task)
 

@@ -35,69 +35,162 @@ where RMMT's text encoder is BERT.
 
 import copy
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Optional
 
+import torch
+import torch.nn.functional as F
 from fairseq import utils
 from fairseq.dataclass import ChoiceEnum
 from fairseq.models import register_model
-from torch import Tensor
+from torch import Tensor, nn
 
-from ..constants import LOGGED
 from ..errors import check
-from ..modules.image_index import FILE_NAME, KINDS, load_image_index
-from ..modules.retrieved_images import AttentionFusion, MeanFusion, RetrievalEncoder
-from ..modules.transformer_config import TINY, FlatTransformerConfig, FlatTransformerModel, register_preset
+from ..modules.image_index import FILE_NAME, KINDS, ImageIndex, load_image_index
+from ..modules.options import option
+from ..modules.visual_fusion import FusionGate, gate_for_log
+from .base import TINY, FlatTransformerModel, TextEncoder, register_preset
+from .config import FlatTransformerConfig
 
 
 @dataclass
 class RetrievalTransformerConfig(FlatTransformerConfig):
     """Options of the retrieval model."""
 
-    retriever: ChoiceEnum(list(KINDS)) = field(
-        default="topic",
-        metadata={
-            "help": "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
-            "dense embeddings and mean (RMMT)"
-        },
+    retriever: ChoiceEnum(list(KINDS)) = option(
+        "topic",
+        "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
+        "dense embeddings and mean (RMMT)",
     )
-    image_index: Optional[str] = field(
-        default=None,
-        metadata={
-            "help": "file that ikd-build-image-index wrote (default: image-index.RETRIEVER.pt in the "
-            "first data folder)"
-        },
+    image_index: Optional[str] = option(
+        None,
+        "file that ikd-build-image-index wrote (default: image-index.RETRIEVER.pt in the first data folder)",
     )
-    retrieved_images: int = field(
-        default=5, metadata={"help": "how many images are looked up for a sentence"}
-    )
+    retrieved_images: int = option(5, "how many images are looked up for a sentence")
 
 
-def image_index_path(cfg, task) -> str:
-    """The file of the image index: the option's, or the one in the task's data folder.
+class RetrievedImageFusion(nn.Module):
+    """``h + g * v`` with a gate ``g = sigmoid(U h + W v + b)``, v made of the retrieved images by a subclass.
 
-    Raises:
-        IkdError: neither is given.
+    A sentence for which no image was found stays as it is.
+
+    Args:
+        embed_dim: d, width of the text states.
     """
-    if cfg.image_index:
-        return cfg.image_index
-    data = getattr(task.cfg, "data", None)
-    check(bool(data), "retrieval_transformer needs an image index: give --image-index FILE")
-    return os.path.join(utils.split_paths(data)[0], FILE_NAME.format(kind=str(cfg.retriever)))
+
+    def __init__(self, embed_dim: int):
+        super().__init__()
+        self.gate = FusionGate(embed_dim)
+
+    def summary(self, text: Tensor, images: Tensor, missing: Tensor) -> Tensor:
+        """v, ``B x I x d`` or ``B x 1 x d``; arguments as for :meth:`forward`, never all images missing."""
+        raise NotImplementedError
+
+    def forward(self, text: Tensor, images: Tensor, missing: Tensor):
+        """
+        Args:
+            text: encoder output h, ``B x I x d``.
+            images: vectors of the retrieved images, ``B x m x C``.
+            missing: bool ``B x m``, True where there is none.
+
+        Returns:
+            ``B x I x d``, and the gate, ``B x I x d``, 0 where no image was found.
+        """
+        nothing = missing.all(dim=1).view(-1, 1, 1)
+        # Attention over no image at all would be NaN, hence over what is there; the gate shuts it out.
+        v = self.summary(text, images, missing & ~nothing.squeeze(2)).expand_as(text)
+        gate = self.gate(text, v).masked_fill(nothing, 0)
+        return text + gate * v, gate
+
+
+class AttentionFusion(RetrievedImageFusion):
+    """v: multi-head attention of each text state over the images (Zhang et al. 2020).
+
+    Args:
+        embed_dim: d.
+        channels: C.
+        heads: attention heads.
+        dropout: on what the attention gives.
+    """
+
+    def __init__(self, embed_dim: int, channels: int, heads: int, dropout: float):
+        super().__init__(embed_dim)
+        self.attention = nn.MultiheadAttention(
+            embed_dim, heads, kdim=channels, vdim=channels, batch_first=True
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def summary(self, text: Tensor, images: Tensor, missing: Tensor) -> Tensor:
+        v, _ = self.attention(text, images, images, key_padding_mask=missing, need_weights=False)
+        return self.dropout(v)
+
+
+class MeanFusion(RetrievedImageFusion):
+    """v: the mean of the images' vectors, mapped to the text's width (Wu et al. 2021).
+
+    Args:
+        embed_dim: d.
+        channels: C.
+        dropout: on the mapped mean.
+    """
+
+    def __init__(self, embed_dim: int, channels: int, dropout: float):
+        super().__init__(embed_dim)
+        self.projection = nn.Linear(channels, embed_dim)
+        self.dropout = nn.Dropout(dropout)
+
+    def summary(self, text: Tensor, images: Tensor, missing: Tensor) -> Tensor:
+        there = (~missing).unsqueeze(2).to(images)  # B x m x 1
+        mean = (images * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp(min=1)
+        return self.dropout(self.projection(mean))
+
+
+class RetrievalEncoder(TextEncoder):
+    """fairseq's encoder, whose output takes in the images that the index has for its tokens.
+
+    Args:
+        cfg: fairseq's Transformer configuration, with ``retrieved_images``, m.
+        dictionary: source dictionary.
+        embed_tokens: source embeddings.
+        index: where images are looked up.
+        fusion: how they are taken in.
+    """
+
+    def __init__(self, cfg, dictionary, embed_tokens, index: ImageIndex, fusion: RetrievedImageFusion):
+        super().__init__(cfg, dictionary, embed_tokens)
+        self.retrieved_images = cfg.retrieved_images
+        self.index = index
+        self.fusion = fusion
+
+    def forward(
+        self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
+    ) -> dict[str, list[Tensor]]:
+        """fairseq's encoder output, and in ``gate`` sum and number of its values without padding."""
+        out = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+        with torch.no_grad():
+            rows, missing = self.index.retrieve(src_tokens, self.retrieved_images)
+        text = out["encoder_out"][0].transpose(0, 1)  # B x I x d
+        found = F.embedding(rows, self.index.vectors).to(text.dtype)  # B x m x C
+        text, gate = self.fusion(text, found, missing)
+        gated = ~(src_tokens.eq(self.padding_idx) | missing.all(dim=1, keepdim=True))  # B x I
+        return {**out, "encoder_out": [text.transpose(0, 1)], "gate": gate_for_log(gate, gated)}
 
 
 @register_model("retrieval_transformer", dataclass=RetrievalTransformerConfig)
 class RetrievalTransformerModel(FlatTransformerModel):
     """The text-only Transformer with retrieved images. Logs the mean of its ``gate`` where some are found."""
 
-    requires_images = False
+    logged = ("gate",)
 
     @classmethod
     def build_model(cls, cfg, task):
         check(cfg.retrieved_images > 0, f"--retrieved-images {cfg.retrieved_images}: give 1 or more")
         # A copy: the checkpoint records the user's option, so that the model can move to another folder.
         cfg = copy.copy(cfg)
-        cfg.image_index = image_index_path(cfg, task)
+        if not cfg.image_index:
+            check(bool(task.cfg.data), "retrieval_transformer needs an image index: give --image-index FILE")
+            name = FILE_NAME.format(kind=str(cfg.retriever))
+            cfg.image_index = os.path.join(utils.split_paths(task.cfg.data)[0], name)
         return super().build_model(cfg, task)
 
     @classmethod
@@ -109,36 +202,6 @@ class RetrievalTransformerModel(FlatTransformerModel):
         else:
             fusion = MeanFusion(*sizes, cfg.dropout)
         return RetrievalEncoder(cfg, src_dict, embed_tokens, index, fusion)
-
-    def forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Tensor,
-        prev_output_tokens: Tensor,
-        return_all_hiddens: bool = True,
-        **decoding,
-    ):
-        """
-        Args:
-            src_tokens: int64 ``B x I``.
-            src_lengths: int64 ``B``.
-            prev_output_tokens: int64 ``B x J``, the target shifted right.
-            decoding: ``features_only`` and the alignment options of fairseq's decoder.
-
-        Returns:
-            ``(logits B x J x V, extra)`` as fairseq's decoder, and the gate's values for the log in
-            ``extra``.
-        """
-        encoder_out = self.encoder(src_tokens, src_lengths, return_all_hiddens=return_all_hiddens)
-        logits, extra = self.decoder(
-            prev_output_tokens,
-            encoder_out=encoder_out,
-            src_lengths=src_lengths,
-            return_all_hiddens=return_all_hiddens,
-            **decoding,
-        )
-        extra[LOGGED] = {"gate": tuple(encoder_out["gate"])}
-        return logits, extra
 
     def upgrade_state_dict_named(self, state_dict, name):
         """Refuses, in a sentence, a checkpoint that was trained on an index of another CNN."""

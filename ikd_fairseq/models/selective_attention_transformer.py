@@ -20,16 +20,56 @@ Deviations:
 """
 
 from fairseq.models import register_model
+from fairseq.modules import MultiheadAttention
+from torch import Tensor, nn
 
-from ..modules.image_must import ImageMustConfig, ImageMustModel
-from ..modules.transformer_config import TINY, register_preset
-from ..modules.visual_fusion import FusionEncoder, SelectiveAttentionFusion
+from ..modules.visual_fusion import FusionEncoder, FusionGate
 from ..vision.backbones import get_backbone
+from .base import TINY, ImageMustModel, register_preset
+from .config import ImageMustConfig
+
+
+class SelectiveAttentionFusion(nn.Module):
+    """Each text position picks regions, and a gate mixes in what it picked (Li et al. 2022).
+
+    ``H = (1 - gate) * H_text + gate * H_img``, where H_img is a single head's attention of the text on the
+    regions.
+
+    Args:
+        embed_dim: d, width of the text.
+        channels: C, channels of a region.
+        dropout: of the attention weights.
+    """
+
+    def __init__(self, embed_dim: int, channels: int, dropout: float = 0.0):
+        super().__init__()
+        self.projection = nn.Linear(channels, embed_dim)
+        self.attention = MultiheadAttention(embed_dim, num_heads=1, dropout=dropout)
+        self.gate = FusionGate(embed_dim)
+
+    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
+        """
+        Args:
+            text: H_text, ``I x B x d``.
+            regions: ``P x B x C``.
+            no_image: bool ``B``, True for a sentence without an image, whose text is returned as it is.
+
+        Returns:
+            H, ``I x B x d``, and the gate, ``I x B x d``, zero for a sentence without an image.
+        """
+        # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
+        # zero. What attention on zeros gives is shut out by the gate.
+        memory = self.projection(regions)
+        image, _ = self.attention(query=text, key=memory, value=memory, need_weights=False)
+        gate = self.gate(text, image).masked_fill(no_image.view(1, -1, 1), 0)
+        return (1 - gate) * text + gate * image, gate
 
 
 @register_model("selective_attention_transformer", dataclass=ImageMustConfig)
 class SelectiveAttentionModel(ImageMustModel):
     """fairseq's Transformer with image regions, picked by the text, gated into the encoder's output."""
+
+    logged = ("gate",)
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):

@@ -4,35 +4,14 @@ fairseq already owns the name ``transformer_tiny`` (with other sizes), hence ``t
 """
 
 from fairseq.models import register_model
-from fairseq.models.transformer import TransformerEncoderBase
 
-from ..modules.transformer_config import (
-    NANO,
-    TINY,
-    FlatTransformerConfig,
-    FlatTransformerModel,
-    register_preset,
-)
-
-
-class TextEncoder(TransformerEncoderBase):
-    """fairseq's encoder; in an ensemble with an image-must model it is handed images, and leaves them alone."""
-
-    def forward(
-        self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
-    ):
-        return super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+from .base import NANO, TINY, FlatTransformerModel, register_preset
+from .config import FlatTransformerConfig
 
 
 @register_model("transformer_mmt", dataclass=FlatTransformerConfig)
 class TextTransformerModel(FlatTransformerModel):
     """Vaswani et al. 2017: encoder, decoder and embeddings are fairseq's."""
-
-    requires_images = False
-
-    @classmethod
-    def build_encoder(cls, cfg, src_dict, embed_tokens):
-        return TextEncoder(cfg, src_dict, embed_tokens)
 
 
 register_preset("transformer_mmt", "transformer_mmt_tiny", FlatTransformerConfig, TINY)

@@ -30,16 +30,14 @@ class ConvUnpool(nn.Module):
     def __init__(self, channels: int, regions: int):
         super().__init__()
         self.regions = regions
-        self.linear = nn.Linear(
-            channels, regions * channels, bias=False
-        )  # batch norm follows, and has the bias
+        self.linear = nn.Linear(channels, regions * channels, bias=False)  # batch norm follows, with a bias
 
     def forward(self, vector: Tensor) -> Tensor:
         return self.linear(vector).view(len(vector), self.regions, -1)
 
 
 class DepthwiseUnpool(nn.Module):
-    """``B x C`` to ``B x P x C``, each channel spread by a learned profile over the regions, flat at first."""
+    """``B x C`` to ``B x P x C``, each channel spread by a learned profile, which is flat at first."""
 
     def __init__(self, channels: int, regions: int):
         super().__init__()
@@ -66,9 +64,9 @@ UNPOOLS = {"conv": ConvUnpool, "depthwise": DepthwiseUnpool, "repeat": RepeatUnp
 class FeatureGenerator(nn.Module):
     """Masked mean of the text, linear to the CNN's channels, unpooled to its grid, batch norm, ReLU.
 
-    Peng et al. 2022, equation 6 and the last row of Table 7. The values have the range of a CNN's last map, whose
-    place they take. Hence no ReLU for a CNN whose last map is linear (half of EfficientNet-Lite0's values are
-    negative, and a ReLU could not come near them); the paper's CNNs end in one.
+    Peng et al. 2022, equation 6 and the last row of Table 7. The values have the range of a CNN's last map,
+    whose place they take. Hence no ReLU for a CNN whose last map is linear (half of EfficientNet-Lite0's
+    values are negative, and a ReLU could not come near them); the paper's CNNs end in one.
 
     Args:
         embed_dim: d, width of the text vectors.

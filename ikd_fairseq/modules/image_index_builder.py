@@ -217,7 +217,7 @@ def build_image_index(
     output: str | None = None,
     image_features: str | None = None,
     backbone: str = DEFAULT_BACKBONE,
-    weights: str = "imagenet",
+    backbone_weights: str = "imagenet",
     batch_size: int = 64,
     device: str = "cpu",
     **options: Any,
@@ -231,7 +231,7 @@ def build_image_index(
         source_lang: the language that is translated from; None to tell by the files' names.
         output: the file; None for ``DATA/image-index.RETRIEVER.pt``.
         image_features: name of a feature pack to take the vectors from; None to run the CNN on the images.
-        backbone, weights, batch_size, device: the CNN, where it is run.
+        backbone, backbone_weights, batch_size, device: the CNN, where it is run.
         options: of :func:`build_topic_index` or :func:`build_dense_index`.
 
     Raises:
@@ -245,8 +245,12 @@ def build_image_index(
     pack = _open_pack(data_dir, split, image_features)
     captions, rows = read_captions(data_dir, split, source_lang, pack.index)
     if image_features is None:
-        blocks = _pooled_by_cnn(pack, rows, backbone, weights, batch_size, device)
-        source: dict[str, Any] = {"backbone": backbone, "weights": weights, "image_size": pack.image_size}
+        blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
+        source: dict[str, Any] = {
+            "backbone": backbone,
+            "weights": backbone_weights,
+            "image_size": pack.image_size,
+        }
     else:
         blocks = _pooled_from_pack(pack, rows)
         source = {"image_features": image_features}

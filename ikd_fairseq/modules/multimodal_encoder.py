@@ -1,7 +1,7 @@
 """The multimodal encoder: text and image regions in one sequence, fused by attention on the text.
 
-Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the regions come from is what the
-subclasses decide, and all in which an image-free model and its image-must upper bound differ.
+Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the regions come from is what each
+system decides, and all in which an image-free model and its image-must upper bound differ.
 """
 
 import torch
@@ -11,23 +11,20 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from ..errors import check
-from ..vision.backbones import Backbone
-from .feature_generator import FeatureGenerator
-from .image_regions import ImageRegions
 from .multimodal_layer import MultimodalEncoderLayer
 
 
 class MultimodalEncoder(TransformerEncoderBase):
     """Encodes I tokens and P regions into I+P positions, all of them visible to the decoder.
 
-    With ``no_text`` it encodes the P regions alone, as the paper's Table 5 does: they are queries, keys and values,
-    and the text has no way to the decoder but through m. That regions answer too is our reading: the paper only
-    says that they are fed alone.
+    With ``no_text`` it encodes the P regions alone, as the paper's Table 5 does: they are queries, keys and
+    values, and the text has no way to the decoder but through m. That regions answer too is our reading: the
+    paper only says that they are fed alone.
 
     Args:
-        cfg: fairseq's Transformer configuration, with ``no_text`` and ``text_memory``: ``layer`` (keys and values
-            are the text positions of each layer's input) or ``embedding`` (the text embeddings in every layer, as
-            in the code released with IKD-MMT).
+        cfg: fairseq's Transformer configuration, with ``no_text`` and ``text_memory``: ``layer`` (keys and
+            values are the text positions of each layer's input) or ``embedding`` (the text embeddings in
+            every layer, as in the code released with IKD-MMT).
         dictionary: source dictionary.
         embed_tokens: source embeddings.
         channels: C, channels of a region.
@@ -42,8 +39,8 @@ class MultimodalEncoder(TransformerEncoderBase):
         self.no_text = cfg.no_text
         check(
             not (self.no_text and self.text_memory == "embedding"),
-            "--no-text hides the text from the encoder and --text-memory embedding lets it attend to nothing else: "
-            "give one of the two",
+            "--no-text hides the text from the encoder and --text-memory embedding lets it attend to nothing "
+            "else: give one of the two",
         )
         self.region_projection = nn.Linear(channels, embed_tokens.embedding_dim)  # W_m of equation 1
 
@@ -61,19 +58,7 @@ class MultimodalEncoder(TransformerEncoderBase):
         features: Tensor | None,
         image_positions: Tensor | None,
     ) -> tuple[Tensor, Tensor] | None:
-        """The multimodal feature m of every sentence.
-
-        Args:
-            text: embeddings with positions, ``B x I x d``.
-            padding_mask: bool ``B x I``, True for padding.
-            images: uint8 ``K x H x W x 3``.
-            features: ``K x P x C``.
-            image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
-
-        Returns:
-            m, ``B x P x C``, and a bool mask ``B x P``, True where a sentence has no region; or None for a batch
-            without regions.
-        """
+        """The multimodal feature m of every sentence: as :meth:`ImageRegions.regions`, of the embeddings."""
         raise NotImplementedError
 
     def forward(
@@ -95,10 +80,10 @@ class MultimodalEncoder(TransformerEncoderBase):
             images, features, image_positions: see :meth:`regions`.
 
         Returns:
-            fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x (I+P)``
-            (True for padding and for regions that a sentence does not have), ``encoder_embedding`` ``B x I x d``,
-            ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``. Without text the
-            first two have P positions instead of I+P.
+            fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
+            (I+P)`` (True for padding and for regions that a sentence does not have), ``encoder_embedding``
+            ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``.
+            Without text the first two have P positions instead of I+P.
         """
         text_padding_mask = src_tokens.eq(self.padding_idx)
         text, embedding = self.forward_embedding(src_tokens, token_embeddings)
@@ -142,43 +127,3 @@ class MultimodalEncoder(TransformerEncoderBase):
         reordered = super().reorder_encoder_out(encoder_out, new_order)
         reordered["regions"] = [m.index_select(0, new_order) for m in encoder_out["regions"]]
         return reordered
-
-
-class GeneratedRegionsEncoder(MultimodalEncoder):
-    """The encoder of IKD-MMT: regions come from the text, so that no image is needed, ever."""
-
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.generator = FeatureGenerator(
-            embed_tokens.embedding_dim,
-            backbone.channels,
-            backbone.grid(cfg.image_size) ** 2,
-            str(cfg.unpool),
-            backbone.signed,
-        )
-
-    def regions(self, text, padding_mask, images, features, image_positions):
-        m = self.generator(text, padding_mask)
-        return m, padding_mask.new_zeros(m.shape[:2])
-
-
-class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
-    """The encoder of the image-must upper bound: regions are a real image's last convolutional map."""
-
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.read_images_with(backbone, cfg.backbone_weights)
-
-    def regions(self, text, padding_mask, images, features, image_positions):
-        """As :meth:`ImageRegions.regions`; without text, every sentence must have an image.
-
-        Raises:
-            IkdError: ``no_text``, and a sentence without an image: nothing is left to encode.
-        """
-        found = super().regions(text, padding_mask, images, features, image_positions)
-        check(
-            not self.no_text or (found is not None and not found[1].any()),
-            "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has none: use "
-            "data with an image for every sentence (--require-images checks that at the start)",
-        )
-        return found

@@ -8,9 +8,9 @@ from torch import Tensor
 class MultimodalEncoderLayer(TransformerEncoderLayerBase):
     """fairseq's encoder layer in which text and regions ask and the text alone answers.
 
-    Queries are the I text and P region positions, keys and values the text. Residuals, feed-forward network and
-    layer normalisation (before or after each block) are fairseq's. Without text (``--no-text``) it is handed the
-    regions alone, which then ask and answer.
+    Queries are the I text and P region positions, keys and values the text. Residuals, feed-forward network
+    and layer normalisation (before or after each block) are fairseq's. Without text (``--no-text``) it is
+    handed the regions alone, which then ask and answer.
     """
 
     def build_self_attention(self, embed_dim, cfg):
@@ -27,8 +27,8 @@ class MultimodalEncoderLayer(TransformerEncoderLayerBase):
         """
         Args:
             x: text, then regions: ``(I+P) x B x d``; or regions alone, ``P x B x d``.
-            memory_padding_mask: bool ``B x I`` (``B x P`` without text), True for padding: the positions at the
-                start of x that answer.
+            memory_padding_mask: bool ``B x I`` (``B x P`` without text), True for padding: the positions at
+                the start of x that answer.
             memory: keys and values ``I x B x d``; by default those positions of the layer's input (normalised
                 as the queries are, where normalisation comes first).
 

@@ -1,10 +1,8 @@
 """Fusing a text encoder's output with an image by a learned gate, position by position."""
 
 import torch
-from fairseq.modules import MultiheadAttention
 from torch import Tensor, nn
 
-from ..constants import LOGGED
 from ..vision.backbones import Backbone
 from .image_regions import TextWithImageEncoder
 
@@ -21,70 +19,22 @@ class FusionGate(nn.Module):
         return torch.sigmoid(self.projection(torch.cat([text, image], dim=-1)))
 
 
-class GlobalImageFusion(nn.Module):
-    """One vector z for the whole image, added through a gate: ``H = H_text + gate * z`` (Wu et al. 2021).
-
-    Args:
-        embed_dim: d, width of the text.
-        channels: C, channels of a region.
-    """
-
-    def __init__(self, embed_dim: int, channels: int):
-        super().__init__()
-        self.projection = nn.Linear(channels, embed_dim)
-        self.gate = FusionGate(embed_dim)
-
-    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            text: H_text, ``I x B x d``.
-            regions: ``P x B x C``; z is the projection of their mean.
-            no_image: bool ``B``, True for a sentence without an image, whose text is returned as it is.
-
-        Returns:
-            H, ``I x B x d``, and the gate, ``I x B x d``, zero for a sentence without an image.
-        """
-        image = self.projection(regions.mean(dim=0)).expand_as(text)
-        gate = self.gate(text, image).masked_fill(no_image.view(1, -1, 1), 0)
-        return text + gate * image, gate
-
-
-class SelectiveAttentionFusion(nn.Module):
-    """Each text position picks regions, and a gate mixes in what it picked (Li et al. 2022).
-
-    ``H = (1 - gate) * H_text + gate * H_img``, where H_img is a single head's attention of the text on the
-    regions.
-
-    Args:
-        embed_dim: d, width of the text.
-        channels: C, channels of a region.
-        dropout: of the attention weights.
-    """
-
-    def __init__(self, embed_dim: int, channels: int, dropout: float = 0.0):
-        super().__init__()
-        self.projection = nn.Linear(channels, embed_dim)
-        self.attention = MultiheadAttention(embed_dim, num_heads=1, dropout=dropout)
-        self.gate = FusionGate(embed_dim)
-
-    def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
-        """As :meth:`GlobalImageFusion.forward`."""
-        # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
-        # zero. What attention on zeros gives is shut out by the gate.
-        memory = self.projection(regions)
-        image, _ = self.attention(query=text, key=memory, value=memory, need_weights=False)
-        gate = self.gate(text, image).masked_fill(no_image.view(1, -1, 1), 0)
-        return (1 - gate) * text + gate * image, gate
+def gate_for_log(gate: Tensor, counted: Tensor) -> list[Tensor]:
+    """Sum and number of the values of *gate*, ``... x d``, where *counted*, bool ``...``, is True."""
+    return [(gate.detach().float() * counted.unsqueeze(-1)).sum(), counted.sum() * gate.size(-1)]
 
 
 class FusionEncoder(TextWithImageEncoder):
     """fairseq's text encoder, whose output is fused with the image.
 
-    What is logged as ``gate`` is its mean over dimensions and the words of sentences that have an image.
+    In ``gate`` its output has the sum and the number of the gate's values at the words of sentences that have
+    an image.
 
     Args:
         cfg, dictionary, embed_tokens, backbone: see :class:`TextWithImageEncoder`.
-        fusion: :class:`GlobalImageFusion`, or another module that is called as it is.
+        fusion: called with the text ``I x B x d``, regions ``P x B x C`` and which sentences have no image,
+            bool ``B``; returns the fused text ``I x B x d``, in which such a sentence is as it was, and the
+            gate, ``I x B x d``.
     """
 
     def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone, fusion: nn.Module):
@@ -94,6 +44,4 @@ class FusionEncoder(TextWithImageEncoder):
     def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
         fused, gate = self.fusion(encoder_out["encoder_out"][0], regions, no_image)
         encoder_out["encoder_out"] = [fused]
-        counted = ~(encoder_out["encoder_padding_mask"][0].T | no_image)  # I x B
-        total = (gate.detach().float() * counted.unsqueeze(-1)).sum()
-        encoder_out[LOGGED] = {"gate": (total, counted.sum() * gate.size(-1))}
+        encoder_out["gate"] = gate_for_log(gate, ~(encoder_out["encoder_padding_mask"][0].T | no_image))

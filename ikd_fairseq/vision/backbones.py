@@ -1,4 +1,4 @@
-"""The one table of image CNNs. Teacher, student, generator size and region grid all follow from an entry.
+"""The one table of image CNNs. Frozen CNN, inverse CNN, generator and region grid follow from an entry.
 
 To add a backbone, add an entry to :data:`BACKBONES`; nothing else needs an edit.
 """
@@ -19,7 +19,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Tap:
-    """The map at the end of a stage of the teacher, which the student has a counterpart of.
+    """The map at the end of a stage of the CNN, which its inverse has a counterpart of.
 
     Attributes:
         path: name of the module whose output the map is, as in ``nn.Module.get_submodule``.
@@ -34,10 +34,10 @@ class Tap:
 
 @dataclass(frozen=True)
 class Block:
-    """Blocks of one kind in the student, one after the other: the mirror of as many in the teacher.
+    """Blocks of one kind in the inverse CNN, one after the other: the mirror of as many in the CNN.
 
     Attributes:
-        kind: a key of ``student_cnn.BLOCKS``.
+        kind: a key of ``inverse_cnn.BLOCKS``.
         outputs: channels of the last block's map. The others keep channels and size.
         width: channels inside a block, where its kind has an inside.
         kernel: side of a block's spatial convolution.
@@ -62,10 +62,10 @@ class Backbone:
         build: makes the CNN, untrained.
         imagenet: gives the published ImageNet weights, as a state dict, for a CNN that ``build`` made.
         mean, std: per channel, of the input's normalisation (of values from 0 to 1).
-        taps: the teacher's maps, shallow to deep. The last one is the CNN's last convolutional map.
+        taps: the CNN's maps, shallow to deep. The last one is its last convolutional map.
         head: modules behind the last map, which are never computed and whose weights are not needed.
-        stages: the student, deep to shallow: the mirror of the teacher from each tap up to the next shallower
-            one, and at last up to the image.
+        stages: the inverse CNN, deep to shallow: the mirror of the CNN from each tap up to the next shallower
+            one, and at last up to the image. Empty for a CNN that nothing inverts.
         signed: the last map is linear, with values of both signs; most CNNs have a ReLU behind it.
         margins: by stride, the image pixels that unpadded convolutions and pooling lose, if any: the map of
             that stride has a side of ``ceil((S - margin) / stride)`` for an image with a side of S pixels.
@@ -78,7 +78,7 @@ class Backbone:
     std: tuple[float, float, float]
     taps: tuple[Tap, ...]
     head: tuple[str, ...]
-    stages: tuple[tuple[Block, ...], ...]
+    stages: tuple[tuple[Block, ...], ...] = ()
     signed: bool = False
     margins: Mapping[int, int] = field(default_factory=dict)
 
@@ -182,7 +182,7 @@ BACKBONES: dict[str, Backbone] = {
                 (Block("image", 3, kernel=8, grow=2),),
             ),
         ),
-        # The teacher has no batch norm; the student does, for nothing so deep learns from scratch without.
+        # The CNN has no batch norm; its inverse does, for nothing so deep learns from scratch without.
         Backbone(
             name="vgg19",
             build=partial(_torchvision, "vgg19"),

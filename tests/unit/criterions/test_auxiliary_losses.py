@@ -4,9 +4,13 @@ import pytest
 import torch
 from fairseq.logging import metrics
 
-from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesCriterion, parse_weights
+from ikd_fairseq.criterions.auxiliary_losses import (
+    AuxiliaryLossesConfig,
+    AuxiliaryLossesCriterion,
+    parse_weights,
+)
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.modules.imagination import margin_loss
+from ikd_fairseq.models.imagination_transformer import margin_loss
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
 from tests.unit.models.image_free import hallucination_model, imagination_model
@@ -20,7 +24,8 @@ MODELS = [imagination_model, hallucination_model]
 def criterion_of(model, label_smoothing=0.1, **options):
     options = {"backbone_weights": "random", **options}
     task = toy.toy_task(models=[model])
-    return AuxiliaryLossesCriterion(task, sentence_avg=False, label_smoothing=label_smoothing, **options)
+    cfg = AuxiliaryLossesConfig(sentence_avg=False, label_smoothing=label_smoothing, **options)
+    return AuxiliaryLossesCriterion(cfg, task)
 
 
 def sample_with(positions, sources=SOURCES, targets=TARGETS):

@@ -8,7 +8,10 @@ import torch
 from torchvision.models.feature_extraction import create_feature_extractor
 
 from ikd_fairseq.criterions import inversion_distillation
-from ikd_fairseq.criterions.inversion_distillation import InversionDistillationCriterion
+from ikd_fairseq.criterions.inversion_distillation import (
+    InversionDistillationConfig,
+    InversionDistillationCriterion,
+)
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN, UnregisteredCNN
 from tests import toy
@@ -111,8 +114,7 @@ def test_loss_of_every_variant(distance, granularity, choice, setting, monkeypat
         lambda backbone, *rest: cached_teacher(backbone.name, *rest),
     )
     weights = dict(zip(("irm_weight", "iam_weight", "image_weight"), CHOICES[choice]))
-    criterion = InversionDistillationCriterion(
-        toy.toy_task(models=[model]),
+    cfg = InversionDistillationConfig(
         sentence_avg=False,
         label_smoothing=0.1,
         teacher_weights="random",
@@ -120,7 +122,8 @@ def test_loss_of_every_variant(distance, granularity, choice, setting, monkeypat
         distance=distance,
         kd_weight=0.5,
         **weights,
-    ).eval()
+    )
+    criterion = InversionDistillationCriterion(cfg, toy.toy_task(models=[model])).eval()
     with torch.no_grad():
         loss, sample_size, logged = criterion(model, sample)
         tokens = {key: value for key, value in sample["net_input"].items() if not key.startswith("image")}

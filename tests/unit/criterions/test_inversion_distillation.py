@@ -4,7 +4,10 @@ import pytest
 import torch
 
 from ikd_fairseq.constants import STUDENT
-from ikd_fairseq.criterions.inversion_distillation import InversionDistillationCriterion
+from ikd_fairseq.criterions.inversion_distillation import (
+    InversionDistillationConfig,
+    InversionDistillationCriterion,
+)
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
@@ -14,8 +17,10 @@ TARGETS = toy.tokens([3, 2, 1, 1], [5, 4], [6, 6], [9, 8, 7])
 
 
 def criterion_of(model, **options):
-    options = {"label_smoothing": 0.1, "teacher_weights": "random", **options}
-    return InversionDistillationCriterion(toy.toy_task(models=[model]), sentence_avg=False, **options)
+    options = {"label_smoothing": 0.1, "teacher_weights": "random", "sentence_avg": False, **options}
+    return InversionDistillationCriterion(
+        InversionDistillationConfig(**options), toy.toy_task(models=[model])
+    )
 
 
 def sample_with(positions, seed=1, sources=SOURCES, targets=TARGETS):
@@ -54,9 +59,8 @@ def test_terms_are_the_papers_sums(granularity):
         real = sample["net_input"]["images"].permute(0, 3, 1, 2).float() / 255
         real = (real - 0.5) / 0.5
         tokens = {k: v for k, v in sample["net_input"].items() if not k.startswith("image")}
-        model.student.granularity = "block"
-        student = model(**tokens, student_positions=torch.tensor([0, 2, 3]))[1][STUDENT]
-        model.student.granularity = granularity
+        asked = {"student_positions": torch.tensor([0, 2, 3]), "student_maps": "block"}
+        student = model(**tokens, **asked)[1][STUDENT]
         seen, reseen = teacher(real), teacher(student.image)
         levels = range(5) if granularity == "block" else [4]
         irm = sum(rms(seen[level], student.maps[level]) for level in levels).mean()
@@ -115,7 +119,7 @@ def test_gradient_reaches_generator_and_student_through_the_teacher_and_leaves_i
     criterion = criterion_of(
         model, irm_weight=0.0, image_weight=0.0
     ).train()  # IaM alone: all through the teacher
-    teacher = criterion.teacher._teacher
+    teacher = criterion.teacher._original
     before = {name: value.clone() for name, value in teacher.state_dict().items()}
     sample = sample_with([0, 1, 3])
     loss, _, _ = criterion(model, sample)
@@ -194,7 +198,7 @@ def test_what_a_zero_weight_makes_unnecessary_is_not_computed(options, teacher_r
     ran, kept = [], []
     model.student.register_forward_hook(lambda module, inputs, output: kept.append(len(output.maps)))
     if teacher_runs:
-        criterion.teacher._teacher.register_forward_hook(lambda *call: ran.append(call))
+        criterion.teacher._original.register_forward_hook(lambda *call: ran.append(call))
     criterion(model, sample_with([0, 1]))[0].backward()
     assert len(ran) == teacher_runs and (criterion.teacher is None) == (teacher_runs == 0)
     assert kept == [maps]

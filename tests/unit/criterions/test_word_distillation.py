@@ -8,11 +8,16 @@ import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.logging import metrics
 
-from ikd_fairseq.criterions.word_distillation import Answers, WordDistillationCriterion, word_distillation
+from ikd_fairseq.criterions.word_distillation import (
+    Answers,
+    WordDistillationConfig,
+    WordDistillationCriterion,
+    word_distillation,
+)
 from ikd_fairseq.distillation.teacher_ensemble import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
-from ikd_fairseq.modules.transformer_config import FlatTransformerConfig
 from tests import toy
 
 SOURCES = toy.tokens([1, 2, 3], [4, 5], [6], [7, 8, 9, 10])
@@ -31,9 +36,9 @@ def text_model(seed=1, **options):
 
 
 def criterion_of(student, teachers=(), **options):
-    task = toy.toy_task(models=[student], load_teachers=lambda paths: list(teachers))
+    task = toy.toy_task(models=[student], teachers=teachers)
     options = {"teacher_path": "teacher.pt" if teachers else None, "label_smoothing": 0.1, **options}
-    return WordDistillationCriterion(task, sentence_avg=False, **options)
+    return WordDistillationCriterion(WordDistillationConfig(sentence_avg=False, **options), task)
 
 
 def plain_criterion(student, **options):
@@ -294,4 +299,7 @@ def test_options_out_of_range_are_refused(options, message):
 
 def test_another_task_is_refused():
     with pytest.raises(IkdError, match="--task multimodal_translation"):
-        WordDistillationCriterion(toy.toy_task(), False, 0.1, teacher_path="teacher.pt")
+        WordDistillationCriterion(
+            WordDistillationConfig(sentence_avg=False, teacher_path="teacher.pt"),
+            SimpleNamespace(target_dictionary=toy.dictionary()),
+        )

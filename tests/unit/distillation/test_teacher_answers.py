@@ -11,8 +11,8 @@ from ikd_fairseq.cli.cache_teacher import main
 from ikd_fairseq.distillation.teacher_answers import cache_teacher
 from ikd_fairseq.distillation.teacher_cache import TeacherCache
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
-from ikd_fairseq.modules.transformer_config import FlatTransformerConfig
 from ikd_fairseq.tasks.open_task import open_task
 from tests import toy
 

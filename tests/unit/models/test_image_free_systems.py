@@ -9,7 +9,7 @@ from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.constants import AUXILIARY, LOGGED
-from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesCriterion
+from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesConfig, AuxiliaryLossesCriterion
 from ikd_fairseq.errors import IkdError
 from tests import toy
 from tests.unit.models.image_free import hallucination_model, imagination_model, retrieval_model, write_index
@@ -77,7 +77,8 @@ def test_ten_sentences_are_learnt_by_heart(build, system):
     if system in ("topic", "dense"):
         criterion = LabelSmoothedCrossEntropyCriterion(task, False, 0.0)
     else:
-        criterion = AuxiliaryLossesCriterion(task, False, 0.0, backbone_weights="random").train()
+        cfg = AuxiliaryLossesConfig(sentence_avg=False, label_smoothing=0.0, backbone_weights="random")
+        criterion = AuxiliaryLossesCriterion(cfg, task).train()
         features = torch.randn(6, toy.REGIONS, toy.CHANNELS)
         images = {"features": features, "image_positions": torch.tensor([0, 2, 3, 4, 7, 9])}
     sample = toy.batch(sources, targets, **images)

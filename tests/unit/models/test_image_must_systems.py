@@ -10,7 +10,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.constants import LOGGED
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.modules.image_must import ImageMustConfig
+from ikd_fairseq.models.config import ImageMustConfig
 from tests import toy
 
 SYSTEMS = ["gated_fusion", "doubly_attentive_transformer", "selective_attention_transformer"]

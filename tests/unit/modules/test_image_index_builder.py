@@ -103,7 +103,7 @@ def test_dense_embeddings_find_each_captions_own_image_and_training_leaves_rando
 
 @pytest.mark.parametrize("retriever", ["topic", "dense"])
 def test_command_writes_the_pooled_vectors_of_the_images_that_sentences_have(data, retriever):
-    options = ["--backbone", "efficientnet_lite0", "--weights", "random", "--batch-size", "2"]
+    options = ["--backbone", "efficientnet_lite0", "--backbone-weights", "random", "--batch-size", "2"]
     options += ["--epochs", "2"] if retriever == "dense" else ["--stop-share", "1"]
     assert not main(["--data", data, "--retriever", retriever, *options])
     index = load_image_index(f"{data}/image-index.{retriever}.pt", retriever, WORDS)

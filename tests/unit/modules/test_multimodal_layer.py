@@ -4,9 +4,9 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from ikd_fairseq.models.config import nested_config
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig
 from ikd_fairseq.modules.multimodal_layer import MultimodalEncoderLayer
-from ikd_fairseq.modules.transformer_config import nested_config
 from tests import toy
 
 

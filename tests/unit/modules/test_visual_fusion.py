@@ -3,13 +3,9 @@
 import pytest
 import torch
 
-from ikd_fairseq.constants import LOGGED
-from ikd_fairseq.modules.visual_fusion import (
-    FusionEncoder,
-    FusionGate,
-    GlobalImageFusion,
-    SelectiveAttentionFusion,
-)
+from ikd_fairseq.models.gated_fusion import GlobalImageFusion
+from ikd_fairseq.models.selective_attention_transformer import SelectiveAttentionFusion
+from ikd_fairseq.modules.visual_fusion import FusionEncoder, FusionGate
 from tests import toy
 
 WIDTH, CHANNELS = 6, 5
@@ -78,6 +74,6 @@ def test_logged_gate_is_the_mean_over_words_of_sentences_with_an_image(kind):
     regions = torch.zeros(3, 3, toy.CHANNELS)
     regions[:, :2] = features.transpose(0, 1)
     _, gate = encoder.fusion(text, regions, torch.tensor([False, False, True]))
-    total, count = fused[LOGGED]["gate"]
+    total, count = fused["gate"]
     assert count == (4 + 2) * 16  # words and ends of sentences, padding left out
     torch.testing.assert_close(total, gate[:4, 0].sum() + gate[:2, 1].sum())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from ikd_fairseq.contracts import CriterionContract, ModelContract
 from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
 from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.data.image_pair_dataset import ImagePairDataset
@@ -49,8 +50,11 @@ def task_of(data, model=None, criterion=None, **options):
 
 
 def test_image_free_model_reads_images_only_for_a_criterion_that_uses_them(data):
-    free = SimpleNamespace(requires_images=False, image_size=SIZE)
-    decoding, training = task_of(data, free), task_of(data, free, SimpleNamespace(uses_images=True))
+    free = toy.kept(ModelContract, image_size=SIZE)
+    decoding, training = (
+        task_of(data, free),
+        task_of(data, free, toy.kept(CriterionContract, uses_images=True)),
+    )
     for task in (decoding, training):
         task.load_dataset("train")
     assert not isinstance(decoding.dataset("train"), ImagePairDataset)
@@ -61,7 +65,7 @@ def test_image_free_model_reads_images_only_for_a_criterion_that_uses_them(data)
 
 
 def test_image_free_reads_none_whoever_wants_them(data):
-    task = task_of(data, SimpleNamespace(requires_images=True, image_size=SIZE), image_free=True)
+    task = task_of(data, toy.kept(ModelContract, requires_images=True, image_size=SIZE), image_free=True)
     task.load_dataset("train")
     task.load_dataset("valid")
     assert not isinstance(task.dataset("train"), ImagePairDataset)
@@ -86,7 +90,7 @@ def test_split_without_pack_is_text_only(data):
     "split, trained_on, expected", [("valid", True, 11), ("test", True, 5), ("train", False, 6)]
 )
 def test_every_sentence_outside_training_is_batched(data, split, trained_on, expected):
-    task = task_of(data, criterion=SimpleNamespace(uses_images=True) if trained_on else None)
+    task = task_of(data, criterion=toy.kept(CriterionContract, uses_images=True) if trained_on else None)
     task.load_dataset(split)
     batches = task.get_batch_iterator(task.dataset(split), max_sentences=8, required_batch_size_multiple=8)
     ids = [i for batch in batches.next_epoch_itr(shuffle=False) for i in batch["id"].tolist()]
@@ -101,7 +105,7 @@ def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
             required_batch_size_multiple
         ),
     )
-    task = task_of(data, criterion=SimpleNamespace(uses_images=True))
+    task = task_of(data, criterion=toy.kept(CriterionContract, uses_images=True))
     for split in ("train", "valid"):
         task.load_dataset(split)
         task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=8)
@@ -109,7 +113,7 @@ def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
 
 
 def test_images_that_must_be_there_are_asked_for(data):
-    must = SimpleNamespace(requires_images=True, image_size=SIZE)
+    must = toy.kept(ModelContract, requires_images=True, image_size=SIZE)
     with pytest.raises(IkdError, match=r"valid\.images\.npy is missing.*ikd-pack-images.*--split valid"):
         task_of(data, must).load_dataset("valid")
     with pytest.raises(IkdError, match="--require-images: 2 of the 6 sentences of train"):
@@ -121,7 +125,7 @@ def test_images_that_must_be_there_are_asked_for(data):
 
 def test_pack_of_another_size_or_text_is_refused(data, write_text_split):
     with pytest.raises(IkdError, match=r"images of 4 px.*--image-size 224"):
-        task_of(data, SimpleNamespace(requires_images=True, image_size=224)).load_dataset("train")
+        task_of(data, toy.kept(ModelContract, requires_images=True, image_size=224)).load_dataset("train")
     write_text_split(data, "train", 6, length=5)
     with pytest.raises(IkdError, match=r"train\.images.*another preparation.*ikd-pack-images"):
         task_of(data).load_dataset("train")
@@ -134,13 +138,15 @@ def test_features_stand_in_for_images_and_must_fit_the_model(data):
     features = np.arange(5 * 2 * 3, dtype=np.float16).reshape(5, 2, 3)
     manifest = {"rows": BY_SENTENCE, "text": text_fingerprint(str(data), "test")}
     write_features(str(data / "test"), "vectors", features.shape, [features], manifest)
-    task = task_of(data, SimpleNamespace(requires_images=True, feature_channels=3), image_features="vectors")
+    task = task_of(
+        data, toy.kept(ModelContract, requires_images=True, feature_channels=3), image_features="vectors"
+    )
     task.load_dataset("test")
     batch = task.dataset("test").collater([task.dataset("test")[i] for i in (0, 4)])["net_input"]
     assert batch["features"].dtype == torch.float16 and "images" not in batch
     np.testing.assert_array_equal(batch["features"].numpy()[1], features[4])
     other = task_of(
-        data, SimpleNamespace(requires_images=True, feature_channels=2048), image_features="vectors"
+        data, toy.kept(ModelContract, requires_images=True, feature_channels=2048), image_features="vectors"
     )
     with pytest.raises(IkdError, match=r"test\.features\.vectors\.npy has 3 channels.*2048"):
         other.load_dataset("test")

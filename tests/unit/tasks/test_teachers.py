@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from ikd_fairseq.contracts import CriterionContract, ModelContract
 from ikd_fairseq.distillation.taught_pair_dataset import TaughtPairDataset
 from ikd_fairseq.distillation.teacher_cache import TeacherCacheWriter
 from ikd_fairseq.errors import IkdError
@@ -12,7 +13,7 @@ from ikd_fairseq.io.manifests import text_fingerprint
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
 
-TEXT_ONLY = SimpleNamespace(requires_images=False)
+TEXT_ONLY = toy.kept(ModelContract)
 
 
 @pytest.fixture
@@ -31,7 +32,7 @@ def task_of(data, teachers=(), cache=None, **options):
     )
     task = MultimodalTranslationTask.setup_task(cfg)
     task.models, task.teachers = [TEXT_ONLY], list(teachers)
-    task.criterion = SimpleNamespace(teacher_cache=cache, teacher_paths=[])
+    task.criterion = toy.kept(CriterionContract, teacher_cache=cache)
     return task
 
 
@@ -44,7 +45,7 @@ def cache(data, split, sentences, first, vocabulary=24):
 
 
 def test_images_are_asked_for_if_a_teacher_needs_them_and_only_then(data):
-    must = SimpleNamespace(requires_images=True, image_size=64)
+    must = toy.kept(ModelContract, requires_images=True, image_size=64)
     with pytest.raises(IkdError, match=r"train\.images\.npy is missing, and the image-must teacher"):
         task_of(data, [TEXT_ONLY, must]).load_dataset("train")
     for task in (task_of(data, [TEXT_ONLY]), task_of(data, [must], image_free=True)):
@@ -93,6 +94,6 @@ def test_images_for_a_teacher_alone_are_kept_from_decoding(data, monkeypatch):
         lambda self, generator, models, sample, **options: seen.append(set(sample["net_input"])),
     )
     sample = {"net_input": {"src_tokens": 1, "images": 2, "image_positions": 3}}
-    for model in (SimpleNamespace(), TEXT_ONLY, SimpleNamespace(requires_images=True)):
+    for model in (SimpleNamespace(), TEXT_ONLY, toy.kept(ModelContract, requires_images=True)):
         task_of(data).inference_step(None, [model], sample, prefix_tokens=None)
     assert seen == [{"src_tokens"}, {"src_tokens"}, {"src_tokens", "images", "image_positions"}]

@@ -1,5 +1,7 @@
 """The table of backbones: taps are where the table says, and its arithmetic is that of the CNNs."""
 
+from dataclasses import replace
+
 import pytest
 import timm
 import torch
@@ -85,6 +87,13 @@ def test_efficientnet_taps_are_those_of_timm():
     for tap, ours, theirs in zip(teacher.taps, teacher(images), features(images)):
         assert ours.shape[1:] == (tap.channels, -(-100 // tap.stride), -(-100 // tap.stride))
         assert torch.allclose(ours, theirs, rtol=1e-4, atol=1e-4 * theirs.abs().max().item())
+
+
+def test_a_backbone_that_nothing_inverts_needs_no_mirror_and_is_refused_where_one_is_asked_for():
+    backbone = replace(get_backbone("resnet18"), name="own", stages=())
+    assert [m.shape for m in FrozenCNN(backbone, "random")(torch.zeros(1, 3, 64, 64))] == [(1, 512, 2, 2)]
+    with pytest.raises(IkdError, match="--backbone own has no inverse CNN.*choose one of resnet50, resnet18"):
+        InverseCNN(backbone, 64)
 
 
 def test_a_new_backbone_is_one_entry_even_with_other_arithmetic():

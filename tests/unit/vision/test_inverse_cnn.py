@@ -97,8 +97,7 @@ def test_every_map_has_the_shape_of_its_teachers_at_any_size(backbone, size):
         student = InverseCNN(backbone, size)
         regions = make_regions(backbone, size)
     for granularity, expected in (("model", taps[-1:]), ("block", taps), ("layer", layers)):
-        student.granularity = granularity
-        output = student(regions)
+        output = student(regions, granularity)
         assert [m.shape for m in output.maps] == expected
         assert output.image.shape == (2, 3, size, size)
 

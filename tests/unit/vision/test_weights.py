@@ -43,7 +43,7 @@ def refusal(source, backbone=LITE):
         load_weights(backbone, source)
     message = str(caught.value)
     assert "\n" not in message
-    # The options of three commands end here, under three names and not all for a teacher.
+    # The options of several commands end here, under two names and not all for a teacher.
     assert "--" not in message and "teacher weights" not in message
     return message
 

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from ikd_fairseq.criterions.feature_distance import DISTANCES, distance
+from ikd_fairseq.modules.feature_distance import DISTANCES, distance
 
 
 def by_hand(name, a, b):

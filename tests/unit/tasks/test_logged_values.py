@@ -5,7 +5,7 @@ from fairseq.logging import metrics
 from torch import nn
 
 from ikd_fairseq.constants import LOGGED
-from ikd_fairseq.logged_values import log_values, logged_values_of
+from ikd_fairseq.tasks.logged_values import log_values, logged_values_of
 
 
 class Logging(nn.Module):

@@ -1,7 +1,8 @@
 """Distances between two maps or images, one value an image (Peng et al. 2022, Table 2, rows A).
 
-Every function takes two float tensors ``K x C x H x W`` and returns ``K`` values that do not grow with the size of
-the map, so that one weight serves maps and images of all sizes.
+Every distance takes two float tensors ``K x C x H x W`` (but for ``kl``, axes behind K may be others) and
+returns ``K`` values that do not grow with the size of the map, so that one weight serves maps and images of
+all sizes.
 """
 
 from collections.abc import Callable
@@ -9,7 +10,8 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
-# Below this mean square the square root's slope would be larger than float32 holds; its gradient is zero there.
+# Below this mean square the square root's slope would be larger than float32 holds; its gradient is zero
+# there.
 SMALLEST_MEAN_SQUARE = 1e-12
 
 
@@ -33,10 +35,15 @@ def cosine(a: Tensor, b: Tensor) -> Tensor:
     return 1 - F.cosine_similarity(a.flatten(1), b.flatten(1), dim=1)
 
 
+def divergence(a: Tensor, b: Tensor, dim: int) -> Tensor:
+    """Kullback-Leibler divergence of softmax *b* from softmax *a*, in nats: their shape less axis *dim*."""
+    log_a, log_b = F.log_softmax(a, dim=dim), F.log_softmax(b, dim=dim)
+    return (log_a.exp() * (log_a - log_b)).sum(dim=dim)
+
+
 def kl(a: Tensor, b: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of *b* from *a*, each a softmax over channels, mean over positions."""
-    log_a, log_b = F.log_softmax(a, dim=1), F.log_softmax(b, dim=1)
-    return (log_a.exp() * (log_a - log_b)).sum(dim=1).flatten(1).mean(dim=1)
+    """:func:`divergence` over channels, mean over positions."""
+    return divergence(a, b, dim=1).flatten(1).mean(dim=1)
 
 
 DISTANCES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {

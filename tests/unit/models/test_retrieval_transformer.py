@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ikd_fairseq.modules.retrieved_images import AttentionFusion, MeanFusion
+from ikd_fairseq.models.retrieval_transformer import AttentionFusion, MeanFusion
 
 D, C, M = 6, 5, 4
 

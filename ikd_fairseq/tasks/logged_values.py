@@ -1,19 +1,18 @@
 """Values that a model computes in its forward pass, in the log of training and validation with any criterion.
 
-A model puts them in its second output: ``extra[LOGGED] = {name: (sum, count)}``, two tensors or numbers; what
-is logged under *name* is the mean over all batches and workers. It must give the same names for every batch,
-with a count of 0 where it has nothing to count: workers add their values up name by name.
+A model puts them in its second output: ``extra[LOGGED]``, a :class:`~ikd_fairseq.contracts.Term` by name;
+what is logged under *name* is the mean over all batches and workers. It must give the same names for every
+batch, with a count of 0 where it has nothing to count: workers add their values up name by name.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from fairseq import utils
-from fairseq.logging import metrics
 from torch import nn
 
-from .constants import LOGGED
+from ..constants import LOGGED
+from ..criterions.translation_criterion import log_mean
 
 _SUM, _COUNT = "logged_sum_", "logged_count_"
 
@@ -44,7 +43,4 @@ def log_values(logging_outputs: list[dict[str, Any]]) -> None:
     """Logs the mean of each value that :func:`logged_values_of` put into *logging_outputs*, one update's."""
     for key in dict.fromkeys(key for log in logging_outputs for key in log if key.startswith(_SUM)):
         name = key[len(_SUM) :]
-        count = utils.item(sum(log.get(_COUNT + name, 0) for log in logging_outputs))
-        if count > 0:
-            total = utils.item(sum(log.get(key, 0) for log in logging_outputs))
-            metrics.log_scalar(name, total / count, count, round=4)
+        log_mean(name, logging_outputs, key, _COUNT + name)

@@ -5,7 +5,8 @@ from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.initialize import add_defaults
 from omegaconf import OmegaConf
 
-from ikd_fairseq.modules.transformer_config import NANO, TINY, FlatTransformerConfig, nested_config
+from ikd_fairseq.models.base import NANO, TINY
+from ikd_fairseq.models.config import FlatTransformerConfig, nested_config
 
 PRESETS = [
     ("transformer_mmt_tiny", TINY),

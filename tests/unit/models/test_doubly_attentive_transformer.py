@@ -4,9 +4,8 @@ import pytest
 import torch
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 
-from ikd_fairseq.modules.doubly_attentive import DoublyAttentiveLayer
-from ikd_fairseq.modules.image_must import ImageMustConfig
-from ikd_fairseq.modules.transformer_config import nested_config
+from ikd_fairseq.models.config import ImageMustConfig, nested_config
+from ikd_fairseq.models.doubly_attentive_transformer import DoublyAttentiveLayer
 from tests import toy
 
 WIDTH, HEADS = 16, 2

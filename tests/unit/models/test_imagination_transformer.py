@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from ikd_fairseq.modules.imagination import ImageVectorPredictor, margin_loss
+from ikd_fairseq.models.imagination_transformer import ImageVectorPredictor, margin_loss
 
 
 def cosine(a, b):

@@ -1,0 +1,140 @@
+"""The images, or features, of a split: found beside its text, held against it and against the models."""
+
+import itertools
+import logging
+import os
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from fairseq.data import Dictionary, data_utils, indexed_dataset
+
+from ..constants import FEATURES_SUFFIX, IMAGES_SUFFIX
+from ..errors import check
+from .feature_pack import FeaturePack
+from .image_pack import ImagePack
+from .image_pair_dataset import BySentence, NoImages, concatenate
+
+logger = logging.getLogger(__name__)
+
+
+class Part(NamedTuple):
+    """What a split is made of: ``train``, and where fairseq combines them ``train1``, … behind it."""
+
+    folder: str
+    name: str
+    sentences: int
+
+    @property
+    def prefix(self) -> str:
+        return os.path.join(self.folder, self.name)
+
+
+class Demands(NamedTuple):
+    """What a split's images have to be.
+
+    Attributes:
+        features: name of the features that are read instead of images; None for images.
+        sizes: what the models were built for: sides of images in pixels, or channels of features.
+        asked_by: who cannot do without a pack, as a message names it; None if a part may lack it.
+        every_sentence: whether every sentence must have an image.
+    """
+
+    features: str | None
+    sizes: Collection[int]
+    asked_by: str | None
+    every_sentence: bool
+
+
+def split_parts(
+    folder: str, split: str, pair: tuple[str, str], words: Dictionary, dataset_impl: str | None, combine: bool
+) -> list[Part]:
+    """The binarised files of *split* in *folder*: one, or all with *combine*; empty if there are none.
+
+    Args:
+        pair: source and target language.
+        words: the source dictionary.
+        dataset_impl: fairseq's ``--dataset-impl``.
+    """
+    source, target = pair
+    parts: list[Part] = []
+    for k in itertools.count():
+        name = f"{split}{k or ''}"
+        for files in (f"{source}-{target}", f"{target}-{source}"):
+            prefix = os.path.join(folder, f"{name}.{files}.{source}")
+            if indexed_dataset.dataset_exists(prefix, impl=dataset_impl):
+                text = data_utils.load_indexed_dataset(prefix, words, dataset_impl)
+                parts.append(Part(folder, name, len(text)))
+                break
+        else:
+            return parts
+        if not combine:
+            return parts
+
+
+def open_split_images(
+    parts: Sequence[Part], demands: Demands, upsample_primary: int = 1
+) -> BySentence | None:
+    """Images or features of the *parts* of a split, one entry a sentence; None if no part has any.
+
+    Raises:
+        IkdError: a pack is missing where it is demanded, or does not fit the text or the models.
+    """
+    packs: list[BySentence] = []
+    for part in parts:
+        folder, name, sentences = part
+        pack, file = _open_pack(part, demands), _file_of(part, demands)
+        if pack is None:
+            command = "ikd-extract-features" if demands.features else "ikd-pack-images"
+            check(
+                demands.asked_by is None,
+                f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
+                f"{name}, or translate by the text path alone with --image-free",
+            )
+            packs.append(NoImages(sentences))
+            continue
+        check(
+            len(pack) == sentences,
+            f"{file} was made for {len(pack)} sentences, but {name} in {folder} has {sentences}: they come "
+            "from different preparations, so pack the images again",
+        )
+        with_image = pack.coverage
+        check(
+            with_image == sentences or not demands.every_sentence,
+            f"--require-images: {sentences - with_image} of the {sentences} sentences of {name} in {folder} "
+            "have no image",
+        )
+        logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
+        packs.append(pack)
+    if all(isinstance(pack, NoImages) for pack in packs):
+        logger.info("%s: no images, text only", parts[0].prefix)
+        return None
+    return concatenate(packs, upsample_primary)
+
+
+def _file_of(part: Part, demands: Demands) -> str:
+    name = demands.features
+    return part.prefix + (FEATURES_SUFFIX.format(name=name) if name else IMAGES_SUFFIX)
+
+
+def _open_pack(part: Part, demands: Demands) -> ImagePack | FeaturePack | None:
+    """The pack of *part*, held against what models were built for; None if there is none."""
+    pack: ImagePack | FeaturePack
+    if demands.features:
+        if not FeaturePack.exists(part.prefix, demands.features):
+            return None
+        pack = FeaturePack.open(part.prefix, demands.features)
+        found, misfit = pack.channels, "has {found} channels, but the model's --backbone has {wanted}"
+    else:
+        if not ImagePack.exists(part.prefix):
+            return None
+        pack = ImagePack.open(part.prefix)
+        found, misfit = (
+            pack.image_size,
+            "holds images of {found} px, but the model was built for --image-size {wanted}: pack them at "
+            "that size, or train with --image-size {found}",
+        )
+    pack.check_text(part.folder, part.name)
+    for wanted in demands.sizes:
+        sentence = f"{_file_of(part, demands)} {misfit.format(found=found, wanted=wanted)}"
+        check(wanted == found, sentence)
+    return pack

@@ -1,0 +1,267 @@
+"""The base of every architecture: fairseq's Transformer with one forward pass, and hooks for additions.
+
+Three kinds of system derive from it: :class:`FlatTransformerModel` itself sees no image,
+:class:`AuxiliaryTransformerModel` learns from the images of training sentences, and :class:`ImageMustModel`
+looks at images in training and at test.
+"""
+
+from dataclasses import field, fields, make_dataclass
+from typing import Any, NamedTuple, Optional
+
+from fairseq.dataclass import FairseqDataclass
+from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY, register_model_architecture
+from fairseq.models.transformer import TransformerEncoderBase, TransformerModelBase
+from hydra.core.config_store import ConfigStore
+from torch import Tensor
+
+from ..compression.pruning import attach_masks, unpack_weights
+from ..constants import AUXILIARY, FEATURES, IMAGE_POSITIONS, IMAGES, LOGGED
+from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
+from ..errors import check
+from ..vision.backbones import get_backbone
+from .config import nested_config
+
+
+class ForwardPass(NamedTuple):
+    """What went through a model: a batch of B sentences with I source and J target positions.
+
+    Attributes:
+        src_tokens: int64 ``B x I``.
+        prev_output_tokens: int64 ``B x J``, the target shifted right.
+        features: real image features, ``K x P x C``, if the model was handed some.
+        image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
+        encoder_out: the encoder's output.
+        logits: ``B x J x V``.
+    """
+
+    src_tokens: Tensor
+    prev_output_tokens: Tensor
+    features: Optional[Tensor]
+    image_positions: Optional[Tensor]
+    encoder_out: dict[str, list[Tensor]]
+    logits: Tensor
+
+
+class TextEncoder(TransformerEncoderBase):
+    """fairseq's encoder. Images, which an ensemble with an image-must model hands it, it leaves alone."""
+
+    def forward(
+        self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
+    ):
+        return super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
+
+
+class FlatTransformerModel(ModelContract, TransformerModelBase):
+    """fairseq's Transformer, built from a flat configuration. Base of every architecture of the plugin.
+
+    Attributes:
+        logged: entries of the encoder's output that are means for the log: ``[sum, count]`` each.
+    """
+
+    logged: tuple[str, ...] = ()
+
+    @classmethod
+    def add_args(cls, parser) -> None:
+        # TransformerModelBase adds its nested options; the flat dataclass holds them all.
+        super(TransformerModelBase, cls).add_args(parser)
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        return super().build_model(nested_config(cfg), task)
+
+    @classmethod
+    def build_encoder(cls, cfg, src_dict, embed_tokens):
+        return TextEncoder(cfg, src_dict, embed_tokens)
+
+    def forward(
+        self,
+        src_tokens: Tensor,
+        src_lengths: Tensor,
+        prev_output_tokens: Tensor,
+        return_all_hiddens: bool = True,
+        features_only: bool = False,
+        alignment_layer: Optional[int] = None,
+        alignment_heads: Optional[int] = None,
+        images: Optional[Tensor] = None,
+        features: Optional[Tensor] = None,
+        image_positions: Optional[Tensor] = None,
+        **asked: Any,
+    ) -> tuple[Tensor, dict[str, Any]]:
+        """
+        Args:
+            src_tokens: int64 ``B x I``.
+            src_lengths: int64 ``B``.
+            prev_output_tokens: int64 ``B x J``, the target shifted right.
+            return_all_hiddens, features_only, alignment_layer, alignment_heads: as fairseq's.
+            images: uint8 ``K x H x W x 3``.
+            features: ``K x P x C``, used instead of images.
+            image_positions: int64 ``K``, the sentence that each of them belongs to.
+            asked: what :meth:`extra_outputs` is asked for.
+
+        Returns:
+            ``(logits B x J x V, extra)`` as fairseq's decoder, *extra* with what :meth:`extra_outputs` adds,
+            and in ``extra["logged"]`` a :class:`~ikd_fairseq.contracts.Term` by name, for the log.
+        """
+        encoder_out = self.encoder(
+            src_tokens,
+            src_lengths,
+            return_all_hiddens=return_all_hiddens,
+            **self.encoder_inputs(images, features, image_positions),
+        )
+        logits, extra = self.decoder(
+            prev_output_tokens,
+            encoder_out=encoder_out,
+            features_only=features_only,
+            alignment_layer=alignment_layer,
+            alignment_heads=alignment_heads,
+            src_lengths=src_lengths,
+            return_all_hiddens=return_all_hiddens,
+        )
+        run = ForwardPass(src_tokens, prev_output_tokens, features, image_positions, encoder_out, logits)
+        logged = {name: Term(*encoder_out[name]) for name in self.logged if name in encoder_out}
+        return logits, {**extra, LOGGED: logged, **self.extra_outputs(run, **asked)}
+
+    def encoder_inputs(
+        self, images: Optional[Tensor], features: Optional[Tensor], image_positions: Optional[Tensor]
+    ) -> dict[str, Any]:
+        """Hook: what the encoder is handed beside the text. Nothing, for translation looks at no image."""
+        return {}
+
+    def extra_outputs(self, run: ForwardPass) -> dict[str, Any]:
+        """Hook: what goes into the second output. A subclass names what it can be asked for as arguments."""
+        return {}
+
+    def upgrade_state_dict(self, state_dict) -> None:
+        """Takes in the masks of a pruned checkpoint, packed or not. Training and decoding load it so."""
+        unpack_weights(state_dict)
+        super().upgrade_state_dict(state_dict)
+        attach_masks(self, state_dict)
+
+    def upgrade_state_dict_named(self, state_dict, name) -> None:
+        """Lets a model that was built without a part for training load a checkpoint that has it."""
+        super().upgrade_state_dict_named(state_dict, name)
+        for part in self.training_only:
+            if getattr(self, part.removesuffix(".")) is None:
+                prefix = f"{name}.{part}" if name else part
+                for key in [key for key in state_dict if key.startswith(prefix)]:
+                    del state_dict[key]
+
+
+class BackboneModel(FlatTransformerModel):
+    """A Transformer built for the images, or features, of a CNN; its options are a ``BackboneConfig``."""
+
+    def __init__(self, cfg, encoder, decoder):
+        super().__init__(cfg, encoder, decoder)
+        self.backbone = get_backbone(str(cfg.backbone))
+        self.image_size = cfg.image_size
+        self.feature_channels = self.backbone.channels
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        get_backbone(str(cfg.backbone)).check_image_size(cfg.image_size)
+        return super().build_model(cfg, task)
+
+
+class AuxiliaryTransformerModel(AuxiliaryModel, BackboneModel):
+    """Translates from text alone and has further terms of the loss, for the criterion ``auxiliary_losses``.
+
+    The criterion owns the frozen CNN and hands over features, so that the model holds no CNN at any time. A
+    subclass sets ``auxiliary_weights`` and says in :meth:`auxiliary_terms` what each term is.
+    """
+
+    def auxiliary_terms(self, run: ForwardPass) -> dict[str, Entry]:
+        """The terms of a batch, in the order of ``auxiliary_weights``. K may be 0, and P then anything."""
+        raise NotImplementedError
+
+    def extra_outputs(self, run: ForwardPass, auxiliary: bool = False) -> dict[str, Any]:
+        """With *auxiliary*, which features must be given for, the terms."""
+        return {AUXILIARY: self.auxiliary_terms(run)} if auxiliary else {}
+
+
+class ImageMustModel(BackboneModel):
+    """A Transformer whose encoder is an :class:`~ikd_fairseq.modules.image_regions.ImageRegions`.
+
+    A sentence without an image is a text-only one, in training and at test; a batch without any image input
+    is translated by the text path alone. The task refuses a split without images unless ``--image-free`` asks
+    for that. Its configuration is an :class:`~ikd_fairseq.models.config.ImageMustConfig`.
+    """
+
+    requires_images = True
+
+    @classmethod
+    def build_model(cls, cfg, task):
+        check(
+            isinstance(task, TaskContract),
+            "an image-must model reads its images through --task multimodal_translation: add that option",
+        )
+        model = super().build_model(cfg, task)
+        if not (task.cfg.image_free or task.cfg.image_features):
+            model.encoder.load_cnn()  # now, so that weights that do not fit are refused before data are read
+        return model
+
+    def encoder_inputs(self, images, features, image_positions):
+        return {IMAGES: images, FEATURES: features, IMAGE_POSITIONS: image_positions}
+
+
+# Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences. Layer
+# normalisation comes first in every block, as in the code released with IKD-MMT.
+TINY: dict[str, Any] = dict(
+    encoder_embed_dim=128,
+    encoder_ffn_embed_dim=256,
+    encoder_layers=4,
+    encoder_attention_heads=4,
+    encoder_normalize_before=True,
+    decoder_embed_dim=128,
+    decoder_ffn_embed_dim=256,
+    decoder_layers=4,
+    decoder_attention_heads=4,
+    decoder_normalize_before=True,
+    dropout=0.3,
+    share_all_embeddings=True,
+)
+
+
+# A small student for distillation, our own choice: half of tiny's width, feed-forward width, layers and
+# heads, so that a head is as wide as tiny's (32). Everything else is tiny's.
+NANO: dict[str, Any] = dict(
+    TINY,
+    encoder_embed_dim=64,
+    encoder_ffn_embed_dim=128,
+    encoder_layers=2,
+    encoder_attention_heads=2,
+    decoder_embed_dim=64,
+    decoder_ffn_embed_dim=128,
+    decoder_layers=2,
+    decoder_attention_heads=2,
+)
+
+
+def register_preset(
+    model_name: str, arch_name: str, config_class: type[FairseqDataclass], values: dict[str, Any]
+):
+    """Registers *values* as architecture *arch_name* of model *model_name*, for ``--arch`` and for hydra.
+
+    fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset
+    the file names. Hence a dataclass with the preset's own defaults, found under the preset's name.
+    """
+
+    def fill_unset(args) -> None:
+        for name, value in values.items():
+            if getattr(args, name, None) is None:
+                setattr(args, name, value)
+
+    register_model_architecture(model_name, arch_name)(fill_unset)
+    preset_class = make_dataclass(
+        f"{config_class.__name__}_{arch_name}",
+        [
+            (option.name, option.type, field(default=values[option.name], metadata=option.metadata))
+            for option in fields(config_class)
+            if option.name in values
+        ],
+        bases=(config_class,),
+    )
+    MODEL_DATACLASS_REGISTRY[arch_name] = preset_class
+    ARCH_MODEL_NAME_REGISTRY[arch_name] = arch_name
+    ConfigStore.instance().store(
+        name=arch_name, group="model", node=preset_class(_name=arch_name), provider="ikd_fairseq"
+    )

@@ -1,0 +1,96 @@
+"""Options that several architectures share, and fairseq's Transformer configuration as one flat dataclass.
+
+fairseq 0.12 keeps the Transformer's options in nested dataclasses that its classic command line cannot fill
+(``--encoder-embed-dim`` would have to become ``encoder.embed_dim``) and registers ``transformer`` without
+any, so that ``fairseq-hydra-train`` cannot build it. Flat names serve both command lines, and checkpoints
+hold them too.
+"""
+
+from argparse import Namespace
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
+from typing import Any
+
+from fairseq.dataclass import ChoiceEnum, FairseqDataclass
+from fairseq.models.transformer import TransformerConfig
+from omegaconf import DictConfig, OmegaConf
+
+from ..modules.options import BACKBONE_WEIGHTS_HELP, option
+from ..vision.backbones import BACKBONES
+
+
+def _flat_fields() -> list[tuple[str, Any, Any]]:
+    """(name, type, field) of each option of :class:`TransformerConfig`, nested ones as ``encoder_embed_dim``.
+
+    Options whose default is an interpolation of another (the decoder's input and output width) are left to
+    :func:`nested_config`.
+    """
+    flat = []
+    for outer in fields(TransformerConfig):
+        nested = outer.type if is_dataclass(outer.type) else None
+        for inner in fields(nested) if nested else [outer]:
+            name = f"{outer.name}_{inner.name}" if nested else inner.name
+            default = inner.default
+            if inner.name.startswith("_") or (isinstance(default, str) and default.startswith("${")):
+                continue
+            if default is MISSING:
+                default = inner.default_factory()
+            flat.append((name, inner.type, field(default=default, metadata=inner.metadata)))
+    return flat
+
+
+FlatTransformerConfig: type[FairseqDataclass] = make_dataclass(
+    "FlatTransformerConfig",
+    _flat_fields(),
+    bases=(FairseqDataclass,),
+    namespace={
+        "__module__": __name__,
+        "__doc__": "Every option of fairseq's Transformer under its flat name.",
+    },
+)
+
+
+def nested_config(flat) -> TransformerConfig:
+    """*flat* (dataclass, ``DictConfig`` or namespace) as the nested configuration of fairseq's modules.
+
+    Options that are not the Transformer's (those of a plugin model) are carried over as attributes.
+    """
+    values = OmegaConf.to_container(flat, resolve=True) if isinstance(flat, DictConfig) else dict(vars(flat))
+    config = TransformerConfig.from_namespace(Namespace(**values))
+    config.decoder.input_dim = config.decoder.output_dim = config.decoder.embed_dim
+    return config
+
+
+@dataclass
+class BackboneConfig(FlatTransformerConfig):
+    """fairseq's Transformer options and the image CNN's."""
+
+    backbone: ChoiceEnum(list(BACKBONES)) = option(
+        "resnet50",
+        "CNN whose last convolutional map an image's regions are, or stand for: it sets their number "
+        "and width",
+    )
+    image_size: int = option(224, "side of the images in pixels, as packed by ikd-pack-images --image-size")
+
+
+@dataclass
+class MultimodalTransformerConfig(BackboneConfig):
+    """fairseq's Transformer options and those of the multimodal encoder."""
+
+    text_memory: ChoiceEnum(["layer", "embedding"]) = option(
+        "layer",
+        "keys and values of the encoder's attention: the text positions of each layer's input, or "
+        "the text embeddings in every layer (as in the code released with IKD-MMT)",
+    )
+    no_text: bool = option(
+        False,
+        "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
+        "and all that the decoder attends to; the text only generates the feature. An image-must "
+        "model then needs an image for every sentence",
+    )
+
+
+@dataclass
+class ImageMustConfig(BackboneConfig):
+    """fairseq's Transformer options, and the CNN that reads the images."""
+
+    backbone_weights: str = option("imagenet", BACKBONE_WEIGHTS_HELP)
