@@ -15,7 +15,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from ..compression.pruning import check_masks
-from ..constants import FEATURES, IGNORED, IMAGES
+from ..constants import FEATURES, IGNORED, IMAGES, PROCESS
 from ..contracts import (
     CriterionContract,
     InvertingModel,
@@ -107,7 +107,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
 
     def state_dict(self):
         """What checkpoints hold of the task: fairseq's, and facts about the process, for the run's record."""
-        return {**super().state_dict(), "run": run_facts()}
+        return {**super().state_dict(), PROCESS: run_facts()}
 
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)
