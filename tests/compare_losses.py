@@ -12,7 +12,7 @@ differs; the lines say which system, update and term.
 
 writes what tests/integration/test_recorded_losses.py compares with, on any processor. There rounding must not
 grow: no dropout (its draws depend on the processor), four updates with a small step. The gradient's norm is
-left out: through a random CNN it differs by a thousandth between processors whose losses agree to a millionth.
+left out: through a random CNN it differs by a thousandth where the losses agree to a millionth.
 """
 
 import argparse
