@@ -19,6 +19,7 @@ from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from tests import toy
+from tests.closeness import assert_close_to_scale
 
 
 def test_batches_hold_the_sentences_asked_for_and_no_more_tokens_than_allowed(dataset):
@@ -45,7 +46,7 @@ def test_generated_features_stand_in_the_order_asked_for_whatever_the_batches(tr
         text, _ = encoder.forward_embedding(source)
         no_padding = torch.zeros_like(source, dtype=torch.bool)
         expected = encoder.generator(text, no_padding)[0].mean(dim=0)
-        torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-5)
+        assert_close_to_scale(row, expected)
     assert not found.requires_grad
 
 
@@ -54,7 +55,7 @@ def test_visual_features_are_means_of_the_frozen_cnns_last_map_row_by_row(traine
     found = visual_features(trained, SimpleNamespace(images=images.numpy()), [2, 0])
     backbone = get_backbone("efficientnet_lite0")
     expected = FrozenCNN(backbone, "random")(backbone.normalise(images[[2, 0]]))[-1].mean(dim=(2, 3))
-    torch.testing.assert_close(found, expected)
+    assert_close_to_scale(found, expected)
 
 
 def test_sentences_outside_of_the_split_or_without_an_image_are_refused():

@@ -12,6 +12,7 @@ from ikd_fairseq.constants import LOGGED
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import ImageMustConfig
 from tests import toy
+from tests.closeness import assert_close_to_scale
 
 SYSTEMS = ["gated_fusion", "doubly_attentive_transformer", "selective_attention_transformer"]
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
@@ -65,7 +66,7 @@ def test_batch_mates_and_padding_side_do_not_matter(name, normalize_before):
         own = {} if image is None else {"features": image, "image_positions": torch.tensor([0])}
         alone = logits_of(model, sample_of(SENTENCES[row], **own))[0]
         for batched in (together, left_padded):
-            torch.testing.assert_close(batched[row, : len(alone)], alone, rtol=1e-4, atol=1e-5)
+            assert_close_to_scale(batched[row, : len(alone)], alone)
 
 
 @every_system
@@ -75,7 +76,7 @@ def test_features_of_the_cnn_stand_for_its_images_and_may_be_one_vector(name):
     from_images = logits_of(model, sample_of(*SENTENCES, images=pictures, image_positions=positions))
     last = model.encoder.cnn(model.encoder.backbone.normalise(pictures))[-1]
     features = last.flatten(2).transpose(1, 2)
-    torch.testing.assert_close(
+    assert_close_to_scale(
         logits_of(model, sample_of(*SENTENCES, features=features, image_positions=positions)), from_images
     )
     vectors = features.mean(dim=1, keepdim=True)
@@ -93,7 +94,7 @@ def test_regions_have_no_order(name):
         logits_of(model, sample_of(*SENTENCES, features=each, image_positions=positions))
         for each in (features, turned)
     )
-    torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-5)
+    assert_close_to_scale(a, b)
 
 
 @every_system
@@ -111,7 +112,7 @@ def test_decoding_step_by_step_equals_the_full_pass(name, normalize_before):
             prefix = sample["prev_output_tokens"][:, :step]
             stepwise, _ = model.decoder(prefix, encoder_out=encoder_out, incremental_state=state)
             seen = prefix[:, -1].ne(toy.dictionary().pad())
-            torch.testing.assert_close(stepwise[seen, 0], full[seen, step - 1], rtol=1e-4, atol=1e-5)
+            assert_close_to_scale(stepwise[seen, 0], full[seen, step - 1])
 
 
 @every_system
@@ -124,7 +125,7 @@ def test_sentences_reordered_for_beam_search_keep_their_images(name):
         expected, _ = model.decoder(previous, encoder_out=out)
         new = model.encoder.reorder_encoder_out(out, order)
         found, _ = model.decoder(previous[order], encoder_out=new)
-    torch.testing.assert_close(found, expected[order], rtol=1e-4, atol=1e-5)
+    assert_close_to_scale(found, expected[order])
 
 
 @every_system
@@ -194,13 +195,15 @@ def test_state_dict_holds_all_of_the_model_and_no_cnn(name):
 def test_activation_checkpointing_changes_no_gradient(name):
     gradients = []
     for checkpoint in (False, True):
-        model = build(name, checkpoint_activations=checkpoint).train()
-        sample = sample_of(*SENTENCES, features=features_of(2), image_positions=torch.tensor([0, 2]))
+        model = build(name, checkpoint_activations=checkpoint).train().double()
+        features = features_of(2).double()
+        sample = sample_of(*SENTENCES, features=features, image_positions=torch.tensor([0, 2]))
         model(**sample["net_input"])[0].square().sum().backward()
         gradients.append({key: parameter.grad for key, parameter in model.named_parameters()})
     assert gradients[0].keys() == gradients[1].keys()
+    largest = max(gradient.abs().max().item() for gradient in gradients[0].values())
     for key, gradient in gradients[0].items():
-        torch.testing.assert_close(gradients[1][key], gradient, msg=key)
+        assert_close_to_scale(gradients[1][key], gradient, 1e-12, what=key, scale=largest)
 
 
 @pytest.mark.parametrize("name", ["gated_fusion", "selective_attention_transformer"])
