@@ -51,8 +51,6 @@ def register_safe_globals() -> None:
     import numpy as np
     import torch
 
-    if not hasattr(torch.serialization, "add_safe_globals"):  # before PyTorch 2.4
-        return
     # How numpy pickles an array and a scalar, and the types of both.
     rebuild_array = np.empty(0).__reduce__()[0]
     rebuild_scalar = np.float64(0).__reduce__()[0]
@@ -60,11 +58,10 @@ def register_safe_globals() -> None:
     torch.serialization.add_safe_globals(
         [argparse.Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
     )
-    if hasattr(torch.serialization, "safe_globals"):  # PyTorch >= 2.5 takes names too
-        # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
-        for function in (rebuild_array, rebuild_scalar):
-            for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-                torch.serialization.add_safe_globals([(function, f"{module}.{function.__name__}")])
+    # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
+    for function in (rebuild_array, rebuild_scalar):
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            torch.serialization.add_safe_globals([(function, f"{module}.{function.__name__}")])
 
 
 def load_safely(path: os.PathLike, what: str = "checkpoint") -> Any:
@@ -91,9 +88,7 @@ def copy_checkpoints_atomically() -> None:
     copy_anywhere = PathManager.copy
 
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
-        if (
-            "://" in src_path or "://" in dst_path
-        ):  # a remote file, which iopath handles where it is installed
+        if "://" in src_path or "://" in dst_path:  # a remote file: iopath's, where that is installed
             return copy_anywhere(src_path, dst_path, overwrite)
         partial = f"{dst_path}.tmp"
         shutil.copyfile(src_path, partial)
@@ -106,8 +101,8 @@ def copy_checkpoints_atomically() -> None:
 def refuse_unsafe_checkpoints() -> None:
     """Lets fairseq load only checkpoints that the safe loader reads, and names the file of any other in a sentence.
 
-    PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety off;
-    before 2.6 PyTorch is not even safe by default. The look ahead maps the file and reads no tensor.
+    PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety off. The
+    look ahead maps the file and reads no tensor.
     """
     from fairseq import checkpoint_utils
 

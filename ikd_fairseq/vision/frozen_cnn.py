@@ -102,7 +102,7 @@ class UnregisteredCNN:
         Under autocast weights and images are float32 whatever the type of *images*, and autocast picks the
         type of each operation.
         """
-        if _autocasts(images.device):
+        if torch.is_autocast_enabled(images.device.type):
             images = images.float()
         return self._placed(images.device, images.dtype)(images)
 
@@ -114,11 +114,3 @@ class UnregisteredCNN:
             self._copy = copy.deepcopy(self._teacher).to(device=device, dtype=dtype)
             self._copy_is_for = device, dtype
         return self._copy
-
-
-def _autocasts(device: torch.device) -> bool:
-    """Whether autocast is on for *device*."""
-    try:
-        return torch.is_autocast_enabled(device.type)
-    except TypeError:  # PyTorch < 2.4 has a function for each kind of device
-        return torch.is_autocast_cpu_enabled() if device.type == "cpu" else torch.is_autocast_enabled()

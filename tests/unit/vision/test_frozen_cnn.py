@@ -7,7 +7,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import Tap, get_backbone
-from ikd_fairseq.vision.frozen_cnn import FrozenCNN, UnregisteredCNN, _autocasts
+from ikd_fairseq.vision.frozen_cnn import FrozenCNN, UnregisteredCNN
 
 LITE = get_backbone("efficientnet_lite0")
 RESNET = get_backbone("resnet50")
@@ -185,11 +185,3 @@ def test_frozen_teacher_under_autocast_keeps_float32_weights_and_casts_the_opera
     assert {p.dtype for p in frozen._teacher.parameters()} == {torch.float32} and frozen._copy is None
     sum(m.float().square().mean() for m in maps).backward()
     assert images.grad.dtype == dtype and images.grad.abs().max() > 0
-
-
-@pytest.mark.parametrize("cpu, cuda", [(True, False), (False, True)])
-def test_autocast_is_noticed_on_pytorch_before_2_4(monkeypatch, cpu, cuda):
-    monkeypatch.setattr(torch, "is_autocast_enabled", lambda: cuda)
-    monkeypatch.setattr(torch, "is_autocast_cpu_enabled", lambda: cpu)
-    assert _autocasts(torch.device("cpu")) == cpu
-    assert _autocasts(torch.device("cuda", 0)) == cuda
