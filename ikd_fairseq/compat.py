@@ -1,6 +1,6 @@
 """The few adjustments that today's Python and PyTorch ask of fairseq 0.12, each with its reason.
 
-Applied once, when the package is imported. None of them changes what a training run computes.
+Applied once, when the package and fairseq are both imported. None of them changes what a training run computes.
 """
 
 import argparse
@@ -41,6 +41,7 @@ def require_fairseq() -> None:
     )
 
 
+@functools.cache
 def register_safe_globals() -> None:
     """Lets PyTorch's safe loader (``weights_only=True``) read the checkpoints of fairseq.
 
@@ -52,8 +53,8 @@ def register_safe_globals() -> None:
     import torch
 
     # How numpy pickles an array and a scalar, and the types of both.
-    rebuild_array = np.empty(0).__reduce__()[0]
-    rebuild_scalar = np.float64(0).__reduce__()[0]
+    rebuild_array: Any = np.empty(0).__reduce__()[0]
+    rebuild_scalar: Any = np.float64(0).__reduce__()[0]
     types = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
     torch.serialization.add_safe_globals(
         [argparse.Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
@@ -64,7 +65,7 @@ def register_safe_globals() -> None:
             torch.serialization.add_safe_globals([(function, f"{module}.{function.__name__}")])
 
 
-def load_safely(path: os.PathLike, what: str = "checkpoint") -> Any:
+def load_safely(path: str | os.PathLike, what: str = "checkpoint") -> Any:
     """Reads a file of ``torch.save`` without running any code that it may hold. Its tensors are views of the file.
 
     Raises:
@@ -72,6 +73,7 @@ def load_safely(path: os.PathLike, what: str = "checkpoint") -> Any:
     """
     import torch
 
+    register_safe_globals()
     with reading_checkpoint(path, what):
         # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
         return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -146,8 +148,9 @@ def undo_debug_logging() -> None:
         root.setLevel(os.environ.get("LOGLEVEL", "INFO").upper())
 
 
+@functools.cache
 def apply() -> None:
-    """Checks fairseq and applies every adjustment."""
+    """Checks fairseq and applies every adjustment, once."""
     require_fairseq()
     undo_debug_logging()
     register_safe_globals()

@@ -24,7 +24,7 @@ def check(condition: bool, message: str) -> None:
 
 
 @contextlib.contextmanager
-def reading_checkpoint(path: os.PathLike, what: str = "checkpoint") -> Iterator[None]:
+def reading_checkpoint(path: str | os.PathLike, what: str = "checkpoint") -> Iterator[None]:
     """Turns every way in which PyTorch's safe loader refuses the file *path* into one sentence.
 
     Raises:
@@ -67,7 +67,7 @@ def show_errors_without_traceback() -> None:
                 previous(kind, error, traceback)
             print(f"ikd_fairseq: error: {sentence}", file=sys.stderr)
 
-    hook.shows_ikd_errors = True
+    hook.shows_ikd_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
 
 
@@ -75,9 +75,7 @@ def _sentence_of(error: BaseException) -> str | None:
     """The sentence of an :class:`IkdError`, also of one in a process that fairseq started for a GPU."""
     if isinstance(error, IkdError):
         return str(error)
-    if (
-        type(error).__name__ == "ProcessRaisedException"
-    ):  # torch.multiprocessing's: holds the traceback as text
+    if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback as text
         raised = re.search(rf"^{re.escape(__name__)}\.IkdError: (.+)$", str(error), re.MULTILINE)
         return raised[1] if raised else None
     return None

@@ -3,8 +3,6 @@
 import os
 import re
 
-from fairseq.data import indexed_dataset
-
 from ..errors import IkdError, check
 
 _SUFFIX = ".idx"
@@ -42,6 +40,8 @@ def sentence_counts(data_dir: str, split: str) -> dict[str, int]:
 
 def _sentence_count(index_path: str) -> int:
     """Counts by fairseq's own reader, which wants the ``.bin`` beside the index too."""
+    from fairseq.data import indexed_dataset  # here, because it takes seconds
+
     path = index_path[: -len(_SUFFIX)]
     try:
         implementation = indexed_dataset.infer_dataset_impl(path)

@@ -1,6 +1,7 @@
 """Model architectures. Importing this package registers them with fairseq."""
 
-from . import (  # noqa: F401  # noqa: F401  # noqa: F401
+from .. import needs_fairseq  # noqa: F401
+from . import (  # noqa: F401
     doubly_attentive_transformer,
     gated_fusion,
     hallucination_transformer,
