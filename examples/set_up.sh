@@ -29,7 +29,7 @@ if not (ours and all(map(found, needed.split())) and os.path.exists(os.path.join
 print(scripts)
 PYTHON
     ); then
-    export PATH=$scripts:$PATH
+    [[ :$PATH: == *:$scripts:* ]] || export PATH=$scripts:$PATH
     return 0
   fi
 
