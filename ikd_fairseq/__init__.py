@@ -1,8 +1,8 @@
 """A plugin for fairseq: image-free multimodal machine translation by inversion knowledge distillation.
 
 Importing the package is cheap. Its task, architectures and criterions are registered as soon as fairseq is in
-the process too, whichever of the two comes first: fairseq itself would import only ``tasks`` and ``models`` of a
-``--user-dir``, and not even those of a package that was imported before.
+the process too, whichever of the two comes first: fairseq itself would import only ``tasks`` and ``models``
+of a ``--user-dir``, and not even those of a package that was imported before.
 """
 
 import sys
