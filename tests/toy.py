@@ -1,4 +1,4 @@
-"""Small things that several tests build: a dictionary, a task that has one, models of a few thousand weights."""
+"""Small things that several tests build: a dictionary, a task that has one, models of few weights."""
 
 from types import SimpleNamespace
 

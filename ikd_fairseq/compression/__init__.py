@@ -1,1 +1,3 @@
 """Smaller checkpoints of trained models."""
+
+from .. import needs_fairseq  # noqa: F401

@@ -1,5 +1,6 @@
 """Criterions. Importing this package registers them with fairseq."""
 
+from .. import needs_fairseq  # noqa: F401
 from . import (
     auxiliary_losses,  # noqa: F401
     inversion_distillation,  # noqa: F401

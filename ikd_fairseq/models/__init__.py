@@ -1,5 +1,6 @@
 """Model architectures. Importing this package registers them with fairseq."""
 
+from .. import needs_fairseq  # noqa: F401
 from . import (  # noqa: F401
     doubly_attentive_transformer,
     gated_fusion,

@@ -1,9 +1,19 @@
 """Runs fairseq's commands as a user does, each in a process of its own."""
 
+import atexit
+import functools
+import json
 import os
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+import tomllib
 from pathlib import Path
+
+from tests.integration.warm_process import write_shims
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 USER_DIR = str(CHECKOUT / "ikd_fairseq")
@@ -14,8 +24,8 @@ MODEL = """--encoder-embed-dim 16 --encoder-ffn-embed-dim 32 --encoder-layers 1 
     --decoder-embed-dim 16 --decoder-ffn-embed-dim 32 --decoder-layers 1 --decoder-attention-heads 2"""
 IKD = f"""--arch ikd_transformer_tiny {MODEL} --backbone efficientnet_lite0 --image-size 64 --unpool depthwise
     --criterion inversion_distillation --label-smoothing 0.1"""
-OPTIMIZER = """--optimizer adam --adam-betas (0.9,0.98) --lr 0.005 --lr-scheduler inverse_sqrt --warmup-updates 4
-    --log-format json --log-interval 1 --num-workers 0 --cpu"""
+OPTIMIZER = """--optimizer adam --adam-betas (0.9,0.98) --lr 0.005
+    --lr-scheduler inverse_sqrt --warmup-updates 4 --log-format json --log-interval 1 --num-workers 0 --cpu"""
 TASK = f"--user-dir {USER_DIR} --task multimodal_translation"
 
 
@@ -37,12 +47,65 @@ def start(command: str, *parts, **options) -> subprocess.Popen:
     )
 
 
-def run(command: str, *parts, fails: bool = False) -> str:
-    """Runs a command to its end and returns what it printed; *fails* says what its status must be."""
-    process = start(command, *parts)
-    output, _ = process.communicate(timeout=600)
-    assert (process.returncode != 0) == fails, output[-4000:]
+@functools.cache
+def warm_process() -> str:
+    """Starts the process that commands are forked from, see ``warm_process.py``; returns its socket."""
+    folder = tempfile.mkdtemp(prefix="ikd-warm-")  # short: a socket's path has at most 107 bytes
+    address = os.path.join(folder, "socket")
+    command = [sys.executable, "-m", "tests.integration.warm_process", address]
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=CHECKOUT, env=ENVIRONMENT)
+
+    def end() -> None:
+        server.stdin.close()
+        server.wait()
+        shutil.rmtree(folder)
+
+    atexit.register(end)
+    while not os.path.exists(address):
+        assert server.poll() is None, "the process that commands are forked from did not start"
+        time.sleep(0.05)
+    return address
+
+
+def run(command: str, *parts, fails: bool = False, cold: bool = False) -> str:
+    """Runs ``python -m command`` to its end and returns what it printed; *fails* says what status is due.
+
+    It runs in a copy of a process that has imported fairseq, unless it shall start *cold*.
+    """
+    if cold:
+        process = start(command, *parts)
+        output, _ = process.communicate(timeout=600)
+        status = process.returncode
+    else:
+        output, status = _run_warm(command, arguments(*parts))
+    assert (status != 0) == fails, output[-4000:]
     return output
+
+
+def _run_warm(command: str, argv: list[str]) -> tuple[str, int]:
+    request = {"command": command, "argv": [command, *argv], "cwd": str(CHECKOUT), "environ": ENVIRONMENT}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, open(os.devnull) as nothing:
+        server.settimeout(600)
+        server.connect(warm_process())
+        reading, writing = os.pipe()
+        streams = [nothing.fileno(), writing, writing]
+        socket.send_fds(server, [json.dumps(request).encode() + b"\n"], streams)
+        os.close(writing)
+        with open(reading, encoding="utf-8") as output:
+            return output.read(), int(server.makefile().readline())
+
+
+@functools.cache
+def warm_environment() -> dict[str, str]:
+    """An environment for recipes, whose commands of fairseq and of the plugin run in copies too."""
+    folder = Path(warm_process()).parent
+    with open(CHECKOUT / "pyproject.toml", "rb") as project:
+        commands = tomllib.load(project)["project"]["scripts"]
+    fairseq = ("train", "validate", "generate", "interactive", "preprocess")
+    commands |= {f"fairseq-{name}": f"fairseq_cli.{name}:cli_main" for name in fairseq}
+    write_shims(folder, warm_process(), commands)
+    path = [str(folder), str(Path(sys.executable).parent), ENVIRONMENT["PATH"]]
+    return {**ENVIRONMENT, "PATH": os.pathsep.join(path)}
 
 
 def refusal(output: str) -> str:
@@ -53,7 +116,7 @@ def refusal(output: str) -> str:
 
 
 def translations(output: str, kind: str = "H") -> dict[int, str]:
-    """Hypotheses (``H``) or detokenised ones (``D``) of fairseq-generate or fairseq-interactive, by sentence."""
+    """Hypotheses (``H``) or detokenised ones (``D``) of fairseq-generate or -interactive, by sentence."""
     found = {}
     for line in output.splitlines():
         if line.startswith(f"{kind}-"):

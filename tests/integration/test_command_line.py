@@ -86,8 +86,9 @@ def test_hydra_trains_the_recipes_configuration(toy_data, tmp_path):
         "fairseq_cli.hydra_train",
         "--config-dir",
         [str(RECIPES / "config")],
-        f"""--config-name ikd common.user_dir={USER_DIR} task.data={toy_data} checkpoint.save_dir={tmp_path / "run"}
-        hydra.run.dir={tmp_path / "hydra"} common.cpu=true model.image_size=64 +model.encoder_layers=1
+        f"""--config-name ikd common.user_dir={USER_DIR} task.data={toy_data}
+        checkpoint.save_dir={tmp_path / "run"} hydra.run.dir={tmp_path / "hydra"} common.cpu=true
+        model.image_size=64 +model.encoder_layers=1
         +model.unpool=repeat dataset.num_workers=0 dataset.max_tokens=100 optimization.max_update=2""",
     )
     state = torch.load(tmp_path / "run" / "checkpoint_last.pt", weights_only=True)

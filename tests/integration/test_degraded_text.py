@@ -2,7 +2,6 @@
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from PIL import Image
 from ikd_fairseq.cli.analyse import main as analyse
 from ikd_fairseq.data.image_pack import ImagePack
 from ikd_fairseq.data.image_packing import pack_images
+from tests.integration.command_line import warm_environment
 from tests.integration.conftest import COLOURS, write_split
 
 pytest.importorskip("matplotlib")
@@ -21,10 +21,9 @@ SPLITS = {"train": 30, "val": 6, "test": 6}
 
 
 def prepare(*arguments) -> None:
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
         ["bash", str(PREPARE), *map(str, arguments), "--workers", "1"],
-        env={**os.environ, "PATH": path},
+        env=warm_environment(),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -67,7 +67,8 @@ def run_two_workers(*command) -> str:
     workers = [
         start(
             *command,
-            f"--distributed-init-method tcp://127.0.0.1:{port} --distributed-world-size 2 --distributed-rank {rank}",
+            f"--distributed-init-method tcp://127.0.0.1:{port}",
+            f"--distributed-world-size 2 --distributed-rank {rank}",
             "--distributed-no-spawn --distributed-backend gloo --ddp-backend legacy_ddp",
         )
         for rank in range(2)
@@ -98,8 +99,8 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
         [str(data)],
         TASK,
         IKD,
-        # Plain gradient descent: Adam's first steps turn rounding of a tiny gradient into a whole step. At a rate that
-        # suits a gradient norm of 1,000.
+        # Plain gradient descent: Adam's first steps turn rounding of a tiny gradient into a whole step. At a
+        # rate that suits a gradient norm of 1,000.
         "--optimizer sgd --lr 0.000001 --log-format json --log-interval 1 --num-workers 0 --cpu",
         "--dropout 0 --max-update 3 --seed 3 --disable-validation --granularity block",
         "--required-batch-size-multiple 1",  # fairseq would drop a last batch of four
@@ -108,8 +109,8 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
     two = updates_logged(run_two_workers(*command, f"--batch-size 4 --save-dir {tmp_path / 'two'}"))
     assert sorted(one) == sorted(two) == [1, 2, 3]
     for update, values in one.items():
-        # Every loss; and the gradient of the first update, where the weights are the same to the last bit (later on,
-        # batch norm over three images makes much of their last bits).
+        # Every loss; and the gradient of the first update, where the weights are the same to the last bit
+        # (later on, batch norm over three images makes much of their last bits).
         compared = len(values) if update == 1 else len(values) - 1
         for a, b in zip(values[:compared], two[update]):
             assert (a is None) == (b is None)

@@ -1,4 +1,4 @@
-"""A pruned checkpoint through fairseq's commands: retraining under its mask, resuming, averaging, decoding."""
+"""A pruned checkpoint through fairseq's commands: retrained under its mask, resumed, averaged, decoded."""
 
 import torch
 

@@ -19,11 +19,11 @@ CHECKOUT = Path(__file__).resolve().parents[2]
 
 
 def import_with(tmp_path, fairseq: str) -> str:
-    """What ``import ikd_fairseq`` prints where ``fairseq/__init__.py`` reads *fairseq*."""
+    """What importing the models prints where ``fairseq/__init__.py`` reads *fairseq*."""
     (tmp_path / "fairseq").mkdir()
     (tmp_path / "fairseq" / "__init__.py").write_text(fairseq)
     run = subprocess.run(
-        [sys.executable, "-c", "import ikd_fairseq"],
+        [sys.executable, "-c", "import ikd_fairseq.models"],
         cwd=CHECKOUT,
         capture_output=True,
         text=True,
@@ -100,7 +100,7 @@ def test_copying_a_checkpoint_is_all_or_nothing(tmp_path, monkeypatch):
 def test_debug_lines_that_an_import_of_fairseq_switches_on_are_off_again():
     for variables, level in (({}, "20"), ({"LOGLEVEL": "debug"}, "10")):
         environment = {key: value for key, value in os.environ.items() if key != "LOGLEVEL"}
-        code = "import ikd_fairseq, logging; print(logging.getLogger().level)"
+        code = "import ikd_fairseq.models, logging; print(logging.getLogger().level)"
         run = subprocess.run(
             [sys.executable, "-c", code],
             cwd=CHECKOUT,

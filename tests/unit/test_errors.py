@@ -40,7 +40,8 @@ def test_loglevel_debug_brings_its_traceback_back(hook, monkeypatch, capsys):
 
 def test_error_in_a_process_for_a_gpu_is_its_sentence_too(hook, capsys):
     text = (
-        "\n\n-- Process 1 terminated with the following error:\nTraceback (most recent call last):\n  File x\n"
+        "\n\n-- Process 1 terminated with the following error:\n"
+        "Traceback (most recent call last):\n  File x\n"
         "ikd_fairseq.errors.IkdError: give --image-size 64\n"
     )
     error = torch.multiprocessing.ProcessRaisedException(text, 1, 77)

@@ -93,7 +93,7 @@ def test_weight_does_not_depend_on_batch_size_or_share_of_images():
 
 
 def test_irm_alone_touches_the_student_too():
-    # A worker without images goes backward through the student; one with images must meet the same reductions.
+    # A worker without images goes backward through the student; one with images must reduce as often.
     model = toy.ikd_model().train()
     criterion_of(model, iam_weight=0.0, image_weight=0.0).train()(model, sample_with([0, 1]))[0].backward()
     assert all(parameter.grad is not None for parameter in model.student.parameters())

@@ -20,7 +20,10 @@ def data(tmp_path):
     return folder
 
 
-def checkpoint(path, data, encoder=toy.dictionary(), decoder=toy.dictionary(), **settings):
+WORDS = toy.dictionary()
+
+
+def checkpoint(path, data, encoder=WORDS, decoder=WORDS, **settings):
     task = {"_name": "multimodal_translation", "data": str(data), "source_lang": "en", "target_lang": "de"}
     tables = {"encoder": encoder, "decoder": decoder}
     model = {

@@ -36,7 +36,9 @@ def program(tmp_path, monkeypatch):
     monkeypatch.delenv(meteor.JAR_VARIABLE, raising=False)
     monkeypatch.setattr(meteor.importlib.util, "find_spec", lambda name: None)
 
-    def put_up(output=OUTPUT.format("exact stem"), errors="", status=0):
+    printed = OUTPUT.format("exact stem")
+
+    def put_up(output=printed, errors="", status=0):
         java = folder / "java"
         java.write_text(
             f"#!{sys.executable} -S\n"

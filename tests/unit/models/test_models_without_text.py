@@ -13,7 +13,7 @@ SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 
 
 def by_hand(encoder, m):
-    """The encoder's output for one sentence from its feature m, ``P x C`` to ``P x d``: m attends to itself."""
+    """The encoder's output for one sentence from its feature m, ``P x C`` to ``P x d``."""
     x = encoder.region_projection(m)
     for layer in encoder.layers:
         attention = layer.self_attn

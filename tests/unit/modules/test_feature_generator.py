@@ -63,7 +63,7 @@ def test_every_weight_learns(unpool):
     generator = FeatureGenerator(8, 6, 4, unpool)
     m = generator(torch.randn(5, 3, 8), torch.zeros(5, 3, dtype=torch.bool))
     (m * torch.randn_like(m)).sum().backward()
-    # The projection's bias is constant over the batch where all regions are equal, so batch norm takes it out.
+    # The projection's bias is constant over the batch where all regions are equal: batch norm takes it out.
     idle = {"projection.bias"} if unpool == "repeat" else set()
     for name, parameter in generator.named_parameters():
         moved = parameter.grad.abs().max() > 1e-5

@@ -1,4 +1,4 @@
-"""What the task does for a criterion with teachers: their images and cached answers, nothing to the student."""
+"""What the task does for a criterion with teachers: images and cached answers, nothing to the student."""
 
 from types import SimpleNamespace
 
