@@ -37,7 +37,9 @@ def score_of(
 
 def write_output(path: Path, lines: Sequence[str]) -> None:
     """Translations of every sentence, in another order, as fairseq-generate writes them."""
-    blocks = [f"S-{i}\tsource {i}\nT-{i}\t{REFERENCES[i]}\nH-{i}\t-1.0\t{text}\n" for i, text in enumerate(lines)]
+    blocks = [
+        f"S-{i}\tsource {i}\nT-{i}\t{REFERENCES[i]}\nH-{i}\t-1.0\t{text}\n" for i, text in enumerate(lines)
+    ]
     path.write_text("".join(reversed(blocks)), encoding="utf-8")
 
 

@@ -99,7 +99,8 @@ def test_a_file_that_is_cut_off_or_is_no_such_output_is_refused(write, tmp_path)
 def test_log_lines_tell_how_many_sentences_there_are_were_skipped_and_how_fast(write):
     loaded = "2026 | INFO | fairseq.tasks.translation | data test en-de {} examples\n"
     skipped = "2026 | WARNING | 1 samples have invalid sizes and will be skipped, max_positions=(4, 4)\n"
-    speed = "2026 | INFO | Translated 1,002 sentences (9,000 tokens) in 2.0s (1,501.25 sentences/s, 2.0 tokens/s)\n"
+    clock = "in 2.0s (1,501.25 sentences/s, 2.0 tokens/s)"
+    speed = f"2026 | INFO | Translated 1,002 sentences (9,000 tokens) {clock}\n"
     first, second, silent = write(
         loaded.format(3) + skipped + block(0, "a") + speed, loaded.format(4) + block(1, "b"), block(2, "c")
     )
