@@ -13,6 +13,9 @@ STUDENT = "student"  # vision.inverse_cnn.InverseOutput of the sentences asked f
 AUXILIARY = "auxiliary"  # auxiliary.Entry by name, where a criterion asks for them
 LOGGED = "logged"  # name: (sum, count), means for the training and validation log, see logged_values
 
+# Key of the task's state in a checkpoint: what the training process said of itself, see tasks.run_facts.
+PROCESS = "process"
+
 # Files beside the binarised text: DATA/SPLIT + suffix.
 IMAGES_SUFFIX = ".images.npy"  # uint8, N x H x W x 3
 INDEX_SUFFIX = ".images.index.npy"  # int32, a row of the array above for every sentence, or NO_IMAGE

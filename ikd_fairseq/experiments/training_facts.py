@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from ..constants import PROCESS
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..io.checkpoints import State, config_section, load_checkpoint, num_updates, parameters_of
@@ -18,7 +19,6 @@ from ..io.text_index import sentence_counts
 from .systems import System
 
 LAST = "checkpoint_last.pt"
-PROCESS = "run"  # key of a checkpoint's task state that holds what the training process said of itself
 
 _TEXT_INDEX = re.compile(r"(?P<split>[^.]+)\.(?P<pair>[^.]+-[^.]+)\.[^.]+\.idx")
 

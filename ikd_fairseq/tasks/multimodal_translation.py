@@ -16,7 +16,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
 
 from ..compression.pruning import check_masks
-from ..constants import FEATURES, FEATURES_SUFFIX, IGNORED, IMAGES, IMAGES_SUFFIX
+from ..constants import FEATURES, FEATURES_SUFFIX, IGNORED, IMAGES, IMAGES_SUFFIX, PROCESS
 from ..data.feature_pack import FeaturePack
 from ..data.image_pack import ImagePack
 from ..data.image_pair_dataset import BySentence, ImagePairDataset, NoImages, concatenate, without_images
@@ -104,7 +104,7 @@ class MultimodalTranslationTask(TranslationTask):
 
     def state_dict(self):
         """What checkpoints hold of the task: fairseq's, and facts about the process, for the run's record."""
-        return {**super().state_dict(), "run": run_facts()}
+        return {**super().state_dict(), PROCESS: run_facts()}
 
     def build_model(self, cfg, from_checkpoint=False):
         model = super().build_model(cfg, from_checkpoint)

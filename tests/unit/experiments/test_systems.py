@@ -25,6 +25,7 @@ def test_each_system_is_an_architecture_that_sees_images_when_its_entry_says_so(
     assert learns_from_images == (system.images == "training")
     assert ("--retriever" in values) == (system.images == "index")
     assert system.images in WHEN and system.title
+    assert getattr(model, "training_only", system.training_only) == system.training_only
 
 
 def test_kinds_follow_from_images():

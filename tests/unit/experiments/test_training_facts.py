@@ -36,7 +36,7 @@ def state_of(updates=8, epoch=3, **changes) -> dict:
         "model": MODEL,
         "optimizer_history": [{"num_updates": updates}],
         "extra_state": {"previous_training_time": 90.0, "train_iterator": {"epoch": epoch}},
-        "task_state": {"run": PROCESS},
+        "task_state": {"process": PROCESS},
         "cfg": CONFIG,
         **changes,
     }
