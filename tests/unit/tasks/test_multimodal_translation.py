@@ -109,6 +109,16 @@ def test_a_training_that_goes_on_in_a_later_epoch_has_the_batches_of_the_first(d
     assert found == [found[0]] * 4
 
 
+def test_batches_that_are_composed_anew_every_epoch_belong_to_it(data):
+    task = task_of(data, criterion=SimpleNamespace(uses_images=True))
+    task.load_dataset("train")
+    for epoch in (1, 3):
+        batches = task.get_batch_iterator(
+            task.dataset("train"), max_sentences=2, seed=1, epoch=epoch, update_epoch_batch_itr=True
+        )
+        assert batches.epoch == epoch
+
+
 def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
     asked = []
     monkeypatch.setattr(
