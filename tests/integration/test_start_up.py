@@ -88,13 +88,13 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize(
-    "module", ["", ".cli.user_dir", ".data.image_pack", ".data.feature_pack", ".vision.weights"]
+    "module", ["", ".contracts", ".cli.user_dir", ".data.image_pack", ".data.feature_pack", ".vision.weights"]
 )
 def test_what_needs_no_fairseq_loads_none(module):
     fresh(f"import ikd_fairseq{module}, sys; assert 'fairseq' not in sys.modules")
 
 
-@pytest.mark.parametrize("command", ["user_dir"])
+@pytest.mark.parametrize("command", ["record", "report", "score", "systems", "table", "user_dir"])
 def test_help_of_a_command_that_needs_no_fairseq_comes_without_torch(command):
     shown = fresh(f"""
 import sys
