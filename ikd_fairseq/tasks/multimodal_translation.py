@@ -360,7 +360,7 @@ class MultimodalTranslationTask(TranslationTask):
         if not training:
             required_batch_size_multiple = 1
         elif not self.has_sharded_data("train"):
-            # Batches are composed once, by seed and epoch. A training that goes on in a later epoch shall have
+            # Batches are composed once, by seed and epoch. A training that goes on in a later epoch has
             # those of its first, as if it had not been cut off.
             kwargs["epoch"] = 1
         return super().get_batch_iterator(
