@@ -351,7 +351,7 @@ class MultimodalTranslationTask(TranslationTask):
         log_values(logging_outputs)
 
     def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, **kwargs):
-        """fairseq's iterator, without its loss of sentences outside training, and its other batches on resuming.
+        """fairseq's iterator, without lost sentences outside training and without other batches on resuming.
 
         fairseq 0.12 drops the last batch (of the longest sentences) when its size is no multiple of
         ``--required-batch-size-multiple``, 8 by default.
