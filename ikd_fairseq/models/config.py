@@ -66,8 +66,7 @@ class BackboneConfig(FlatTransformerConfig):
 
     backbone: ChoiceEnum(list(BACKBONES)) = option(
         "resnet50",
-        "CNN whose last convolutional map an image's regions are, or stand for: it sets their number "
-        "and width",
+        "CNN whose last convolutional map an image's regions are, or stand for, in number and width",
     )
     image_size: int = option(224, "side of the images in pixels, as packed by ikd-pack-images --image-size")
 
@@ -78,14 +77,14 @@ class MultimodalTransformerConfig(BackboneConfig):
 
     text_memory: ChoiceEnum(["layer", "embedding"]) = option(
         "layer",
-        "keys and values of the encoder's attention: the text positions of each layer's input, or "
-        "the text embeddings in every layer (as in the code released with IKD-MMT)",
+        "keys and values of the encoder's attention: the text positions of each layer's input, or the text "
+        "embeddings in every layer (as in the code released with IKD-MMT)",
     )
     no_text: bool = option(
         False,
-        "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
-        "and all that the decoder attends to; the text only generates the feature. An image-must "
-        "model then needs an image for every sentence",
+        "let the encoder see the multimodal feature alone: its regions are queries, keys and values, and all "
+        "that the decoder attends to; the text only generates the feature. An image-must model then needs an "
+        "image for every sentence",
     )
 
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..modules.visual_fusion import FusionEncoder, FusionGate
 from ..vision.backbones import get_backbone
-from .base import TINY, ImageMustModel, register_preset
+from .base import ImageMustModel, register_preset
 from .config import ImageMustConfig
 
 
@@ -65,9 +65,9 @@ class GatedFusionModel(ImageMustModel):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        backbone = get_backbone(str(cfg.backbone))
-        fusion = GlobalImageFusion(embed_tokens.embedding_dim, backbone.channels)
-        return FusionEncoder(cfg, src_dict, embed_tokens, backbone, fusion)
+        channels = get_backbone(str(cfg.backbone)).channels
+        fusion = GlobalImageFusion(embed_tokens.embedding_dim, channels)
+        return FusionEncoder(cfg, src_dict, embed_tokens, fusion)
 
 
-register_preset("gated_fusion", "gated_fusion_tiny", ImageMustConfig, TINY)
+register_preset("gated_fusion", "tiny")

@@ -49,7 +49,7 @@ from ..errors import check
 from ..modules.image_index import FILE_NAME, KINDS, ImageIndex, load_image_index
 from ..modules.options import option
 from ..modules.visual_fusion import FusionGate, gate_for_log
-from .base import TINY, FlatTransformerModel, TextEncoder, register_preset
+from .base import FlatTransformerModel, TextEncoder, register_preset
 from .config import FlatTransformerConfig
 
 
@@ -59,8 +59,8 @@ class RetrievalTransformerConfig(FlatTransformerConfig):
 
     retriever: ChoiceEnum(list(KINDS)) = option(
         "topic",
-        "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
-        "dense embeddings and mean (RMMT)",
+        "how images are found and taken in: by topic words and attention (UVR-NMT), or by dense embeddings "
+        "and mean (RMMT)",
     )
     image_index: Optional[str] = option(
         None,
@@ -216,4 +216,4 @@ class RetrievalTransformerModel(FlatTransformerModel):
             )
 
 
-register_preset("retrieval_transformer", "retrieval_transformer_tiny", RetrievalTransformerConfig, TINY)
+register_preset("retrieval_transformer", "tiny")

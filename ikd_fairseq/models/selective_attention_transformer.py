@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..modules.visual_fusion import FusionEncoder, FusionGate
 from ..vision.backbones import get_backbone
-from .base import TINY, ImageMustModel, register_preset
+from .base import ImageMustModel, register_preset
 from .config import ImageMustConfig
 
 
@@ -73,12 +73,9 @@ class SelectiveAttentionModel(ImageMustModel):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        backbone = get_backbone(str(cfg.backbone))
-        width = embed_tokens.embedding_dim
-        fusion = SelectiveAttentionFusion(width, backbone.channels, cfg.attention_dropout)
-        return FusionEncoder(cfg, src_dict, embed_tokens, backbone, fusion)
+        channels = get_backbone(str(cfg.backbone)).channels
+        fusion = SelectiveAttentionFusion(embed_tokens.embedding_dim, channels, cfg.attention_dropout)
+        return FusionEncoder(cfg, src_dict, embed_tokens, fusion)
 
 
-register_preset(
-    "selective_attention_transformer", "selective_attention_transformer_tiny", ImageMustConfig, TINY
-)
+register_preset("selective_attention_transformer", "tiny")
