@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -239,15 +239,15 @@ def build_image_index(
     check_device(device)
     pack = _open_pack(data_dir, split, image_features)
     captions, rows = read_captions(data_dir, split, source_lang, pack.index)
-    if image_features is None:
+    source: dict[str, Any] = {"image_features": image_features}
+    if isinstance(pack, ImagePack):
         blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
         source = {"backbone": backbone, "weights": backbone_weights, "image_size": pack.image_size}
     else:
         blocks = _pooled_from_pack(pack, rows)
-        source = {"image_features": image_features}
     vectors = torch.from_numpy(np.concatenate(list(blocks)))
-    build = {"topic": build_topic_index, "dense": build_dense_index}[retriever]
-    index = build(captions, vectors, **options)
+    builders: dict[str, Callable[..., ImageIndex]] = {"topic": build_topic_index, "dense": build_dense_index}
+    index = builders[retriever](captions, vectors, **options)
     check_disk_space(output, sum(tensor.nbytes for tensor in index.buffers()))
     index.save(output, captions.dictionary, {"split": split, **source, **options})
     shape = len(captions.images), *index.vectors.shape
