@@ -43,15 +43,7 @@ class GlobalImageFusion(nn.Module):
         self.gate = FusionGate(embed_dim)
 
     def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            text: H_text, ``I x B x d``.
-            regions: ``P x B x C``; z is the projection of their mean.
-            no_image: bool ``B``, True for a sentence without an image, whose text is returned as it is.
-
-        Returns:
-            H, ``I x B x d``, and the gate, ``I x B x d``, zero for a sentence without an image.
-        """
+        """H and the gate; shapes as for :class:`FusionEncoder`. z is the projection of the regions' mean."""
         image = self.projection(regions.mean(dim=0)).expand_as(text)
         gate = self.gate(text, image).masked_fill(no_image.view(1, -1, 1), 0)
         return text + gate * image, gate

@@ -74,8 +74,9 @@ class RetrievedImageFusion(nn.Module):
 
     A sentence for which no image was found stays as it is.
 
-    Args:
+    Args (of subclasses too):
         embed_dim: d, width of the text states.
+        channels: C, width of an image's vector.
     """
 
     def __init__(self, embed_dim: int):
@@ -104,14 +105,7 @@ class RetrievedImageFusion(nn.Module):
 
 
 class AttentionFusion(RetrievedImageFusion):
-    """v: multi-head attention of each text state over the images (Zhang et al. 2020).
-
-    Args:
-        embed_dim: d.
-        channels: C.
-        heads: attention heads.
-        dropout: on what the attention gives.
-    """
+    """v: attention of each text state over the images, with dropout on its output (Zhang et al. 2020)."""
 
     def __init__(self, embed_dim: int, channels: int, heads: int, dropout: float):
         super().__init__(embed_dim)
@@ -126,13 +120,7 @@ class AttentionFusion(RetrievedImageFusion):
 
 
 class MeanFusion(RetrievedImageFusion):
-    """v: the mean of the images' vectors, mapped to the text's width (Wu et al. 2021).
-
-    Args:
-        embed_dim: d.
-        channels: C.
-        dropout: on the mapped mean.
-    """
+    """v: the mean of the images' vectors, mapped to the text's width, with dropout (Wu et al. 2021)."""
 
     def __init__(self, embed_dim: int, channels: int, dropout: float):
         super().__init__(embed_dim)

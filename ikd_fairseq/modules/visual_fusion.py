@@ -31,9 +31,9 @@ class FusionEncoder(TextWithImageEncoder):
 
     Args:
         cfg, dictionary, embed_tokens: as fairseq's encoder.
-        fusion: called with the text ``I x B x d``, regions ``P x B x C`` and which sentences have no image,
-            bool ``B``; returns the fused text ``I x B x d``, in which such a sentence is as it was, and the
-            gate, ``I x B x d``.
+        fusion: called with the text, ``I x B x d``, regions ``P x B x C``, and ``no_image``, bool ``B``, True
+            for a sentence without an image; returns the fused text ``I x B x d``, in which such a sentence is
+            as it was, and the gate, ``I x B x d``, zero for such a sentence.
     """
 
     def __init__(self, cfg, dictionary, embed_tokens, fusion: nn.Module):
