@@ -65,16 +65,9 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
     def extra_outputs(
         self, run: ForwardPass, student_positions: Optional[Tensor] = None, student_maps: str = "model"
     ) -> dict[str, Any]:
-        """
-        Args:
-            student_positions: int64 ``K``, the sentences whose feature the student is to turn back into an
-                image. May be empty: the student then takes part with zero gradients, which distributed
-                training needs.
-            student_maps: which maps it hands out beside the image.
+        """As :class:`InvertingModel` says, a :class:`~ikd_fairseq.vision.inverse_cnn.InverseOutput`.
 
-        Returns:
-            With *student_positions*, the :class:`~ikd_fairseq.vision.inverse_cnn.InverseOutput` of those
-            sentences, in their order.
+        Of no sentences too: the student then gets zero gradients, which distributed training needs.
         """
         if student_positions is None:
             return {}

@@ -71,17 +71,13 @@ def _fill(cnn: nn.Module, state: dict[str, Tensor], backbone: Backbone, source: 
     given = {name: t for name, t in state.items() if not name.startswith(head)}
 
     # Checkpoints older than PyTorch 0.4.1 lack the counters, which a frozen CNN does not use.
-    missing = [n for n in expected if n not in given and not n.endswith("num_batches_tracked")]
-    unknown = [n for n in given if n not in expected]
-    reshaped = [n for n in expected if n in given and given[n].shape != expected[n].shape]
+    problems = {
+        "are missing": [n for n in expected if n not in given and not n.endswith("num_batches_tracked")],
+        "are unknown": [n for n in given if n not in expected],
+        "differ in shape": [n for n in expected if n in given and given[n].shape != expected[n].shape],
+    }
     found = [
-        f"{len(names)} of its tensors {problem}, {names[0]} first"
-        for names, problem in (
-            (missing, "are missing"),
-            (unknown, "are unknown"),
-            (reshaped, "differ in shape"),
-        )
-        if names
+        f"{len(names)} of its tensors {what}, {names[0]} first" for what, names in problems.items() if names
     ]
     check(not found, f"CNN weights {source}: not the weights of {backbone.name}: {'; '.join(found)}")
     cnn.load_state_dict(given, strict=False)
