@@ -17,11 +17,12 @@ class ImageRegions(TransformerEncoderBase):
         cnn: the frozen CNN, no part of the model's state; None until :meth:`load_cnn`.
     """
 
+    cnn: UnregisteredCNN | None = None
+
     def __init__(self, cfg, dictionary, embed_tokens):
         super().__init__(cfg, dictionary, embed_tokens)
         self.backbone = get_backbone(str(cfg.backbone))
         self.weights = cfg.backbone_weights
-        self.cnn: UnregisteredCNN | None = None
 
     def load_cnn(self) -> None:
         """Loads the frozen CNN, which features make unnecessary.
