@@ -159,7 +159,7 @@ class Term(NamedTuple):
     """
 
     total: Tensor
-    count: int | Tensor
+    count: int | Tensor  # type: ignore[assignment]  # a tuple has a method of that name
 
 
 class Prediction(NamedTuple):

@@ -2,12 +2,11 @@
 
 from dataclasses import dataclass
 
-import torch
 from fairseq.criterions import register_criterion
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from torch import Tensor
 
-from ..constants import AUXILIARY, FEATURES, IGNORED, IMAGE_POSITIONS, IMAGES
+from ..constants import AUXILIARY, FEATURES, IMAGE_POSITIONS, IMAGES
 from ..contracts import AuxiliaryModel, Entry, Prediction, Term, inputs_of, model_to_train
 from ..errors import check
 from ..modules.options import BACKBONE_WEIGHTS_HELP, option
@@ -23,8 +22,8 @@ class AuxiliaryLossesConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
     auxiliary_weights: str = option(
         "",
-        "weights of the model's auxiliary terms where its own are not wanted: NAME=WEIGHT, "
-        "separated by commas, such as feature=1,consistency=0.5",
+        "weights of the model's auxiliary terms where its own are not wanted: NAME=WEIGHT, separated by "
+        "commas, such as feature=1,consistency=0.5",
     )
     backbone_weights: str = option("imagenet", BACKBONE_WEIGHTS_HELP)
 
@@ -96,8 +95,9 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         sample_size = logging_output["sample_size"]
         if reduce:
             terms = {name: self._term(model, net_output[1][AUXILIARY][name], sample) for name in self.weights}
-            scales = self._scales(terms, sample, sample_size, loss)
-            for (name, term), scale in zip(terms.items(), scales):
+            tokens, *counts = self.over_workers(sample, sample_size, *(term.count for term in terms.values()))
+            for (name, term), count in zip(terms.items(), counts):
+                scale = (tokens / count.clamp(min=1)).to(loss.dtype)
                 loss = loss + self.weights[name] * scale * term.total
                 logging_output[_LOGGED + name] = term.total.data
                 logging_output[_COUNTED + name] = term.count
@@ -112,9 +112,7 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         positions = net_input[IMAGE_POSITIONS]
         if FEATURES in net_input:
             return net_input[FEATURES].float(), positions
-        with torch.no_grad():
-            last = self.cnn(self.backbone.normalise(net_input[IMAGES]))[-1]  # K x C x side x side
-        return last.flatten(2).transpose(1, 2).float(), positions
+        return self.cnn.regions(net_input[IMAGES]).float(), positions
 
     def _term(self, model, entry: Entry, sample) -> Term:
         """*entry* as a sum; padding of the target, which the model does not know, left out."""
@@ -128,19 +126,11 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
             loss = entry.values.masked_fill(~tokens, 0).sum()
         return Term(loss, tokens.sum())
 
-    def _scales(self, terms: dict[str, Term], sample, sample_size, loss: Tensor) -> Tensor:
-        """What each term's sum is multiplied by: tokens over the term's count, both of all workers."""
-        numbers = [sample_size, *(term.count for term in terms.values())]
-        numbers = torch.stack([torch.as_tensor(n, dtype=torch.float64, device=loss.device) for n in numbers])
-        if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
-            numbers = numbers * (0 if sample.get(IGNORED) else 1)
-            torch.distributed.all_reduce(numbers)
-        return (numbers[0] / numbers[1:].clamp(min=1)).to(loss.dtype)
-
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:
         """Logs the translation loss as fairseq does, and each auxiliary term as its mean."""
         super().reduce_metrics(logging_outputs)
-        names = [key[len(_COUNTED) :] for key in logging_outputs[0] if key.startswith(_COUNTED)]
-        for name in names:
-            log_mean(_LOGGED + name, logging_outputs, _LOGGED + name, _COUNTED + name)
+        for key in logging_outputs[0]:
+            if key.startswith(_COUNTED):
+                name = _LOGGED + key.removeprefix(_COUNTED)
+                log_mean(name, logging_outputs, name, key)

@@ -9,7 +9,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEn
 from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
-from ..constants import IGNORED, IMAGE_POSITIONS, IMAGES, STUDENT
+from ..constants import IMAGE_POSITIONS, IMAGES, STUDENT
 from ..contracts import InvertingModel, inputs_of, model_to_train
 from ..errors import check
 from ..modules.feature_distance import DISTANCES, distance
@@ -29,8 +29,8 @@ class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
     teacher_weights: str = option("imagenet", "weights of the frozen teacher CNN: imagenet, random or a file")
     granularity: ChoiceEnum(list(GRANULARITIES)) = option(
         "model",
-        "maps that are compared: the last convolutional one (model), that of every stage "
-        "(block), or that of every convolution and pooling (layer); the image in any case",
+        "maps that are compared: the last convolutional one (model), that of every stage (block), or that of "
+        "every convolution and pooling (layer); the image in any case",
     )
     distance: ChoiceEnum(list(DISTANCES)) = option("l2", "distance of two maps or images")
     irm_weight: float = option(
@@ -117,7 +117,13 @@ class InversionDistillationCriterion(TranslationCriterion):
         sample_size = logging_output["sample_size"]
         if reduce and self.uses_images:
             terms = self.distillation_terms(images, net_output[1][STUDENT])
-            loss = loss + self._scale(net_input, sample, sample_size, loss) * self._mean(terms, positions)
+            weighted = sum(self.weights[term] * values for term, values in terms.items())
+            # The mean over this worker's images, times all tokens and its share of the images: one worker's
+            # is multiplied by the number of its tokens.
+            here = len(net_input.get(IMAGE_POSITIONS, ()))
+            tokens, everywhere = self.over_workers(sample, sample_size, here)
+            scale = (tokens * here / everywhere.clamp(min=1)).to(loss.dtype)
+            loss = loss + scale * (weighted.sum() / max(len(positions), 1))
             logging_output["kd_images"] = len(positions)
             for term in TERMS:
                 logging_output[f"kd_{term}"] = terms[term].data.sum() if term in terms else 0.0
@@ -175,25 +181,6 @@ class InversionDistillationCriterion(TranslationCriterion):
             chosen = order[: self.images_per_batch].to(positions.device)
             images, positions = images[chosen], positions[chosen]
         return images, positions
-
-    def _mean(self, terms: dict[str, Tensor], positions: Tensor) -> Tensor:
-        weighted = sum(self.weights[term] * values for term, values in terms.items())
-        return weighted.sum() / max(len(positions), 1)
-
-    def _scale(self, net_input, sample, sample_size, loss) -> Tensor:
-        """What the mean over this worker's images is multiplied by: tokens times its share of the images.
-
-        On one worker, the number of tokens.
-        """
-        here = len(net_input[IMAGE_POSITIONS]) if IMAGE_POSITIONS in net_input else 0
-        if not (self.training and torch.distributed.is_available() and torch.distributed.is_initialized()):
-            return sample_size
-        counted = 0 if sample.get(IGNORED) else 1
-        totals = torch.tensor(
-            [sample_size * counted, here * counted], dtype=torch.float64, device=loss.device
-        )
-        torch.distributed.all_reduce(totals)
-        return (totals[0] * here / totals[1].clamp(min=1)).to(loss.dtype)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:

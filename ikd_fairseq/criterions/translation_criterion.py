@@ -2,11 +2,13 @@
 
 from typing import Any
 
+import torch
 from fairseq import utils
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.logging import metrics
 from torch import Tensor
 
+from ..constants import IGNORED
 from ..contracts import CriterionContract
 
 
@@ -34,6 +36,18 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
             log["n_correct"] = utils.item(n_correct.data)
             log["total"] = utils.item(total.data)
         return log
+
+    def over_workers(self, sample, *numbers: int | Tensor) -> Tensor:
+        """*numbers* of this batch in float64, in training each summed over the batches of all workers.
+
+        A batch whose loss is dropped (see ``IGNORED``) counts for nothing then.
+        """
+        device = sample["target"].device
+        sums = torch.stack([torch.as_tensor(n, dtype=torch.float64, device=device) for n in numbers])
+        if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
+            sums = sums * (not sample.get(IGNORED))
+            torch.distributed.all_reduce(sums)
+        return sums
 
 
 def log_mean(

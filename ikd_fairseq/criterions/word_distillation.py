@@ -76,27 +76,25 @@ class WordDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
 
     teacher_path: Optional[str] = option(
         None,
-        "checkpoints of the teachers, separated by ':'; their probabilities are "
-        "averaged. Not needed where --teacher-cache holds their answers",
+        "checkpoints of the teachers, separated by ':'; their probabilities are averaged. Not needed where "
+        "--teacher-cache holds their answers",
     )
     distillation_alpha: float = option(
         0.5,
-        "weight of the cross-entropy against the teachers, 0 to 1; that of the "
-        "label-smoothed loss is 1 - alpha. With 0 no teacher is needed nor loaded",
+        "weight of the cross-entropy against the teachers, 0 to 1; that of the label-smoothed loss is "
+        "1 - alpha. With 0 no teacher is needed nor loaded",
     )
     distillation_temperature: float = option(
         1.0,
-        "temperature of both the student's and the teachers' (averaged) distribution in "
-        "their cross-entropy, which is multiplied by its square, so that the gradient "
-        "keeps its size; with --teacher-cache, the cached words' probabilities are "
-        "re-tempered",
+        "temperature of both the student's and the teachers' (averaged) distribution in their cross-entropy, "
+        "which is multiplied by its square, so that the gradient keeps its size; with --teacher-cache, the "
+        "cached words' probabilities are re-tempered",
     )
     teacher_cache: Optional[str] = option(
         None,
-        "take the teachers' answers from SPLIT.teacher.NAME (written by "
-        "ikd-cache-teacher), by NAME. A validation split without such a cache is shown "
-        "to the teachers of --teacher-path; without these either, its loss is the "
-        "label-smoothed one alone",
+        "take the teachers' answers from SPLIT.teacher.NAME (written by ikd-cache-teacher), by NAME. A "
+        "validation split without such a cache is shown to the teachers of --teacher-path; without these "
+        "either, its loss is the label-smoothed one alone",
     )
 
 

@@ -8,14 +8,13 @@ looks at images in training and at test.
 from dataclasses import field, fields, make_dataclass
 from typing import Any, NamedTuple, Optional
 
-from fairseq.dataclass import FairseqDataclass
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY, register_model_architecture
 from fairseq.models.transformer import TransformerEncoderBase, TransformerModelBase
 from hydra.core.config_store import ConfigStore
 from torch import Tensor
 
 from ..compression.pruning import attach_masks, unpack_weights
-from ..constants import AUXILIARY, FEATURES, IMAGE_POSITIONS, IMAGES, LOGGED
+from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
 from ..vision.backbones import get_backbone
@@ -43,7 +42,7 @@ class ForwardPass(NamedTuple):
 
 
 class TextEncoder(TransformerEncoderBase):
-    """fairseq's encoder. Images, which an ensemble with an image-must model hands it, it leaves alone."""
+    """fairseq's encoder. Images, which it is handed like every encoder of the plugin, it leaves alone."""
 
     def forward(
         self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
@@ -55,9 +54,11 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
     """fairseq's Transformer, built from a flat configuration. Base of every architecture of the plugin.
 
     Attributes:
+        encoder_class: what its encoder is. Like :class:`TextEncoder` it is handed the images of a batch.
         logged: entries of the encoder's output that are means for the log: ``[sum, count]`` each.
     """
 
+    encoder_class: type[TransformerEncoderBase] = TextEncoder
     logged: tuple[str, ...] = ()
 
     @classmethod
@@ -71,7 +72,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        return TextEncoder(cfg, src_dict, embed_tokens)
+        return cls.encoder_class(cfg, src_dict, embed_tokens)
 
     def forward(
         self,
@@ -106,7 +107,9 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             src_tokens,
             src_lengths,
             return_all_hiddens=return_all_hiddens,
-            **self.encoder_inputs(images, features, image_positions),
+            images=images,
+            features=features,
+            image_positions=image_positions,
         )
         logits, extra = self.decoder(
             prev_output_tokens,
@@ -120,12 +123,6 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         run = ForwardPass(src_tokens, prev_output_tokens, features, image_positions, encoder_out, logits)
         logged = {name: Term(*encoder_out[name]) for name in self.logged if name in encoder_out}
         return logits, {**extra, LOGGED: logged, **self.extra_outputs(run, **asked)}
-
-    def encoder_inputs(
-        self, images: Optional[Tensor], features: Optional[Tensor], image_positions: Optional[Tensor]
-    ) -> dict[str, Any]:
-        """Hook: what the encoder is handed beside the text. Nothing, for translation looks at no image."""
-        return {}
 
     def extra_outputs(self, run: ForwardPass) -> dict[str, Any]:
         """Hook: what goes into the second output. A subclass names what it can be asked for as arguments."""
@@ -199,51 +196,30 @@ class ImageMustModel(BackboneModel):
             model.encoder.load_cnn()  # now, so that weights that do not fit are refused before data are read
         return model
 
-    def encoder_inputs(self, images, features, image_positions):
-        return {IMAGES: images, FEATURES: features, IMAGE_POSITIONS: image_positions}
+
+def _preset(**sizes: int) -> dict[str, Any]:
+    """*sizes* of both encoder and decoder. Layer normalisation comes first, as in IKD-MMT's released code."""
+    both = {**sizes, "normalize_before": True}
+    parts = {f"{part}_{option}": value for part in ("encoder", "decoder") for option, value in both.items()}
+    return {**parts, "dropout": 0.3, "share_all_embeddings": True}
 
 
-# Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences. Layer
-# normalisation comes first in every block, as in the code released with IKD-MMT.
-TINY: dict[str, Any] = dict(
-    encoder_embed_dim=128,
-    encoder_ffn_embed_dim=256,
-    encoder_layers=4,
-    encoder_attention_heads=4,
-    encoder_normalize_before=True,
-    decoder_embed_dim=128,
-    decoder_ffn_embed_dim=256,
-    decoder_layers=4,
-    decoder_attention_heads=4,
-    decoder_normalize_before=True,
-    dropout=0.3,
-    share_all_embeddings=True,
-)
+PRESETS = {
+    # Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences.
+    "tiny": _preset(embed_dim=128, ffn_embed_dim=256, layers=4, attention_heads=4),
+    # A small student for distillation, our own choice: half of tiny, and heads as wide as tiny's (32).
+    "nano": _preset(embed_dim=64, ffn_embed_dim=128, layers=2, attention_heads=2),
+}
 
 
-# A small student for distillation, our own choice: half of tiny's width, feed-forward width, layers and
-# heads, so that a head is as wide as tiny's (32). Everything else is tiny's.
-NANO: dict[str, Any] = dict(
-    TINY,
-    encoder_embed_dim=64,
-    encoder_ffn_embed_dim=128,
-    encoder_layers=2,
-    encoder_attention_heads=2,
-    decoder_embed_dim=64,
-    decoder_ffn_embed_dim=128,
-    decoder_layers=2,
-    decoder_attention_heads=2,
-)
-
-
-def register_preset(
-    model_name: str, arch_name: str, config_class: type[FairseqDataclass], values: dict[str, Any]
-):
-    """Registers *values* as architecture *arch_name* of model *model_name*, for ``--arch`` and for hydra.
+def register_preset(model_name: str, size: str) -> None:
+    """Registers the sizes ``PRESETS[size]`` as architecture ``MODEL_SIZE``, for ``--arch`` and for hydra.
 
     fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset
     the file names. Hence a dataclass with the preset's own defaults, found under the preset's name.
     """
+    values, arch_name = PRESETS[size], f"{model_name}_{size}"
+    config_class = MODEL_DATACLASS_REGISTRY[model_name]
 
     def fill_unset(args) -> None:
         for name, value in values.items():

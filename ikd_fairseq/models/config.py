@@ -7,7 +7,7 @@ hold them too.
 """
 
 from argparse import Namespace
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass, make_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass
 from typing import Any
 
 from fairseq.dataclass import ChoiceEnum, FairseqDataclass
@@ -24,17 +24,15 @@ def _flat_fields() -> list[tuple[str, Any, Any]]:
     Options whose default is an interpolation of another (the decoder's input and output width) are left to
     :func:`nested_config`.
     """
-    flat = []
+    flat, defaults = [], TransformerConfig()
     for outer in fields(TransformerConfig):
-        nested = outer.type if is_dataclass(outer.type) else None
-        for inner in fields(nested) if nested else [outer]:
-            name = f"{outer.name}_{inner.name}" if nested else inner.name
-            default = inner.default
-            if inner.name.startswith("_") or (isinstance(default, str) and default.startswith("${")):
-                continue
-            if default is MISSING:
-                default = inner.default_factory()
-            flat.append((name, inner.type, field(default=default, metadata=inner.metadata)))
+        nested = getattr(defaults, outer.name)
+        for inner in fields(nested) if is_dataclass(nested) else [outer]:
+            name = outer.name if inner is outer else f"{outer.name}_{inner.name}"
+            default = getattr(defaults if inner is outer else nested, inner.name)
+            interpolated = isinstance(default, str) and default.startswith("${")
+            if not (inner.name.startswith("_") or interpolated):
+                flat.append((name, inner.type, field(default=default, metadata=inner.metadata)))
     return flat
 
 
@@ -54,7 +52,7 @@ def nested_config(flat) -> TransformerConfig:
 
     Options that are not the Transformer's (those of a plugin model) are carried over as attributes.
     """
-    values = OmegaConf.to_container(flat, resolve=True) if isinstance(flat, DictConfig) else dict(vars(flat))
+    values: Any = OmegaConf.to_container(flat, resolve=True) if isinstance(flat, DictConfig) else vars(flat)
     config = TransformerConfig.from_namespace(Namespace(**values))
     config.decoder.input_dim = config.decoder.output_dim = config.decoder.embed_dim
     return config
@@ -66,8 +64,7 @@ class BackboneConfig(FlatTransformerConfig):
 
     backbone: ChoiceEnum(list(BACKBONES)) = option(
         "resnet50",
-        "CNN whose last convolutional map an image's regions are, or stand for: it sets their number "
-        "and width",
+        "CNN whose last convolutional map an image's regions are, or stand for, in number and width",
     )
     image_size: int = option(224, "side of the images in pixels, as packed by ikd-pack-images --image-size")
 
@@ -78,14 +75,14 @@ class MultimodalTransformerConfig(BackboneConfig):
 
     text_memory: ChoiceEnum(["layer", "embedding"]) = option(
         "layer",
-        "keys and values of the encoder's attention: the text positions of each layer's input, or "
-        "the text embeddings in every layer (as in the code released with IKD-MMT)",
+        "keys and values of the encoder's attention: the text positions of each layer's input, or the text "
+        "embeddings in every layer (as in the code released with IKD-MMT)",
     )
     no_text: bool = option(
         False,
-        "let the encoder see the multimodal feature alone: its regions are queries, keys and values, "
-        "and all that the decoder attends to; the text only generates the feature. An image-must "
-        "model then needs an image for every sentence",
+        "let the encoder see the multimodal feature alone: its regions are queries, keys and values, and all "
+        "that the decoder attends to; the text only generates the feature. An image-must model then needs an "
+        "image for every sentence",
     )
 
 

@@ -23,15 +23,14 @@ import torch
 from fairseq.distributed import fsdp_wrap
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerDecoderBase
-from fairseq.modules import LayerNorm, MultiheadAttention
+from fairseq.modules import LayerNorm
 from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from fairseq.modules.transformer_layer import TransformerDecoderLayerBase
 from torch import Tensor, nn
 
 from ..errors import check
 from ..modules.image_regions import TextWithImageEncoder
-from ..vision.backbones import Backbone, get_backbone
-from .base import TINY, ImageMustModel, register_preset
+from .base import ImageMustModel, register_preset
 from .config import ImageMustConfig
 
 
@@ -42,9 +41,9 @@ class RegionMemoryEncoder(TextWithImageEncoder):
     ``P x B x d``, and ``no_image``, bool ``B``.
     """
 
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone)
-        self.region_projection = nn.Linear(backbone.channels, embed_tokens.embedding_dim)
+    def __init__(self, cfg, dictionary, embed_tokens):
+        super().__init__(cfg, dictionary, embed_tokens)
+        self.region_projection = nn.Linear(self.backbone.channels, embed_tokens.embedding_dim)
 
     def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
         encoder_out["regions"] = [self.dropout_module(self.region_projection(regions))]
@@ -69,16 +68,7 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
 
     def __init__(self, cfg):
         super().__init__(cfg)
-        self.image_attn = MultiheadAttention(
-            self.embed_dim,
-            cfg.decoder.attention_heads,
-            kdim=cfg.encoder.embed_dim,
-            vdim=cfg.encoder.embed_dim,
-            dropout=cfg.attention_dropout,
-            encoder_decoder_attention=True,
-            q_noise=self.quant_noise,
-            qn_block_size=self.quant_noise_block_size,
-        )
+        self.image_attn = self.build_encoder_attention(self.embed_dim, cfg)
         self.image_attn_layer_norm = LayerNorm(self.embed_dim, export=cfg.export)
         self.image_gate = nn.Linear(self.embed_dim, 1)
 
@@ -112,42 +102,23 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
         text, regions = encoder_out.split([text_mask.size(1), len(encoder_out) - text_mask.size(1)])
         weights = None
 
+        def attend(attention: nn.Module, query: Tensor, memory: Tensor, mask: Tensor | None, **options):
+            options = {"need_weights": False, "incremental_state": incremental_state, **options}
+            return attention(query, memory, memory, key_padding_mask=mask, **options)
+
         def on_itself(query: Tensor) -> Tensor:
-            return self.self_attn(
-                query=query,
-                key=query,
-                value=query,
-                key_padding_mask=self_attn_padding_mask,
-                incremental_state=incremental_state,
-                need_weights=False,
-                attn_mask=self_attn_mask,
-            )[0]
+            return attend(self.self_attn, query, query, self_attn_padding_mask, attn_mask=self_attn_mask)[0]
 
         def on_text(query: Tensor) -> Tensor:
             nonlocal weights
-            result, weights = self.encoder_attn(
-                query=query,
-                key=text,
-                value=text,
-                key_padding_mask=text_mask,
-                incremental_state=incremental_state,
-                static_kv=True,
-                need_weights=need_attn or need_head_weights or (not self.training and self.need_attn),
-                need_head_weights=need_head_weights,
-            )
+            wanted = need_attn or need_head_weights or (not self.training and self.need_attn)
+            options = {"need_weights": wanted, "need_head_weights": need_head_weights}
+            result, weights = attend(self.encoder_attn, query, text, text_mask, static_kv=True, **options)
             return result
 
         def on_regions(query: Tensor) -> Tensor:
-            # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
-            # zero.
-            result, _ = self.image_attn(
-                query=query,
-                key=regions,
-                value=regions,
-                incremental_state=incremental_state,
-                static_kv=True,
-                need_weights=False,
-            )
+            # No mask: a sentence has all of its regions or none, and masking all would divide zero by zero.
+            result, _ = attend(self.image_attn, query, regions, None, static_kv=True)
             return torch.sigmoid(self.image_gate(query)) * result
 
         def feed_forward(query: Tensor) -> Tensor:
@@ -193,6 +164,8 @@ class DoublyAttentiveDecoder(TransformerDecoderBase):
 class DoublyAttentiveModel(ImageMustModel):
     """fairseq's Transformer whose decoder layers attend to the text and then to the image's regions."""
 
+    encoder_class = RegionMemoryEncoder
+
     @classmethod
     def build_model(cls, cfg, task):
         for option in ("no_cross_attention", "cross_self_attention"):
@@ -204,12 +177,8 @@ class DoublyAttentiveModel(ImageMustModel):
         return super().build_model(cfg, task)
 
     @classmethod
-    def build_encoder(cls, cfg, src_dict, embed_tokens):
-        return RegionMemoryEncoder(cfg, src_dict, embed_tokens, get_backbone(str(cfg.backbone)))
-
-    @classmethod
     def build_decoder(cls, cfg, tgt_dict, embed_tokens):
         return DoublyAttentiveDecoder(cfg, tgt_dict, embed_tokens)
 
 
-register_preset("doubly_attentive_transformer", "doubly_attentive_transformer_tiny", ImageMustConfig, TINY)
+register_preset("doubly_attentive_transformer", "tiny")

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from ..modules.visual_fusion import FusionEncoder, FusionGate
 from ..vision.backbones import get_backbone
-from .base import TINY, ImageMustModel, register_preset
+from .base import ImageMustModel, register_preset
 from .config import ImageMustConfig
 
 
@@ -43,15 +43,7 @@ class GlobalImageFusion(nn.Module):
         self.gate = FusionGate(embed_dim)
 
     def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            text: H_text, ``I x B x d``.
-            regions: ``P x B x C``; z is the projection of their mean.
-            no_image: bool ``B``, True for a sentence without an image, whose text is returned as it is.
-
-        Returns:
-            H, ``I x B x d``, and the gate, ``I x B x d``, zero for a sentence without an image.
-        """
+        """H and the gate; shapes as for :class:`FusionEncoder`. z is the projection of the regions' mean."""
         image = self.projection(regions.mean(dim=0)).expand_as(text)
         gate = self.gate(text, image).masked_fill(no_image.view(1, -1, 1), 0)
         return text + gate * image, gate
@@ -65,9 +57,9 @@ class GatedFusionModel(ImageMustModel):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        backbone = get_backbone(str(cfg.backbone))
-        fusion = GlobalImageFusion(embed_tokens.embedding_dim, backbone.channels)
-        return FusionEncoder(cfg, src_dict, embed_tokens, backbone, fusion)
+        channels = get_backbone(str(cfg.backbone)).channels
+        fusion = GlobalImageFusion(embed_tokens.embedding_dim, channels)
+        return FusionEncoder(cfg, src_dict, embed_tokens, fusion)
 
 
-register_preset("gated_fusion", "gated_fusion_tiny", ImageMustConfig, TINY)
+register_preset("gated_fusion", "tiny")

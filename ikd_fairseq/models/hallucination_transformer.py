@@ -32,8 +32,7 @@ from ..errors import check
 from ..modules.feature_distance import distance, divergence
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
-from ..vision.backbones import Backbone, get_backbone
-from .base import TINY, AuxiliaryTransformerModel, ForwardPass, register_preset
+from .base import AuxiliaryTransformerModel, ForwardPass, register_preset
 from .config import MultimodalTransformerConfig
 
 
@@ -41,40 +40,26 @@ from .config import MultimodalTransformerConfig
 class HallucinationTransformerConfig(MultimodalTransformerConfig):
     """Options of the hallucination model."""
 
-    hallucination_layers: int = option(
-        2, "layers of the Transformer that predicts the image's regions from the text"
-    )
+    hallucination_layers: int = option(2, "layers of the Transformer that predicts the regions from the text")
 
 
 class FeatureHallucinator(nn.Module):
     """P learned queries that attend to each other and to the text, each of which becomes a region's feature.
 
     Args:
+        cfg: fairseq's Transformer configuration, with ``hallucination_layers``. Heads, feed-forward width and
+            dropout are the encoder's.
         embed_dim: d, width of the text vectors.
-        channels: C, channels of a region.
         regions: P.
-        layers: number of layers.
-        heads: attention heads of each.
-        ffn_dim: width of their feed-forward networks.
-        dropout: probability.
+        channels: C, channels of a region.
     """
 
-    def __init__(
-        self,
-        embed_dim: int,
-        channels: int,
-        regions: int,
-        layers: int,
-        heads: int,
-        ffn_dim: int,
-        dropout: float,
-    ):
+    def __init__(self, cfg, embed_dim: int, regions: int, channels: int):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(regions, embed_dim) * embed_dim**-0.5)
-        layer = nn.TransformerDecoderLayer(
-            embed_dim, heads, ffn_dim, dropout, batch_first=True, norm_first=True
-        )
-        self.layers = nn.TransformerDecoder(layer, layers, norm=nn.LayerNorm(embed_dim))
+        sizes = cfg.encoder.attention_heads, cfg.encoder.ffn_embed_dim
+        layer = nn.TransformerDecoderLayer(embed_dim, *sizes, cfg.dropout, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerDecoder(layer, cfg.hallucination_layers, norm=nn.LayerNorm(embed_dim))
         self.projection = nn.Linear(embed_dim, channels)
 
     def forward(self, text: Tensor, padding_mask: Tensor) -> Tensor:
@@ -91,52 +76,29 @@ class FeatureHallucinator(nn.Module):
 
 
 class HallucinationEncoder(MultimodalEncoder):
-    """The multimodal encoder with predicted regions or, where training asks for it, real ones.
+    """The multimodal encoder with predicted regions or, where training asks for it, real ones."""
 
-    Args:
-        cfg: as for :class:`MultimodalEncoder`, with ``image_size`` and ``hallucination_layers``.
-        dictionary: source dictionary.
-        embed_tokens: source embeddings.
-        backbone: the CNN whose regions are predicted.
-    """
+    def __init__(self, cfg, dictionary, embed_tokens):
+        super().__init__(cfg, dictionary, embed_tokens)
+        self.shape = (self.backbone.grid(cfg.image_size) ** 2, self.backbone.channels)  # P, C
+        self.hallucinator = FeatureHallucinator(cfg, embed_tokens.embedding_dim, *self.shape)
 
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.shape = (backbone.grid(cfg.image_size) ** 2, backbone.channels)  # P, C
-        sizes = (cfg.hallucination_layers, cfg.encoder.attention_heads, cfg.encoder.ffn_embed_dim)
-        self.hallucinator = FeatureHallucinator(
-            embed_tokens.embedding_dim, backbone.channels, self.shape[0], *sizes, cfg.dropout
-        )
-
-    def forward(
-        self,
-        src_tokens,
-        src_lengths=None,
-        return_all_hiddens=False,
-        token_embeddings=None,
-        real=None,
-        **images,
-    ):
-        """As :meth:`MultimodalEncoder.forward`; *real*, ``B x P x C``, replaces the predicted regions.
-
-        What an ensemble's image-must member is handed as *images* is not looked at.
+    def regions(self, text, padding_mask, real=None, **images):
+        """As :meth:`MultimodalEncoder.regions`; *real*, ``B x P x C``, replaces the predicted regions.
 
         Raises:
             IkdError: *real* has not as many regions and channels as the predicted ones.
         """
-        return super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings, features=real)
-
-    def regions(self, text, padding_mask, images, features, image_positions):
-        if features is None:
+        if real is None:
             m = self.hallucinator(text, padding_mask)
         else:
             check(
-                tuple(features.shape[1:]) == self.shape,
-                f"--image-features have {features.shape[1]} regions of {features.shape[2]} channels, but "
+                tuple(real.shape[1:]) == self.shape,
+                f"--image-features have {real.shape[1]} regions of {real.shape[2]} channels, but "
                 f"--backbone and --image-size make the model predict {self.shape[0]} of {self.shape[1]}: "
                 "extract them with that CNN from images of that size",
             )
-            m = features.to(text.dtype)
+            m = real.to(text.dtype)
         return m, padding_mask.new_zeros(m.shape[:2])
 
 
@@ -144,6 +106,7 @@ class HallucinationEncoder(MultimodalEncoder):
 class HallucinationTransformerModel(AuxiliaryTransformerModel):
     """Translates with an image feature that it predicts; see the module's docstring."""
 
+    encoder_class = HallucinationEncoder
     auxiliary_weights = {"real": 1.0, "feature": 1.0, "consistency": 0.5}
 
     @classmethod
@@ -151,10 +114,6 @@ class HallucinationTransformerModel(AuxiliaryTransformerModel):
         layers = cfg.hallucination_layers
         check(layers > 0, f"--hallucination-layers {layers}: give 1 or more")
         return super().build_model(cfg, task)
-
-    @classmethod
-    def build_encoder(cls, cfg, src_dict, embed_tokens):
-        return HallucinationEncoder(cfg, src_dict, embed_tokens, get_backbone(str(cfg.backbone)))
 
     def auxiliary_terms(self, run: ForwardPass):
         features, positions = run.features, run.image_positions
@@ -174,6 +133,4 @@ class HallucinationTransformerModel(AuxiliaryTransformerModel):
         }
 
 
-register_preset(
-    "hallucination_transformer", "hallucination_transformer_tiny", HallucinationTransformerConfig, TINY
-)
+register_preset("hallucination_transformer", "tiny")

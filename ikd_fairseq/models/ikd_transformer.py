@@ -12,9 +12,8 @@ from ..contracts import InvertingModel
 from ..modules.feature_generator import UNPOOLS, FeatureGenerator
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
-from ..vision.backbones import Backbone, get_backbone
 from ..vision.inverse_cnn import InverseCNN
-from .base import NANO, TINY, BackboneModel, ForwardPass, register_preset
+from .base import BackboneModel, ForwardPass, register_preset
 from .config import MultimodalTransformerConfig
 
 
@@ -36,17 +35,12 @@ class IKDTransformerConfig(MultimodalTransformerConfig):
 class GeneratedRegionsEncoder(MultimodalEncoder):
     """The multimodal encoder whose regions come from the text, so that no image is needed, ever."""
 
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.generator = FeatureGenerator(
-            embed_tokens.embedding_dim,
-            backbone.channels,
-            backbone.grid(cfg.image_size) ** 2,
-            str(cfg.unpool),
-            backbone.signed,
-        )
+    def __init__(self, cfg, dictionary, embed_tokens):
+        super().__init__(cfg, dictionary, embed_tokens)
+        sizes = embed_tokens.embedding_dim, self.backbone.channels, self.backbone.grid(cfg.image_size) ** 2
+        self.generator = FeatureGenerator(*sizes, str(cfg.unpool), self.backbone.signed)
 
-    def regions(self, text, padding_mask, images, features, image_positions):
+    def regions(self, text, padding_mask, **images):
         m = self.generator(text, padding_mask)
         return m, padding_mask.new_zeros(m.shape[:2])
 
@@ -60,6 +54,7 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
     belongs to the criterion ``inversion_distillation``.
     """
 
+    encoder_class = GeneratedRegionsEncoder
     training_only = ("student.",)
 
     def __init__(self, cfg, encoder, decoder):
@@ -67,23 +62,12 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         self.feature_channels = None  # the student paints images, and the encoder looks at neither
         self.student = None if cfg.no_student else InverseCNN(self.backbone, cfg.image_size)
 
-    @classmethod
-    def build_encoder(cls, cfg, src_dict, embed_tokens):
-        return GeneratedRegionsEncoder(cfg, src_dict, embed_tokens, get_backbone(str(cfg.backbone)))
-
     def extra_outputs(
         self, run: ForwardPass, student_positions: Optional[Tensor] = None, student_maps: str = "model"
     ) -> dict[str, Any]:
-        """
-        Args:
-            student_positions: int64 ``K``, the sentences whose feature the student is to turn back into an
-                image. May be empty: the student then takes part with zero gradients, which distributed
-                training needs.
-            student_maps: which maps it hands out beside the image.
+        """As :class:`InvertingModel` says, a :class:`~ikd_fairseq.vision.inverse_cnn.InverseOutput`.
 
-        Returns:
-            With *student_positions*, the :class:`~ikd_fairseq.vision.inverse_cnn.InverseOutput` of those
-            sentences, in their order.
+        Of no sentences too: the student then gets zero gradients, which distributed training needs.
         """
         if student_positions is None:
             return {}
@@ -94,5 +78,5 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         self.student.requires_grad_(False)
 
 
-register_preset("ikd_transformer", "ikd_transformer_tiny", IKDTransformerConfig, TINY)
-register_preset("ikd_transformer", "ikd_transformer_nano", IKDTransformerConfig, NANO)
+register_preset("ikd_transformer", "tiny")
+register_preset("ikd_transformer", "nano")

@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from ..contracts import Term
 from ..modules.feature_generator import masked_mean
 from ..modules.options import option
-from .base import TINY, AuxiliaryTransformerModel, ForwardPass, register_preset
+from .base import AuxiliaryTransformerModel, ForwardPass, register_preset
 from .config import BackboneConfig
 
 
@@ -37,9 +37,7 @@ class ImaginationTransformerConfig(BackboneConfig):
     """Options of the imagination model."""
 
     margin: float = option(
-        0.1,
-        "by how much the predicted vector is to be nearer to its image than to another, as "
-        "a difference of cosines",
+        0.1, "by how much the predicted vector is to be nearer to its image than to another (in cosines)"
     )
     no_imagination: bool = option(
         False, "build without the prediction of the image, which only training uses (ikd-export sets this)"
@@ -114,4 +112,4 @@ class ImaginationTransformerModel(AuxiliaryTransformerModel):
         return {"margin": Term(losses.sum(), len(losses))}
 
 
-register_preset("imagination_transformer", "imagination_transformer_tiny", ImaginationTransformerConfig, TINY)
+register_preset("imagination_transformer", "tiny")

@@ -8,8 +8,7 @@ from ..contracts import TaskContract
 from ..errors import check
 from ..modules.image_regions import ImageRegions
 from ..modules.multimodal_encoder import MultimodalEncoder
-from ..vision.backbones import Backbone, get_backbone
-from .base import TINY, ImageMustModel, register_preset
+from .base import ImageMustModel, register_preset
 from .config import ImageMustConfig, MultimodalTransformerConfig
 
 
@@ -21,17 +20,13 @@ class ImageMustTransformerConfig(ImageMustConfig, MultimodalTransformerConfig):
 class ImageRegionsEncoder(ImageRegions, MultimodalEncoder):
     """The encoder of the image-must upper bound: regions are a real image's last convolutional map."""
 
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens, backbone.channels)
-        self.read_images_with(backbone, cfg.backbone_weights)
-
-    def regions(self, text, padding_mask, images, features, image_positions):
+    def regions(self, text, padding_mask, **images):
         """As :meth:`ImageRegions.regions`; without text, every sentence must have an image.
 
         Raises:
             IkdError: ``no_text``, and a sentence without an image: nothing is left to encode.
         """
-        found = super().regions(text, padding_mask, images, features, image_positions)
+        found = super().regions(text, padding_mask, **images)
         check(
             not self.no_text or (found is not None and not found[1].any()),
             "--no-text leaves an image-must model nothing but the image, and a sentence of this batch has "
@@ -49,6 +44,8 @@ class MultimodalTransformerModel(ImageMustModel):
     it would have nothing left, and is refused.
     """
 
+    encoder_class = ImageRegionsEncoder
+
     @classmethod
     def build_model(cls, cfg, task):
         check(
@@ -58,9 +55,5 @@ class MultimodalTransformerModel(ImageMustModel):
         )
         return super().build_model(cfg, task)
 
-    @classmethod
-    def build_encoder(cls, cfg, src_dict, embed_tokens):
-        return ImageRegionsEncoder(cfg, src_dict, embed_tokens, get_backbone(str(cfg.backbone)))
 
-
-register_preset("multimodal_transformer", "multimodal_transformer_tiny", ImageMustTransformerConfig, TINY)
+register_preset("multimodal_transformer", "tiny")

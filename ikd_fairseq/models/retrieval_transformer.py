@@ -49,7 +49,7 @@ from ..errors import check
 from ..modules.image_index import FILE_NAME, KINDS, ImageIndex, load_image_index
 from ..modules.options import option
 from ..modules.visual_fusion import FusionGate, gate_for_log
-from .base import TINY, FlatTransformerModel, TextEncoder, register_preset
+from .base import FlatTransformerModel, TextEncoder, register_preset
 from .config import FlatTransformerConfig
 
 
@@ -59,8 +59,8 @@ class RetrievalTransformerConfig(FlatTransformerConfig):
 
     retriever: ChoiceEnum(list(KINDS)) = option(
         "topic",
-        "how images are found and taken in: by topic words and attention (UVR-NMT), or by "
-        "dense embeddings and mean (RMMT)",
+        "how images are found and taken in: by topic words and attention (UVR-NMT), or by dense embeddings "
+        "and mean (RMMT)",
     )
     image_index: Optional[str] = option(
         None,
@@ -74,8 +74,9 @@ class RetrievedImageFusion(nn.Module):
 
     A sentence for which no image was found stays as it is.
 
-    Args:
+    Args (of subclasses too):
         embed_dim: d, width of the text states.
+        channels: C, width of an image's vector.
     """
 
     def __init__(self, embed_dim: int):
@@ -104,14 +105,7 @@ class RetrievedImageFusion(nn.Module):
 
 
 class AttentionFusion(RetrievedImageFusion):
-    """v: multi-head attention of each text state over the images (Zhang et al. 2020).
-
-    Args:
-        embed_dim: d.
-        channels: C.
-        heads: attention heads.
-        dropout: on what the attention gives.
-    """
+    """v: attention of each text state over the images, with dropout on its output (Zhang et al. 2020)."""
 
     def __init__(self, embed_dim: int, channels: int, heads: int, dropout: float):
         super().__init__(embed_dim)
@@ -126,13 +120,7 @@ class AttentionFusion(RetrievedImageFusion):
 
 
 class MeanFusion(RetrievedImageFusion):
-    """v: the mean of the images' vectors, mapped to the text's width (Wu et al. 2021).
-
-    Args:
-        embed_dim: d.
-        channels: C.
-        dropout: on the mapped mean.
-    """
+    """v: the mean of the images' vectors, mapped to the text's width, with dropout (Wu et al. 2021)."""
 
     def __init__(self, embed_dim: int, channels: int, dropout: float):
         super().__init__(embed_dim)
@@ -216,4 +204,4 @@ class RetrievalTransformerModel(FlatTransformerModel):
             )
 
 
-register_preset("retrieval_transformer", "retrieval_transformer_tiny", RetrievalTransformerConfig, TINY)
+register_preset("retrieval_transformer", "tiny")

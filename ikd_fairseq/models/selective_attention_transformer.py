@@ -25,15 +25,12 @@ from torch import Tensor, nn
 
 from ..modules.visual_fusion import FusionEncoder, FusionGate
 from ..vision.backbones import get_backbone
-from .base import TINY, ImageMustModel, register_preset
+from .base import ImageMustModel, register_preset
 from .config import ImageMustConfig
 
 
 class SelectiveAttentionFusion(nn.Module):
-    """Each text position picks regions, and a gate mixes in what it picked (Li et al. 2022).
-
-    ``H = (1 - gate) * H_text + gate * H_img``, where H_img is a single head's attention of the text on the
-    regions.
+    """``H = (1 - gate) * H_text + gate * H_img``, H_img being what each text position picks of the regions.
 
     Args:
         embed_dim: d, width of the text.
@@ -48,15 +45,7 @@ class SelectiveAttentionFusion(nn.Module):
         self.gate = FusionGate(embed_dim)
 
     def forward(self, text: Tensor, regions: Tensor, no_image: Tensor) -> tuple[Tensor, Tensor]:
-        """
-        Args:
-            text: H_text, ``I x B x d``.
-            regions: ``P x B x C``.
-            no_image: bool ``B``, True for a sentence without an image, whose text is returned as it is.
-
-        Returns:
-            H, ``I x B x d``, and the gate, ``I x B x d``, zero for a sentence without an image.
-        """
+        """H and the gate; shapes as for :class:`FusionEncoder`."""
         # No mask: a sentence has all of its regions or none, and masking all of them would divide zero by
         # zero. What attention on zeros gives is shut out by the gate.
         memory = self.projection(regions)
@@ -73,12 +62,9 @@ class SelectiveAttentionModel(ImageMustModel):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        backbone = get_backbone(str(cfg.backbone))
-        width = embed_tokens.embedding_dim
-        fusion = SelectiveAttentionFusion(width, backbone.channels, cfg.attention_dropout)
-        return FusionEncoder(cfg, src_dict, embed_tokens, backbone, fusion)
+        channels = get_backbone(str(cfg.backbone)).channels
+        fusion = SelectiveAttentionFusion(embed_tokens.embedding_dim, channels, cfg.attention_dropout)
+        return FusionEncoder(cfg, src_dict, embed_tokens, fusion)
 
 
-register_preset(
-    "selective_attention_transformer", "selective_attention_transformer_tiny", ImageMustConfig, TINY
-)
+register_preset("selective_attention_transformer", "tiny")

@@ -5,7 +5,7 @@ fairseq already owns the name ``transformer_tiny`` (with other sizes), hence ``t
 
 from fairseq.models import register_model
 
-from .base import NANO, TINY, FlatTransformerModel, register_preset
+from .base import FlatTransformerModel, register_preset
 from .config import FlatTransformerConfig
 
 
@@ -14,5 +14,5 @@ class TextTransformerModel(FlatTransformerModel):
     """Vaswani et al. 2017: encoder, decoder and embeddings are fairseq's."""
 
 
-register_preset("transformer_mmt", "transformer_mmt_tiny", FlatTransformerConfig, TINY)
-register_preset("transformer_mmt", "transformer_mmt_nano", FlatTransformerConfig, NANO)
+register_preset("transformer_mmt", "tiny")
+register_preset("transformer_mmt", "nano")

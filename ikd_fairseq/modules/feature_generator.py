@@ -58,7 +58,7 @@ class RepeatUnpool(nn.Module):
         return vector.unsqueeze(1).expand(-1, self.regions, -1)
 
 
-UNPOOLS = {"conv": ConvUnpool, "depthwise": DepthwiseUnpool, "repeat": RepeatUnpool}
+UNPOOLS: dict[str, type] = {"conv": ConvUnpool, "depthwise": DepthwiseUnpool, "repeat": RepeatUnpool}
 
 
 class FeatureGenerator(nn.Module):

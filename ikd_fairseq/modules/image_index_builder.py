@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -56,17 +56,14 @@ def build_topic_index(
         topics: w, topic words of a sentence.
         stop_share: a word that a larger share of the captions has is no topic.
     """
-    size = len(captions.dictionary)
-    with_word = np.zeros(size, dtype=np.int64)
-    for sentence in captions.sentences:
-        with_word[list(set(sentence))] += 1
-    count = len(captions.sentences)
-    idf = np.zeros(size, dtype=np.float32)
+    size, count = len(captions.dictionary), len(captions.sentences)
+    distinct = [word for sentence in captions.sentences for word in set(sentence)]
+    with_word = np.bincount(distinct, minlength=size)
     is_topic = (with_word > 0) & (with_word <= stop_share * count)
-    idf[is_topic] = np.log(count / with_word[is_topic])
+    idf = np.where(is_topic, np.log(count / with_word.clip(min=1)), 0)
     index = TopicIndex(
         vectors,
-        idf=torch.from_numpy(idf),
+        idf=torch.from_numpy(idf.astype(np.float32)),
         offsets=torch.zeros(size + 1, dtype=torch.long),
         rows=torch.empty(0, dtype=torch.int32),
         topics=torch.tensor(topics),
@@ -194,10 +191,8 @@ def _open_pack(data_dir: str, split: str, image_features: str | None) -> ImagePa
     prefix = os.path.join(data_dir, split)
     pack: ImagePack | FeaturePack
     if image_features is None:
-        check(
-            ImagePack.exists(prefix),
-            f"there is no image pack {prefix}.images.npy: run ikd-pack-images first",
-        )
+        no_pack = f"there is no image pack {prefix}.images.npy: run ikd-pack-images first"
+        check(ImagePack.exists(prefix), no_pack)
         pack = ImagePack.open(prefix)
     else:
         check(
@@ -244,21 +239,17 @@ def build_image_index(
     check_device(device)
     pack = _open_pack(data_dir, split, image_features)
     captions, rows = read_captions(data_dir, split, source_lang, pack.index)
-    if image_features is None:
+    source: dict[str, Any] = {"image_features": image_features}
+    if isinstance(pack, ImagePack):
         blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
-        source: dict[str, Any] = {
-            "backbone": backbone,
-            "weights": backbone_weights,
-            "image_size": pack.image_size,
-        }
+        source = {"backbone": backbone, "weights": backbone_weights, "image_size": pack.image_size}
     else:
         blocks = _pooled_from_pack(pack, rows)
-        source = {"image_features": image_features}
     vectors = torch.from_numpy(np.concatenate(list(blocks)))
-    build = {"topic": build_topic_index, "dense": build_dense_index}[retriever]
-    index = build(captions, vectors, **options)
+    builders: dict[str, Callable[..., ImageIndex]] = {"topic": build_topic_index, "dense": build_dense_index}
+    index = builders[retriever](captions, vectors, **options)
     check_disk_space(output, sum(tensor.nbytes for tensor in index.buffers()))
     index.save(output, captions.dictionary, {"split": split, **source, **options})
-    sizes = len(index), len(captions.images), index.channels
-    logger.info("%s: %d images of %d captions, %d channels", output, *sizes)
+    shape = len(captions.images), *index.vectors.shape
+    logger.info("%s: %d captions of %d images, %d channels", output, *shape)
     return index

@@ -1,27 +1,28 @@
 """The regions of real images: what every image-must encoder reads, sentence by sentence."""
 
-import torch
 from fairseq.models.transformer import TransformerEncoderBase
 from torch import Tensor
 
-from ..vision.backbones import Backbone
+from ..vision.backbones import get_backbone
 from ..vision.frozen_cnn import UnregisteredCNN
 
 
-class ImageRegions:
+class ImageRegions(TransformerEncoderBase):
     """Mixin of an encoder: regions of a batch, made from its images or given as features that stand for them.
+
+    Its configuration names ``backbone`` and ``backbone_weights``. Its constructor loads nothing.
 
     Attributes:
         backbone: the CNN whose last convolutional map the regions are.
-        weights: its weights, as ``--backbone-weights`` names them.
         cnn: the frozen CNN, no part of the model's state; None until :meth:`load_cnn`.
     """
 
-    def read_images_with(self, backbone: Backbone, weights: str) -> None:
-        """To be called by the constructor. Loads nothing."""
-        self.backbone = backbone
-        self.weights = weights
-        self.cnn: UnregisteredCNN | None = None
+    cnn: UnregisteredCNN | None = None
+
+    def __init__(self, cfg, dictionary, embed_tokens):
+        super().__init__(cfg, dictionary, embed_tokens)
+        self.backbone = get_backbone(str(cfg.backbone))
+        self.weights = cfg.backbone_weights
 
     def load_cnn(self) -> None:
         """Loads the frozen CNN, which features make unnecessary.
@@ -35,9 +36,9 @@ class ImageRegions:
         self,
         text: Tensor,
         padding_mask: Tensor,
-        images: Tensor | None,
-        features: Tensor | None,
-        image_positions: Tensor | None,
+        images: Tensor | None = None,
+        features: Tensor | None = None,
+        image_positions: Tensor | None = None,
     ) -> tuple[Tensor, Tensor] | None:
         """The regions of every sentence: all P of its image, or none.
 
@@ -60,9 +61,7 @@ class ImageRegions:
         if features is None:
             if self.cnn is None:
                 self.load_cnn()
-            with torch.no_grad():
-                last = self.cnn(self.backbone.normalise(images).to(text.dtype))[-1]  # K x C x side x side
-            features = last.flatten(2).transpose(1, 2)
+            features = self.cnn.regions(images, text.dtype)
         m = text.new_zeros(len(text), *features.shape[1:])  # B x P x C
         m[image_positions] = features.to(text.dtype)
         mask = padding_mask.new_ones(m.shape[:2])
@@ -70,19 +69,8 @@ class ImageRegions:
         return m, mask
 
 
-class TextWithImageEncoder(ImageRegions, TransformerEncoderBase):
-    """fairseq's text encoder, to whose output an image is added. How, is what the subclasses decide.
-
-    Args:
-        cfg: fairseq's Transformer configuration, with ``backbone_weights``.
-        dictionary: source dictionary.
-        embed_tokens: source embeddings.
-        backbone: the CNN whose regions are read.
-    """
-
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone):
-        super().__init__(cfg, dictionary, embed_tokens)
-        self.read_images_with(backbone, cfg.backbone_weights)
+class TextWithImageEncoder(ImageRegions):
+    """fairseq's text encoder, to whose output an image is added. How, is what the subclasses decide."""
 
     def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
         """Changes the text encoder's output in place. A sentence without an image must keep its own exactly.
@@ -95,19 +83,12 @@ class TextWithImageEncoder(ImageRegions, TransformerEncoderBase):
         raise NotImplementedError
 
     def forward(
-        self,
-        src_tokens: Tensor,
-        src_lengths: Tensor | None = None,
-        return_all_hiddens: bool = False,
-        token_embeddings: Tensor | None = None,
-        images: Tensor | None = None,
-        features: Tensor | None = None,
-        image_positions: Tensor | None = None,
+        self, src_tokens, src_lengths=None, return_all_hiddens=False, token_embeddings=None, **images
     ) -> dict[str, list[Tensor]]:
-        """As fairseq's encoder; ``images``, ``features``, ``image_positions``: see :meth:`regions`."""
+        """As fairseq's encoder; *images* are what :meth:`regions` takes."""
         encoder_out = super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
         text = encoder_out["encoder_out"][0].transpose(0, 1)
-        found = self.regions(text, encoder_out["encoder_padding_mask"][0], images, features, image_positions)
+        found = self.regions(text, encoder_out["encoder_padding_mask"][0], **images)
         if found is not None:
             m, mask = found
             self.add_image(encoder_out, m.transpose(0, 1), mask[:, 0])

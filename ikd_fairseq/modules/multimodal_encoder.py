@@ -11,6 +11,7 @@ from fairseq.modules.checkpoint_activations import checkpoint_wrapper
 from torch import Tensor, nn
 
 from ..errors import check
+from ..vision.backbones import get_backbone
 from .multimodal_layer import MultimodalEncoderLayer
 
 
@@ -24,17 +25,17 @@ class MultimodalEncoder(TransformerEncoderBase):
     Args:
         cfg: fairseq's Transformer configuration, with ``no_text`` and ``text_memory``: ``layer`` (keys and
             values are the text positions of each layer's input) or ``embedding`` (the text embeddings in
-            every layer, as in the code released with IKD-MMT).
+            every layer, as in the code released with IKD-MMT). ``backbone`` sets C, the channels of a region.
         dictionary: source dictionary.
         embed_tokens: source embeddings.
-        channels: C, channels of a region.
 
     Raises:
         IkdError: ``no_text`` with the text embeddings as keys and values.
     """
 
-    def __init__(self, cfg, dictionary, embed_tokens, channels: int):
+    def __init__(self, cfg, dictionary, embed_tokens):
         super().__init__(cfg, dictionary, embed_tokens)
+        self.backbone = get_backbone(str(cfg.backbone))
         self.text_memory = str(cfg.text_memory)
         self.no_text = cfg.no_text
         check(
@@ -42,7 +43,8 @@ class MultimodalEncoder(TransformerEncoderBase):
             "--no-text hides the text from the encoder and --text-memory embedding lets it attend to nothing "
             "else: give one of the two",
         )
-        self.region_projection = nn.Linear(channels, embed_tokens.embedding_dim)  # W_m of equation 1
+        # W_m of equation 1
+        self.region_projection = nn.Linear(self.backbone.channels, embed_tokens.embedding_dim)
 
     def build_encoder_layer(self, cfg):
         layer = MultimodalEncoderLayer(cfg)
@@ -50,14 +52,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
 
-    def regions(
-        self,
-        text: Tensor,
-        padding_mask: Tensor,
-        images: Tensor | None,
-        features: Tensor | None,
-        image_positions: Tensor | None,
-    ) -> tuple[Tensor, Tensor] | None:
+    def regions(self, text: Tensor, padding_mask: Tensor, **images) -> tuple[Tensor, Tensor] | None:
         """The multimodal feature m of every sentence: as :meth:`ImageRegions.regions`, of the embeddings."""
         raise NotImplementedError
 
@@ -67,9 +62,7 @@ class MultimodalEncoder(TransformerEncoderBase):
         src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
         token_embeddings: Tensor | None = None,
-        images: Tensor | None = None,
-        features: Tensor | None = None,
-        image_positions: Tensor | None = None,
+        **images: Tensor | None,
     ) -> dict[str, list[Tensor]]:
         """
         Args:
@@ -77,7 +70,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             src_lengths: int64 ``B`` (not used: padding tells).
             return_all_hiddens: also return the input and every layer's output.
             token_embeddings: ``B x I x d`` instead of an embedding lookup.
-            images, features, image_positions: see :meth:`regions`.
+            images: what :meth:`regions` takes.
 
         Returns:
             fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
@@ -90,7 +83,7 @@ class MultimodalEncoder(TransformerEncoderBase):
         text = text.masked_fill(text_padding_mask.unsqueeze(-1), 0)
 
         x, padding_mask, memory_mask, regions = text, text_padding_mask, text_padding_mask, []
-        found = self.regions(text, text_padding_mask, images, features, image_positions)
+        found = self.regions(text, text_padding_mask, **images)
         if found is not None:
             m, region_mask = found
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)

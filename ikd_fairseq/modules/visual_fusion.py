@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from ..vision.backbones import Backbone
 from .image_regions import TextWithImageEncoder
 
 
@@ -31,14 +30,14 @@ class FusionEncoder(TextWithImageEncoder):
     an image.
 
     Args:
-        cfg, dictionary, embed_tokens, backbone: see :class:`TextWithImageEncoder`.
-        fusion: called with the text ``I x B x d``, regions ``P x B x C`` and which sentences have no image,
-            bool ``B``; returns the fused text ``I x B x d``, in which such a sentence is as it was, and the
-            gate, ``I x B x d``.
+        cfg, dictionary, embed_tokens: as fairseq's encoder.
+        fusion: called with the text, ``I x B x d``, regions ``P x B x C``, and ``no_image``, bool ``B``, True
+            for a sentence without an image; returns the fused text ``I x B x d``, in which such a sentence is
+            as it was, and the gate, ``I x B x d``, zero for such a sentence.
     """
 
-    def __init__(self, cfg, dictionary, embed_tokens, backbone: Backbone, fusion: nn.Module):
-        super().__init__(cfg, dictionary, embed_tokens, backbone)
+    def __init__(self, cfg, dictionary, embed_tokens, fusion: nn.Module):
+        super().__init__(cfg, dictionary, embed_tokens)
         self.fusion = fusion
 
     def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:

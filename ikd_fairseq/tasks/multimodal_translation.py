@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Optional
+from typing import Any, Optional
 
 import torch
 from fairseq import checkpoint_utils, utils
@@ -73,7 +73,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def __init__(self, cfg: MultimodalTranslationConfig, src_dict, tgt_dict):
         super().__init__(cfg, src_dict, tgt_dict)
         self.models = []  # several where an ensemble translates
-        self.teachers = []  # of a criterion that distils what other translation models know
+        self.teachers: list[BaseFairseqModel] = []  # of a criterion that distils translation models
         self.criterion = None
         self._masks_checked = False
 
@@ -214,7 +214,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         name = self._criterion.teacher_cache
         if not name:
             return None
-        caches = []
+        caches: list[Any] = []
         for part in parts:
             if not TeacherCache.exists(part.prefix, name):
                 check(

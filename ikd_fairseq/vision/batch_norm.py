@@ -52,16 +52,9 @@ class SyncedBatchNorm(_BatchNorm):
             return self._forward_over_workers(input)
 
         use_batch = self.training and input.numel() >= 2 * self.num_features
-        output = F.batch_norm(
-            input,
-            self.running_mean,
-            self.running_var,
-            _at_least_float32(self.weight),
-            _at_least_float32(self.bias),
-            training=use_batch,
-            momentum=self.momentum,
-            eps=self.eps,
-        )
+        running = self.running_mean, self.running_var
+        affine = _at_least_float32(self.weight), _at_least_float32(self.bias)
+        output = F.batch_norm(input, *running, *affine, use_batch, self.momentum, self.eps)
         if use_batch:
             self.num_batches_tracked.add_(1)
         return output
@@ -126,15 +119,8 @@ class _NormaliseOverWorkers(Function):
         by_mean, by_var = (totals.to(grad.dtype) * share).unbind()
         grad_normal = grad - by_mean.view(shape) - normal * by_var.view(shape)
         grad_input = grad_normal * (weight * inverse_std).view(shape)
-        return (
-            grad_input.to(input.dtype),
-            grad_weight.to(weight.dtype),
-            grad_bias.to(weight.dtype),
-            None,
-            None,
-            None,
-            None,
-        )
+        own = grad_weight.to(weight.dtype), grad_bias.to(weight.dtype)
+        return grad_input.to(input.dtype), *own, None, None, None, None
 
 
 def _sum_by_channel(values: Tensor) -> Tensor:

@@ -109,6 +109,15 @@ class UnregisteredCNN:
             images = images.float()
         return self._placed(images.device, images.dtype)(images)
 
+    def regions(self, images: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The last maps of uint8 images ``K x H x W x 3``, row by row and without gradient: ``K x P x C``.
+
+        *dtype* is the type in which the CNN computes.
+        """
+        with torch.no_grad():
+            last = self(self.backbone.normalise(images).to(dtype))[-1]  # K x C x side x side
+        return last.flatten(2).transpose(1, 2)
+
     def _placed(self, device: torch.device, dtype: torch.dtype) -> FrozenCNN:
         if device.type == "cpu" and dtype == torch.float32:
             return self._original

@@ -118,16 +118,7 @@ class _TransposedConv(nn.ConvTranspose2d):
         surplus = (growth.before - 1) * growth.factor + kernel - growth.after
         padding = max(0, (surplus + 1) // 2)
         grown = min(2 * padding - surplus, growth.factor - 1)  # PyTorch takes no more than that
-        super().__init__(
-            inputs,
-            outputs,
-            kernel,
-            growth.factor,
-            padding,
-            output_padding=grown,
-            groups=groups,
-            bias=bias,
-        )
+        super().__init__(inputs, outputs, kernel, growth.factor, padding, grown, groups, bias)
         self.rest = 2 * padding - surplus - grown
 
     def forward(self, input: Tensor) -> Tensor:
@@ -154,71 +145,63 @@ class _Unpool(nn.Module):
 
 
 class _Residual(nn.Module):
-    """A ResNet block reversed: the body is a subclass's; a shortcut, projected where channels or size change.
+    """The body's output, plus the shortcut's where there is one, behind which a ReLU may stand."""
 
-    Args:
-        inputs, width, outputs: channels before, inside and after.
-        kernel: side of the convolutions that are not 1x1.
-        growth: of the map.
-    """
-
-    def __init__(self, inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> None:
+    def __init__(self, body: list[nn.Module], shortcut: nn.Module | None, relu: bool) -> None:
         super().__init__()
-        self.body = self.build_body(inputs, width, outputs, kernel, growth)
-        self.shortcut: nn.Module = nn.Identity()
-        if growth.factor > 1 or inputs != outputs:
-            self.shortcut = nn.Sequential(_conv(inputs, outputs, 1, growth), SyncedBatchNorm(outputs))
-
-    def build_body(self, inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
-        raise NotImplementedError
-
-    def forward(self, input: Tensor) -> Tensor:
-        return F.relu(self.body(input) + self.shortcut(input))
-
-
-class _Bottleneck(_Residual):
-    """1x1, 3x3 (transposed where it grows), 1x1."""
-
-    def build_body(self, inputs, width, outputs, kernel, growth):
-        return nn.Sequential(
-            *_conv_unit(inputs, width, 1),
-            *_conv_unit(width, width, kernel, growth),
-            _conv(width, outputs, 1),
-            SyncedBatchNorm(outputs),
-        )
-
-
-class _Basic(_Residual):
-    """3x3, 3x3 (transposed where it grows): the CNN's first convolution is the one that strides."""
-
-    def build_body(self, inputs, width, outputs, kernel, growth):
-        return nn.Sequential(
-            *_conv_unit(inputs, width, kernel),
-            _conv(width, outputs, kernel, growth),
-            SyncedBatchNorm(outputs),
-        )
-
-
-class _InvertedBottleneck(nn.Module):
-    """EfficientNet-Lite's block reversed: 1x1 to *width*, depthwise (transposed where it grows), linear 1x1.
-
-    Like the original, it has a shortcut only where size and channels stay, and no activation at its end.
-    Arguments as for :class:`_Residual`.
-    """
-
-    def __init__(self, inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> None:
-        super().__init__()
-        self.body = nn.Sequential(
-            *_conv_unit(inputs, width, 1, activation=nn.ReLU6),
-            *_conv_unit(width, width, kernel, growth, groups=width, activation=nn.ReLU6),
-            _conv(width, outputs, 1),
-            SyncedBatchNorm(outputs),
-        )
-        self.has_shortcut = growth.factor == 1 and inputs == outputs
+        self.body = nn.Sequential(*body)
+        self.shortcut = shortcut
+        self.relu = relu
 
     def forward(self, input: Tensor) -> Tensor:
         output = self.body(input)
-        return output + input if self.has_shortcut else output
+        if self.shortcut is not None:
+            output = output + self.shortcut(input)
+        return F.relu(output) if self.relu else output
+
+
+def _resnet_block(inputs: int, outputs: int, growth: _Growth, body: list[nn.Module]) -> nn.Module:
+    """A ResNet block reversed, whose shortcut is projected where channels or size change."""
+    shortcut: nn.Module = nn.Identity()
+    if growth.factor > 1 or inputs != outputs:
+        shortcut = nn.Sequential(*_conv_unit(inputs, outputs, 1, growth, activation=None))
+    return _Residual(body, shortcut, relu=True)
+
+
+# Makers of blocks: channels before, inside and after, the side of convolutions that are not 1x1, the growth.
+
+
+def _bottleneck(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+    """1x1, 3x3 (transposed where it grows), 1x1."""
+    body = [
+        *_conv_unit(inputs, width, 1),
+        *_conv_unit(width, width, kernel, growth),
+        *_conv_unit(width, outputs, 1, activation=None),
+    ]
+    return _resnet_block(inputs, outputs, growth, body)
+
+
+def _basic(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+    """3x3, 3x3 (transposed where it grows): the CNN's first convolution is the one that strides."""
+    body = [
+        *_conv_unit(inputs, width, kernel),
+        *_conv_unit(width, outputs, kernel, growth, activation=None),
+    ]
+    return _resnet_block(inputs, outputs, growth, body)
+
+
+def _inverted_bottleneck(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
+    """EfficientNet-Lite's block reversed: 1x1 to *width*, depthwise (transposed where it grows), linear 1x1.
+
+    Like the original, it has a shortcut only where size and channels stay, and no activation at its end.
+    """
+    body = [
+        *_conv_unit(inputs, width, 1, activation=nn.ReLU6),
+        *_conv_unit(width, width, kernel, growth, groups=width, activation=nn.ReLU6),
+        *_conv_unit(width, outputs, 1, activation=None),
+    ]
+    stays = growth.factor == 1 and inputs == outputs
+    return _Residual(body, nn.Identity() if stays else None, relu=False)
 
 
 def _separable(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
@@ -245,9 +228,9 @@ def _image(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) 
 
 BLOCKS: dict[str, Callable[[int, int, int, int, _Growth], nn.Module]] = {
     "conv": _plain,
-    "basic": _Basic,
-    "bottleneck": _Bottleneck,
-    "inverted_bottleneck": _InvertedBottleneck,
+    "basic": _basic,
+    "bottleneck": _bottleneck,
+    "inverted_bottleneck": _inverted_bottleneck,
     "separable": _separable,
     "unpool": _unpooling,
     "image": _image,
@@ -257,12 +240,7 @@ _SAME_SIZE = _Growth(1, 0, 0)
 
 
 def _conv(
-    inputs: int,
-    outputs: int,
-    kernel: int,
-    growth: _Growth = _SAME_SIZE,
-    groups: int = 1,
-    bias: bool = False,
+    inputs: int, outputs: int, kernel: int, growth: _Growth = _SAME_SIZE, groups: int = 1, bias: bool = False
 ) -> nn.Module:
     """A convolution that keeps the size, or a transposed one where the map grows.
 
@@ -279,14 +257,11 @@ def _conv_unit(
     kernel: int,
     growth: _Growth = _SAME_SIZE,
     groups: int = 1,
-    activation: Callable[..., nn.Module] = nn.ReLU,
+    activation: Callable[..., nn.Module] | None = nn.ReLU,
 ) -> list[nn.Module]:
-    """A convolution with batch norm and activation."""
-    return [
-        _conv(inputs, outputs, kernel, growth, groups),
-        SyncedBatchNorm(outputs),
-        activation(inplace=True),
-    ]
+    """A convolution with batch norm and, unless it is linear, activation."""
+    unit = [_conv(inputs, outputs, kernel, growth, groups), SyncedBatchNorm(outputs)]
+    return unit if activation is None else [*unit, activation(inplace=True)]
 
 
 def _initialise(module: nn.Module) -> None:

