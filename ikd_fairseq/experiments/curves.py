@@ -49,11 +49,6 @@ def read_curves(run: Path) -> Curves:
     return curves
 
 
-def starts(run: Path) -> list[int]:
-    """When training of *run* was started, in seconds since 1970; of starts that got to a validation."""
-    return [_time_of(path) for path in _event_files(run, VALID)]
-
-
 def _time_of(path: Path) -> int:
     found = _STARTED.fullmatch(path.name)
     return int(found[1]) if found else 0
@@ -68,7 +63,7 @@ def _event_files(run: Path, subset: str) -> list[Path]:
 
 def _scalars(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
     """Step and values by tag of every event in *path*. A record that was cut off by a kill ends it."""
-    from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
+    from tensorboardX.proto.event_pb2 import Event
 
     content, place = path.read_bytes(), 0
     while place + 12 <= len(content):  # TFRecord: length, its checksum, data, their checksum

@@ -46,6 +46,7 @@ def read_entry(kind: type[T], where: str, content: object) -> T:
 
 def _reader_of(kind: Any) -> Reader:
     """For a dataclass, a number, a text, or a tuple of one of these, in place of which None may stand."""
+    inner: Any
     inner, *more = [part for part in get_args(kind) if part is not NoneType] or [kind]
     if dataclasses.is_dataclass(inner) and more:
         return lambda where, key, value: tuple(
