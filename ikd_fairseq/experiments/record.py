@@ -84,13 +84,10 @@ class Sentences:
 
 def _as_ranges(ids: Sequence[int]) -> str:
     """*ids*, in order, as text: "0-4 9"."""
-    known, parts = set(ids), []
-    for first in (place for place in ids if place - 1 not in known):
-        last = first
-        while last + 1 in known:
-            last += 1
-        parts.append(str(first) if first == last else f"{first}-{last}")
-    return " ".join(parts)
+    known = set(ids)
+    firsts = (place for place in ids if place - 1 not in known)
+    lasts = (place for place in ids if place + 1 not in known)
+    return " ".join(f"{first}-{last}" if first < last else str(first) for first, last in zip(firsts, lasts))
 
 
 @dataclass(frozen=True)
@@ -126,16 +123,15 @@ class Score:
     def as_json(self) -> dict[str, Any]:
         own = dataclasses.asdict(self)
         sentences = own.pop("sentences")
-        count = {"sentences": sentences.pop("count")}
-        return {**sentences, **count, **own}
+        own["sentences"] = sentences.pop("count")
+        return {**sentences, **own}
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Score":
         own = dict(value)
-        count = int(own.pop("sentences"))
-        sentences = Sentences(own.pop("group"), count, own.pop("fingerprint"), own.pop("ids", ""))
+        known = [own.pop("group"), int(own.pop("sentences")), own.pop("fingerprint"), own.pop("ids", "")]
         metrics = {key: Metric(**metric) for key, metric in own.pop("metrics").items()}
-        return cls(sentences, metrics, **own)
+        return cls(Sentences(*known), metrics, **own)
 
 
 @dataclass
@@ -186,25 +182,22 @@ class Record:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             found = content.pop("format")
-            check(
-                found == FORMAT, f"{path} has format {found}, but this version reads {FORMAT}: {REMEDY} again"
-            )
-            return cls._of_json(Path(folder), content)
-        except IkdError:
-            raise
+            if found == FORMAT:
+                return cls._of_json(Path(folder), content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise IkdError(
                 f"{path} is no record of a run ({error}): delete it, and {REMEDY} again"
             ) from error
+        raise IkdError(f"{path} has format {found}, but this version reads {FORMAT}: {REMEDY} again")
 
     @classmethod
     def _of_json(cls, folder: Path, content: dict[str, Any]) -> "Record":
-        known = {entry.name for entry in dataclasses.fields(cls)} - {"folder", "scores"}
-        record = cls(folder, **{key: value for key, value in content.items() if key in known})
-        record.scores = {
-            split: [Score.of_json(score) for score in scores]
-            for split, scores in content.get("scores", {}).items()
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        scores = {
+            split: [Score.of_json(score) for score in own] for split, own in content.pop("scores", {}).items()
         }
+        own = {key: value for key, value in content.items() if key in known}
+        record = cls(folder, **own, scores=scores)
         seeded = _SEEDED.fullmatch(record.name)
         record.system = record.system or (seeded["name"] if seeded else record.name)
         if record.seed is None and seeded:
@@ -224,41 +217,28 @@ class Record:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             record = cls.load(folder) if Path(folder, FILE).is_file() else cls._of_json(Path(folder), {})
+            for split, scores in facts.pop("scores", {}).items():
+                places = {(s.sentences.group, s.beam): s for s in (*record.scores.get(split, []), *scores)}
+                record.scores[split] = [places[place] for place in sorted(places)]
             for name, value in facts.items():
-                if name == "scores":
-                    for split, scores in value.items():
-                        record.scores[split] = _replaced(record.scores.get(split, []), scores)
-                elif isinstance(value, dict):
+                if isinstance(value, dict):
                     getattr(record, name).update(value)
                 else:
                     setattr(record, name, value)
-            record._write()
-        return record
-
-    def _write(self) -> None:
-        entries = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        content = {
-            name: value for name, value in entries.items() if value not in ("", None, {}) and name != "folder"
-        }
-        if self.scores:
-            content["scores"] = {
-                split: [score.as_json() for score in scores] for split, scores in sorted(self.scores.items())
+            entries = {entry.name: getattr(record, entry.name) for entry in dataclasses.fields(record)}
+            del entries["folder"]
+            entries["scores"] = {
+                split: [score.as_json() for score in own] for split, own in sorted(record.scores.items())
             }
-        write_json(self.folder / FILE, {"format": FORMAT, **content})
+            known = {name: value for name, value in entries.items() if value not in ("", None, {})}
+            write_json(record.folder / FILE, {"format": FORMAT, **known})
+        return record
 
     def score(self, split: str, group: Group = ALL, beam: int | None = None) -> Score | None:
         """The score of a group of sentences of *split*, by the given beam or the widest, if there is one."""
-        found = [
-            score
-            for score in self.scores.get(split, [])
-            if score.sentences.group == group and beam in (None, score.beam)
-        ]
+        own = (score for score in self.scores.get(split, []) if score.sentences.group == group)
+        found = [score for score in own if beam in (None, score.beam)]
         return max(found, key=lambda score: score.beam, default=None)
-
-
-def _replaced(old: Sequence[Score], new: Iterable[Score]) -> list[Score]:
-    by_place = {(score.sentences.group, score.beam): score for score in (*old, *new)}
-    return [by_place[place] for place in sorted(by_place)]
 
 
 @contextlib.contextmanager

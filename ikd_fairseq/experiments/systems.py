@@ -127,7 +127,6 @@ SYSTEMS: dict[str, System] = _registry(
         "IKD-MMT (Peng et al. 2022)",
         "ikd_transformer",
         criterion="inversion_distillation",
-        options=("--teacher-weights", "imagenet"),
         images="training",
         training_only=("student.",),
     ),

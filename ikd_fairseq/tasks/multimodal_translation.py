@@ -274,7 +274,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         log_values(logging_outputs)
 
     def get_batch_iterator(self, dataset, *args, required_batch_size_multiple=1, **kwargs):
-        """fairseq's iterator, without its loss of sentences outside training.
+        """fairseq's iterator, without lost sentences outside training and without other batches on resuming.
 
         fairseq 0.12 drops the last batch (of the longest sentences) when its size is no multiple of
         ``--required-batch-size-multiple``, 8 by default.
@@ -282,6 +282,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         training = self.criterion is not None and dataset is self.datasets.get(self.cfg.train_subset)
         if not training:
             required_batch_size_multiple = 1
+        elif not self.has_sharded_data("train"):
+            # Batches are composed once, by seed and epoch. A training that goes on in a later epoch has
+            # those of its first, as if it had not been cut off.
+            kwargs["epoch"] = 1
         return super().get_batch_iterator(
             dataset, *args, required_batch_size_multiple=required_batch_size_multiple, **kwargs
         )

@@ -365,6 +365,7 @@ def test_an_ensemble_teaches_but_is_no_run(workflow, tmp_path):
     [
         (PLAN.replace("text,", "txet,"), [], "toy.yaml, systems, entry 1: system txet is none of"),
         (PLAN, ["updates=5"], "--config does not know updates: it takes plan, data, out"),
+        (PLAN, ["gpus=many"], "gpus=many is no number of GPUs"),
         (PLAN, ["data=nowhere"], "nowhere/en-de holds no en-de that prepare.sh made"),
         (PLAN + "pairs: en-fr\n", [], "data/en-fr holds no en-fr that prepare.sh made"),
         (PLAN.replace("test1]", "test9]"), [], "tests test9, but data/en-de has no such split"),

@@ -97,6 +97,18 @@ def test_every_sentence_outside_training_is_batched(data, split, trained_on, exp
     assert sorted(ids) == list(range(expected))
 
 
+def test_a_training_that_goes_on_in_a_later_epoch_has_the_batches_of_the_first(data):
+    found = []
+    for epoch in (1, 2, 3, 4):
+        task = task_of(data, criterion=SimpleNamespace(uses_images=True))
+        task.load_dataset("train")
+        batches = task.get_batch_iterator(
+            task.dataset("train"), max_sentences=2, required_batch_size_multiple=1, seed=1, epoch=epoch
+        )
+        found.append([list(batch) for batch in batches.frozen_batches])
+    assert found == [found[0]] * 4
+
+
 def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
     asked = []
     monkeypatch.setattr(
