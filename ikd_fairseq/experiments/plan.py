@@ -14,7 +14,7 @@ import yaml
 
 from ..errors import IkdError, check
 from .systems import System, derive
-from .yaml_entry import is_name, listed, one, options, read_by, read_entry, some_of, whole
+from .yaml_entry import fitting, is_name, options, read_by, read_entry, some_of, whole
 
 ORIGINAL = "original"
 MASKED = ("colour", "entity")  # texts that `ikd-analyse degrade` makes of the original
@@ -70,7 +70,7 @@ class Protocol:
 class Entry:
     """A system, or a variant of the registered one that it is *like*, with further options."""
 
-    name: str = read_by(one(is_name, "a list of names"))
+    name: str = read_by(fitting(is_name, "a list of names"))
     like: str = ""
     options: tuple[str, ...] = read_by(options, ())
     title: str | None = None
@@ -171,7 +171,7 @@ class Plan:
     """
 
     title: str
-    pairs: tuple[str, ...] = read_by(listed(_is_pair, "languages such as en-de"), ("en-de",))
+    pairs: tuple[str, ...] = read_by(fitting(_is_pair, "languages such as en-de", True), ("en-de",))
     seeds: tuple[int, ...] = read_by(whole(least=0, several=True), (1, 2, 3))
     protocol: Protocol = Protocol()
     systems: tuple[Entry, ...] = ()

@@ -62,11 +62,6 @@ class System:
         return "text" if self.images == "none" else "image-free"
 
     @property
-    def reads_packs(self) -> bool:
-        """Whether training needs the image packs of its data."""
-        return self.images in ("training", "test")
-
-    @property
     def train_options(self) -> tuple[str, ...]:
         """What ``fairseq-train`` is given, one word each."""
         retriever = ("--retriever", self.retriever) if self.retriever else ()

@@ -48,18 +48,21 @@ def _reader_of(kind: Any) -> Reader:
     """For a dataclass, a number, a text, or a tuple of one of these, in place of which None may stand."""
     inner: Any
     inner, *more = [part for part in get_args(kind) if part is not NoneType] or [kind]
-    if dataclasses.is_dataclass(inner) and more:
+    nested: bool = dataclasses.is_dataclass(inner)
+    if nested and more:
         return lambda where, key, value: tuple(
             read_entry(
                 inner, f"{where}, {key}, entry {number}", {"name": item} if type(item) is str else item
             )
             for number, item in enumerate(value if isinstance(value, list) else [value], 1)
         )
-    if dataclasses.is_dataclass(inner):
+    if nested:
         return lambda where, key, value: read_entry(inner, f"{where}, {key}", value)
     if inner is int:
         return whole(several=bool(more))
-    return listed(is_name, "a list of names") if more else one(lambda text: bool(text.strip()), "a text")
+    if more:
+        return fitting(is_name, "a list of names", several=True)
+    return fitting(lambda value: isinstance(value, str) and bool(value.strip()), "a text")
 
 
 def read_by(reader: Reader, default: Any = dataclasses.MISSING) -> Any:
@@ -75,40 +78,31 @@ def _refusal(where: str, key: str, value: object, wanted: str) -> IkdError:
     return IkdError(f"{where}: {key} is {value!r}, but should be {wanted}")
 
 
-def one(fits: Callable[[Any], bool], wanted: str, kind: type = str) -> Reader:
-    """A reader of a value of a *kind* that *fits*: in words, what is *wanted*."""
+def fitting(fits: Callable[[Any], bool], wanted: str, several: bool = False) -> Reader:
+    """A reader of a value that *fits*: in words, what is *wanted*.
+
+    Args:
+        several: of a list of such values, none twice, of which one can stand for itself.
+    """
 
     def read(where: str, key: str, value: Any) -> Any:
-        if type(value) is not kind or not fits(value):
-            raise _refusal(where, key, value, wanted)
-        return value
-
-    return read
-
-
-def listed(fits: Callable[[Any], bool], wanted: str) -> Reader:
-    """A reader of a list of values that fit, none twice, of which one can stand for itself."""
-
-    def read(where: str, key: str, value: Any) -> tuple[Any, ...]:
-        found = value if isinstance(value, list) else [value]
+        found = value if several and isinstance(value, list) else [value]
         repeated = [str(item) for number, item in enumerate(found) if item in found[:number]]
         check(not repeated, f"{where}: {key} has {', '.join(repeated)} twice: leave one out")
         if not all(map(fits, found)):
             raise _refusal(where, key, value, wanted)
-        return tuple(found)
+        return tuple(found) if several else value
 
     return read
 
 
 def some_of(known: Collection[str]) -> Reader:
-    return listed(lambda value: value in known, f"a list of some of: {' '.join(known)}")
+    return fitting(lambda value: value in known, f"a list of some of: {' '.join(known)}", several=True)
 
 
 def whole(least: int = 1, several: bool = False) -> Reader:
     wanted = f"a whole number of at least {least}" + (", or a list of them" if several else "")
-    if several:
-        return listed(lambda value: type(value) is int and value >= least, wanted)
-    return one(lambda value: value >= least, wanted, int)
+    return fitting(lambda value: type(value) is int and value >= least, wanted, several)
 
 
 def options(where: str, key: str, value: Any) -> tuple[str, ...]:

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ...analysis import SUMMARIES
 from ...errors import IkdError, check
 from ...io.html import render
 from ..columns import mean_cell
-from ..comparison import compare_systems, group_systems
+from ..comparison import Systems, compare_systems, group_systems
 from ..record import ALL, WITH_IMAGE, Group, Record, find_records
 from .analyses import read_analyses
 from .case_study import find_cases
@@ -61,11 +62,7 @@ def make_report(
         f"--cases {study}: there is no such system beside the baseline; there are "
         f"{', '.join(others) or 'none'}",
     )
-    scores = {  # before all else: it refuses runs that do not compare
-        title: compare_systems(systems, own, first, group, trials=trials)
-        for group, title in _GROUPS.items()
-        if (own := _splits_of(group, runs, splits))
-    }
+    scores = _scores(systems, splits, trials)  # before all else: it refuses runs that do not compare
     places = [(run.folder, run.name) for run in runs]
     found = read_analyses([*places, *((folder, folder.resolve().name) for folder in analyses)], ANALYSES)
     try:
@@ -79,11 +76,7 @@ def make_report(
         command=called_as,
         systems=systems,
         runs=len(runs),
-        scores=scores,
-        mean_cell=mean_cell,
-        verdicts={title: verdict(systems, of_group) for title, of_group in scores.items()},
-        notes=notes(systems, scores.values()),
-        metrics={key: metric for of_group in scores.values() for key, metric in of_group.metrics.items()},
+        **scores,
         curves=draw_curves(systems),
         study=cases,
         without_study=without_cases,
@@ -101,6 +94,23 @@ def _choose_splits(runs: Sequence[Record], wanted: Sequence[str] | None) -> list
     for split in wanted or ():
         check(split in found, f"--splits {split}: no run has a score of it; there are {', '.join(found)}")
     return list(dict.fromkeys(wanted or found))
+
+
+def _scores(systems: Systems, splits: Sequence[str], trials: int | None) -> dict[str, Any]:
+    """What ``section_scores.html.j2`` shows: tables by group of sentences, and what is said of them."""
+    runs = [run for own in systems.values() for run in own]
+    scores = {
+        title: compare_systems(systems, own, next(iter(systems)), group, trials=trials)
+        for group, title in _GROUPS.items()
+        if (own := _splits_of(group, runs, splits))
+    }
+    return {
+        "scores": scores,
+        "mean_cell": mean_cell,
+        "verdicts": {title: verdict(systems, of_group) for title, of_group in scores.items()},
+        "notes": notes(systems, scores.values()),
+        "metrics": {key: metric for of_group in scores.values() for key, metric in of_group.metrics.items()},
+    }
 
 
 def _splits_of(group: Group, runs: Sequence[Record], splits: Sequence[str]) -> list[str]:
