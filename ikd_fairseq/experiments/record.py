@@ -16,10 +16,11 @@ torch or fairseq, so that tables start at once; :mod:`.training_facts` reads wha
       "updates": 8000, "epochs": 62, "stopped_by": "max_update",
       "model": {"checkpoint": "average.pt", "averaged": 10, "parameters": ..., ...},
       "speeds": {"beam 1, batch 64": sentences a second, ...},
-      "scores": {"test": [{"group": "all", "sentences": 1000, "fingerprint": SHA-256, "beam": 5,
-                           "output": "generate-test.txt", "references": ..., "ids": "0-4 9" if not all,
-                           "sentences_per_second": ..., "probability": ...,
-                           "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}}}, ...]}
+      "scores": {"test": [{"sentences": {"group": "all", "count": 1000, "fingerprint": SHA-256,
+                                         "ids": "0-4 9" if not all},
+                           "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}},
+                           "beam": 5, "output": "generate-test.txt", "references": ...,
+                           "sentences_per_second": ..., "probability": ...}, ...]}
     }
 """
 
@@ -120,18 +121,10 @@ class Score:
     sentences_per_second: float | None = None
     probability: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        own = dataclasses.asdict(self)
-        sentences = own.pop("sentences")
-        own["sentences"] = sentences.pop("count")
-        return {**sentences, **own}
-
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Score":
-        own = dict(value)
-        known = [own.pop("group"), int(own.pop("sentences")), own.pop("fingerprint"), own.pop("ids", "")]
-        metrics = {key: Metric(**metric) for key, metric in own.pop("metrics").items()}
-        return cls(Sentences(*known), metrics, **own)
+        metrics = {key: Metric(**metric) for key, metric in value["metrics"].items()}
+        return cls(**{**value, "sentences": Sentences(**value["sentences"]), "metrics": metrics})
 
 
 @dataclass
@@ -225,12 +218,13 @@ class Record:
                     getattr(record, name).update(value)
                 else:
                     setattr(record, name, value)
-            entries = {entry.name: getattr(record, entry.name) for entry in dataclasses.fields(record)}
-            del entries["folder"]
-            entries["scores"] = {
-                split: [score.as_json() for score in own] for split, own in sorted(record.scores.items())
+            record.scores = dict(sorted(record.scores.items()))
+            known = {
+                name: value
+                for name, value in dataclasses.asdict(record).items()
+                if value not in ("", None, {})
             }
-            known = {name: value for name, value in entries.items() if value not in ("", None, {})}
+            del known["folder"]
             write_json(record.folder / FILE, {"format": FORMAT, **known})
         return record
 
