@@ -21,15 +21,12 @@ Filled = tuple[Column, dict[str, Cell]]  # a column, and its cells by system
 
 @dataclass(frozen=True)
 class View:
-    """What a table shows.
+    """What one table shows, of what :func:`.tables.make_tables` is asked for.
 
     Attributes:
         systems: finished runs by system, and with several texts by "SYSTEM TEXT".
-        splits: test sets.
-        group: which of their sentences.
         metrics: keys of those that have columns.
-        baseline: the system that others are compared with.
-        trials: resamples of the significance test; 0 for no test.
+        trials: 0 for no test.
     """
 
     systems: Systems
