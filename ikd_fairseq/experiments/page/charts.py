@@ -8,8 +8,6 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from markupsafe import Markup
-
 DASHES = (None, "7 4", "2 3", "9 3 2 3", "5 2", "12 4", "4 4 1 4", "1 5")  # as many as the sheet has colours
 
 LEFT, RIGHT, TOP, BOTTOM = 46, 358, 10, 200  # where the axes end, in a picture of 380 x 240
@@ -29,11 +27,11 @@ class Line(NamedTuple):
     faint: bool = False
 
     @property
-    def looks(self) -> Markup:
+    def looks(self) -> str:
         """Its attributes in SVG: classes of the style sheet, and dashes."""
         number = self.series % len(DASHES)
         dashes = f' stroke-dasharray="{DASHES[number]}"' if DASHES[number] else ""
-        return Markup(f'class="line series-{number}{" faint" if self.faint else ""}"{dashes}')
+        return f'class="line series-{number}{" faint" if self.faint else ""}"{dashes}'
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:
