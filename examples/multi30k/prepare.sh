@@ -39,15 +39,8 @@ while (($#)); do
     -h | --help) usage; exit 0 ;;
     --pair | --image-size | --images | --merges | --workers | --like | --keep)
       (($# >= 2)) || fail "$1 needs a value"
-      case $1 in
-        --pair) pair=$2 ;;
-        --image-size) image_size=$2 ;;
-        --images) images=$2 ;;
-        --merges) merges=$2 ;;
-        --workers) workers=$2 ;;
-        --like) like=$2 ;;
-        --keep) keep=$2 ;;
-      esac
+      name=${1#--}
+      printf -v "${name//-/_}" %s "$2"
       shift 2
       ;;
     -*) fail "unknown option $1 (see --help)" ;;
@@ -68,7 +61,6 @@ images=${images:-$folder/images}
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
-
 [[ -t 2 ]] || export TQDM_MININTERVAL=5 # bars of others: a line every five seconds in a log
 
 step() { echo "prepare.sh: $*"; }
@@ -79,15 +71,14 @@ fetch_multi30k() {
   local base=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1 split language
   command -v curl >/dev/null || fail "$folder/text is missing, and there is no curl to fetch it with"
   mkdir -p "$folder/text.partial" "$folder/image_splits"
+  fetch() { curl --fail --silent --show-error --location --retry 3 --connect-timeout 20 --output "$2" "$base/$1"; }
   for split in train val test_2016_flickr test_2017_flickr test_2017_mscoco; do
     step "fetching $split"
     for language in en de fr; do
-      curl --fail --silent --show-error --location --retry 3 --connect-timeout 20 \
-        --output "$folder/text.partial/$split.lc.norm.tok.$language" "$base/tok/$split.lc.norm.tok.$language" ||
+      fetch "tok/$split.lc.norm.tok.$language" "$folder/text.partial/$split.lc.norm.tok.$language" ||
         fail "$folder/text is missing and cannot be fetched from $base/tok: put the text there yourself"
     done
-    curl --fail --silent --show-error --location --retry 3 --connect-timeout 20 \
-      --output "$folder/image_splits/$split.txt" "$base/image_splits/$split.txt" ||
+    fetch "image_splits/$split.txt" "$folder/image_splits/$split.txt" ||
       fail "the image list of $split cannot be fetched from $base/image_splits"
   done
   mv "$folder/text.partial" "$folder/text"
@@ -129,13 +120,14 @@ echo "$made_from" >"$out/made-from.txt"
 
 # ---- subwords --------------------------------------------------------------------------------------------------
 
-if [[ -n $like && ! -f $out/code ]]; then
-  cp "$like/code" "$out/code.partial"
-  mv "$out/code.partial" "$out/code"
-elif [[ ! -f $out/code ]]; then
-  step "learning $merges joint BPE merges"
-  cat "$(text train "$source")" "$(text train "$target")" |
-    subword-nmt learn-bpe --symbols "$merges" --output "$out/code.partial"
+if [[ ! -f $out/code ]]; then
+  if [[ -n $like ]]; then
+    cp "$like/code" "$out/code.partial"
+  else
+    step "learning $merges joint BPE merges"
+    cat "$(text train "$source")" "$(text train "$target")" |
+      subword-nmt learn-bpe --symbols "$merges" --output "$out/code.partial"
+  fi
   mv "$out/code.partial" "$out/code"
 fi
 
@@ -204,12 +196,8 @@ fi
 
 if [[ -n $like ]]; then
   step "linking the packs of $like"
-  python - "$like" "$out" "${splits[@]}" <<'PYTHON'
-import sys
-from ikd_fairseq.distillation.distilled_folder import link_packs
-
-link_packs(sys.argv[1], sys.argv[2], sys.argv[3:])
-PYTHON
+  python -c 'import sys; from ikd_fairseq.distillation.distilled_folder import link_packs
+link_packs(sys.argv[1], sys.argv[2], sys.argv[3:])' "$like" "$out" "${splits[@]}"
   step "done: $out"
   exit 0
 fi

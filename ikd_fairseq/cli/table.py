@@ -3,14 +3,14 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import check, command
 from ..experiments.record import find_records
 from ..experiments.systems import BASELINE
 from ..experiments.table import as_html, as_markdown, as_tsv
-from ..experiments.tables import LAYOUTS, Request, make_tables
+from ..experiments.tables import LAYOUTS, make_tables
 from ..io.atomic import write_atomically
 from ..io.progress import set_up_logging
 from .arguments import positive_int
@@ -42,34 +42,30 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _request(args: argparse.Namespace) -> tuple[Request, str]:
-    """What to show, and the title."""
-    request, title = Request(), ""
+def _wanted(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
+    """What the table is to show, as :func:`make_tables` takes it, and its title."""
+    wanted: dict[str, Any] = {}
+    title = ""
     if args.plan is not None:
         from ..experiments.plan import read_plan
 
         plan = read_plan(args.plan)
         title = plan.title
-        request = Request(
-            layout=plan.table,
-            baseline=plan.baseline,
-            systems={row.system.name: row.system for row in plan.rows},
-            splits=plan.tests,
-            seeds=plan.seeds,
-        )
+        wanted = {"layout": plan.table, "baseline": plan.baseline, "splits": plan.tests, "seeds": plan.seeds}
+        wanted["systems"] = {row.system.name: row.system for row in plan.rows}
     given = {name: getattr(args, name) for name in ("layout", "baseline", "trials") if getattr(args, name)}
     if args.splits:
         given["splits"] = tuple(args.splits)
-    return replace(request, **given), title
+    return {**wanted, **given}, title
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
-    request, title = _request(args)
+    wanted, title = _wanted(args)
     check(args.runs.is_dir(), f"{args.runs} is no folder: give the folder of the runs")
-    tables, notes = make_tables(find_records([args.runs]), request)
+    tables, notes = make_tables(find_records([args.runs]), **wanted)
     written = {
         "markdown": as_markdown(tables, notes, title),
         "tsv": as_tsv(tables),

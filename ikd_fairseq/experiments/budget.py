@@ -50,37 +50,38 @@ def check_budget(runs: Sequence[Record], systems: Mapping[str, System]) -> None:
     """
     first: dict[tuple[str, str], tuple[Any, Record]] = {}
     for run in runs:
-        for name, value in _settings(run, systems).items():
-            place = run.labels.get("text", ORIGINAL), name
-            known, other = first.setdefault(place, (value, run))
+        own = systems[run.system].own_options if run.system in systems else ()
+        known = run.system in systems or run.like == run.system
+        for name, value in _settings(run).items():
+            if f"--{name.replace('_', '-')}" in own or (
+                name in PROTOCOL and not known and name != "max_update"
+            ):
+                continue
+            there, other = first.setdefault((run.labels.get("text", ORIGINAL), name), (value, run))
             check(
-                value == known,
-                f"{run.folder} was made with {name} {value!r}, but {other.folder} with {known!r}: their "
+                value == there,
+                f"{run.folder} was made with {name} {value!r}, but {other.folder} with {there!r}: their "
                 "figures do not compare, so make a table of each",
             )
 
 
-def _settings(run: Record, systems: Mapping[str, System]) -> dict[str, Any]:
+def _settings(run: Record) -> dict[str, Any]:
+    """Data and budget, as far as the record tells them."""
     settings: dict[str, Any] = {}
     if run.data:
-        train = run.data["splits"].get("train", {})
-        text = {name: digest for name, digest in train.get("files", {}).items() if ".images." not in name}
+        files = run.data["splits"].get("train", {}).get("files", {})
         settings["dictionaries"] = run.data["dictionaries"]
-        settings["training text"] = text
+        settings["training text"] = {name: files[name] for name in files if ".images." not in name}
         if run.images in ("training", "test"):
-            settings["images"] = train.get("files", {}).get("train.images.npy")
+            settings["images"] = files.get("train.images.npy")
     if run.model:
         settings["epochs averaged"] = run.model["averaged"]
-    if not run.options:
-        return settings
-    own = systems[run.system].own_options if run.system in systems else ()
-    known = run.system in systems or run.like == run.system
-    settings["tokens an update"] = tokens_an_update(run)
-    for name, section in PROTOCOL.items():
-        value = run.options.get(section, {}).get("_name" if name == section else name)
-        if value is not None and (known or name == "max_update"):
-            settings[name] = value
-    return {name: value for name, value in settings.items() if f"--{name.replace('_', '-')}" not in own}
+    if run.options:
+        settings["tokens an update"] = tokens_an_update(run)
+        for name, section in PROTOCOL.items():
+            value = run.options.get(section, {}).get("_name" if name == section else name)
+            settings.update({} if value is None else {name: value})
+    return settings
 
 
 def tokens_an_update(run: Record) -> int | None:
@@ -97,11 +98,10 @@ def on_every_text(runs: Sequence[Record]) -> list[Record]:
     Raises:
         IkdError: there are none.
     """
-    finished = {
-        text: {(run.system, run.seed) for run in runs if run.labels.get("text", ORIGINAL) == text}
-        for text in TEXTS
-    }
-    everywhere = set.intersection(*finished.values())
+    finished: dict[str, set[tuple[str, int | None]]] = {text: set() for text in TEXTS}
+    for run in runs:
+        finished.setdefault(run.labels.get("text", ORIGINAL), set()).add((run.system, run.seed))
+    everywhere = set.intersection(*(finished[text] for text in TEXTS))
     for system, seed in sorted(set.union(*finished.values()) - everywhere, key=str):
         logger.warning("%s-seed%s is not finished on every text, and left out", system, seed)
     check(bool(everywhere), f"there is no run that is finished on {', '.join(TEXTS)} alike")

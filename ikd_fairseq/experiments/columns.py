@@ -1,8 +1,10 @@
 """Columns of tables over runs: a kind of column is a function that fills cells from records."""
 
+import re
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from ..errors import IkdError, check
 from ..evaluation.significance import Outcome
@@ -14,20 +16,17 @@ ORIGINAL = "original"
 TEXTS = {ORIGINAL: "D", "colour": "D_C", "entity": "D_E"}  # source texts, as Peng et al. 2022 call them
 TEACHER = "teacher"
 
-Filled = list[tuple[Column, dict[str, Cell]]]  # a column, and its cells by system
+Filled = tuple[Column, dict[str, Cell]]  # a column, and its cells by system
 
 
 @dataclass(frozen=True)
 class View:
-    """What a table shows.
+    """What one table shows, of what :func:`.tables.make_tables` is asked for.
 
     Attributes:
         systems: finished runs by system, and with several texts by "SYSTEM TEXT".
-        splits: test sets.
-        group: which of their sentences.
         metrics: keys of those that have columns.
-        baseline: the system that others are compared with.
-        trials: resamples of the significance test.
+        trials: 0 for no test.
     """
 
     systems: Systems
@@ -40,14 +39,15 @@ class View:
     def compare(self, beam: int | None = None, trials: int | None = 0) -> Scores:
         return compare_systems(self.systems, self.splits, self.baseline, self.group, beam, trials)
 
+    def named(self, found: Scores) -> list[tuple[str, str]]:
+        """Key and name of every metric that has columns and was found."""
+        return [(key, found.metrics[key].name) for key in self.metrics if key in found.metrics]
+
     def outcomes(self, found: Scores, metric: str, split: str) -> dict[str, Outcome]:
         """By system, as far as every run of it was scored."""
-        outcomes = {system: found.outcomes.get((metric, system, split)) for system in self.systems}
-        return {
-            system: outcome
-            for system, outcome in outcomes.items()
-            if outcome is not None and len(outcome.scores) == len(self.systems[system])
-        }
+        places = {system: (metric, system, split) for system in self.systems}
+        outcomes = {name: found.outcomes[place] for name, place in places.items() if place in found.outcomes}
+        return {name: one for name, one in outcomes.items() if len(one.scores) == len(self.systems[name])}
 
 
 def score_cell(outcome: Outcome) -> Cell:
@@ -61,85 +61,67 @@ def mean_cell(
     write: Callable[[float], str] = "{:.2f}".format,
     difference: float | None = None,
     mark: str = "",
+    further: str = "",
 ) -> Cell:
-    """The mean, and where there are several values the deviation of the sample."""
+    """The mean, and where there are several values the deviation of the sample; *further* text ends it."""
     mean = statistics.mean(values)
     deviation = statistics.stdev(values) if len(values) > 1 else None
-    text = write(mean) + ("" if deviation is None else f" ± {write(deviation)}") + mark
+    text = write(mean) + ("" if deviation is None else f" ± {write(deviation)}") + mark + further
     return Cell(text, f"{mean:.10g}", deviation, difference, mark)
 
 
 # ---- scores ------------------------------------------------------------------------------------------------
 
 
-def scores(view: View) -> Filled:
+def scores(view: View) -> Iterator[Filled]:
     """Every metric on every test set, marked where it differs from the baseline, seed by seed."""
-    return _of_scores(view, view.compare(trials=view.trials))
-
-
-def plain_scores(view: View) -> Filled:
-    """The same, not tested."""
-    return _of_scores(view, view.compare())
-
-
-def _of_scores(view: View, found: Scores) -> Filled:
-    columns = []
-    for metric in (metric for metric in view.metrics if metric in found.names):
-        for split in found.sentences:
-            count = found.sentences[split].count
-            name = found.names[metric]
+    found = view.compare(trials=view.trials)
+    for metric, name in view.named(found):
+        for split, sentences in found.sentences.items():
             outcomes = view.outcomes(found, metric, split)
-            cells = {system: score_cell(outcome) for system, outcome in outcomes.items()}
-            columns.append((Column(f"{name} {split} ({count:,})", name, split, count), cells))
-    return columns
+            column = Column(f"{name} {split} ({sentences.count:,})", name, split, sentences.count)
+            yield column, {system: score_cell(outcome) for system, outcome in outcomes.items()}
 
 
-def average(view: View) -> Filled:
+def average(view: View) -> Iterator[Filled]:
     """The average over test sets, or over what there is, and its difference from the baseline's."""
     found = view.compare()
     splits = [split for split in found.sentences if split.startswith("test")] or list(found.sentences)
-    columns: Filled = []
-    for metric in (metric for metric in view.metrics if metric in found.names):
+    for metric, name in view.named(found):
         by_split = [view.outcomes(found, metric, split) for split in splits]
         values = {
             system: [statistics.mean(own) for own in zip(*(outcomes[system].scores for outcomes in by_split))]
             for system in view.systems
             if all(system in outcomes for outcomes in by_split)
         }
-        name = found.names[metric]
-        theirs = statistics.mean(values[view.baseline]) if view.baseline in values else None
-        differences = {
-            system: statistics.mean(own) - theirs
-            for system, own in values.items()
-            if theirs is not None and system != view.baseline
-        }
+        differences = {}
+        if view.baseline in values:
+            theirs = statistics.mean(values[view.baseline])
+            others = [system for system in values if system != view.baseline]
+            differences = {system: statistics.mean(values[system]) - theirs for system in others}
         cells = {system: mean_cell(own, difference=differences.get(system)) for system, own in values.items()}
-        columns.append((Column("average", name, "average"), cells))
-        by_system = {system: Cell(f"{value:+.2f}") for system, value in differences.items()}
-        columns.append((Column(f"from {view.baseline}"), by_system))
-    return columns
+        yield Column("average", name, "average"), cells
+        signed = {system: Cell(f"{value:+.2f}") for system, value in differences.items()}
+        yield Column(f"from {view.baseline}"), signed
 
 
-def by_text(view: View) -> Filled:
+def by_text(view: View) -> Iterator[Filled]:
     """Scores by source text, with differences from the same system on the original one in brackets."""
     found = view.compare()
-    columns = []
+    (split,) = view.splits
     names = dict.fromkeys(key.rpartition(" ")[0] for key in view.systems)
-    for metric in (metric for metric in view.metrics if metric in found.names):
-        outcomes = view.outcomes(found, metric, view.splits[0])
+    for metric, measure in view.named(found):
+        outcomes = view.outcomes(found, metric, split)
         for text, title in TEXTS.items():
             cells = {}
             for name in names:
-                of_text, original = (outcomes.get(f"{name} {one}") for one in (text, ORIGINAL))
-                if of_text and original:
-                    difference = None if text == ORIGINAL else of_text.mean - original.mean
-                    cell = mean_cell(of_text.scores, difference=difference)
-                    end = "" if difference is None else f" ({difference:+.2f})"
-                    cells[name] = Cell(cell.text + end, cell.exact, cell.deviation, difference)
-            count = found.sentences[view.splits[0]].count if view.splits[0] in found.sentences else None
-            measure = f"{found.names[metric]} {title}"
-            columns.append((Column(measure, measure, view.splits[0], count), cells))
-    return columns
+                own, original = (outcomes.get(f"{name} {one}") for one in (text, ORIGINAL))
+                if own and original:
+                    difference = None if text == ORIGINAL else own.mean - original.mean
+                    further = "" if difference is None else f" ({difference:+.2f})"
+                    cells[name] = mean_cell(own.scores, difference=difference, further=further)
+            heading = f"{measure} {title}"
+            yield Column(heading, heading, split, found.sentences[split].count), cells
 
 
 # ---- costs -------------------------------------------------------------------------------------------------
@@ -149,36 +131,9 @@ def _millions(number: float) -> str:
     return f"{number / 1e6:.2f} M"
 
 
-def costs(view: View) -> Filled:
-    """Size and time of a system, as far as all of its runs tell them."""
-    first = {run.folder: _first_score(run, view.splits) for own in view.systems.values() for run in own}
-
-    def speed(run: Record) -> float | None:
-        score = first[run.folder]
-        return None if score is None else score.sentences_per_second
-
-    def minutes(run: Record) -> float | None:
-        seconds = run.steps.get("train", {}).get("seconds")
-        return None if seconds is None else seconds / 60
-
-    one_digit = "{:.1f}".format
-    return [
-        _means(view, "parameters, training", lambda run: run.model.get("parameters"), _millions),
-        _means(view, "parameters, translating", lambda run: run.model.get("decoding_parameters"), _millions),
-        _means(view, "training, min", minutes, one_digit),
-        _means(view, "sentences/s", speed, one_digit),
-    ]
-
-
-def _first_score(run: Record, splits: Sequence[str]) -> Score | None:
-    """That of the first test set, of whichever sentences."""
-    every = (score for split in splits for score in run.scores.get(split, []))
-    return max(every, key=lambda score: score.beam, default=None)
-
-
 def _means(
     view: View, heading: str, value: Callable[[Record], float | None], write: Callable[[float], str]
-) -> tuple[Column, dict[str, Cell]]:
+) -> Filled:
     """A column of means over runs, without deviations, where every run of a system has a value."""
     cells = {}
     for system, own in view.systems.items():
@@ -189,7 +144,33 @@ def _means(
     return Column(heading), cells
 
 
-def seeds(view: View) -> Filled:
+def _of_model(key: str) -> Callable[[Record], Any]:
+    return lambda run: run.model.get(key)
+
+
+def costs(view: View) -> list[Filled]:
+    """Size and time of a system, as far as all of its runs tell them."""
+
+    def speed(run: Record) -> float | None:
+        """On the first test set, of whichever sentences."""
+        every = (score for split in view.splits for score in run.scores.get(split, []))
+        score = max(every, key=lambda score: score.beam, default=None)
+        return score.sentences_per_second if score else None
+
+    def minutes(run: Record) -> float | None:
+        seconds = run.steps.get("train", {}).get("seconds")
+        return None if seconds is None else seconds / 60
+
+    one_digit = "{:.1f}".format
+    return [
+        _means(view, "parameters, training", _of_model("parameters"), _millions),
+        _means(view, "parameters, translating", _of_model("decoding_parameters"), _millions),
+        _means(view, "training, min", minutes, one_digit),
+        _means(view, "sentences/s", speed, one_digit),
+    ]
+
+
+def seeds(view: View) -> list[Filled]:
     """How many runs a system has."""
     return [(Column("seeds"), {system: Cell(str(len(own))) for system, own in view.systems.items()})]
 
@@ -197,31 +178,24 @@ def seeds(view: View) -> Filled:
 # ---- distillation ------------------------------------------------------------------------------------------
 
 
-def distillation(view: View) -> Filled:
+def distillation(view: View) -> Iterator[Filled]:
     """What Table 1 of Kim and Rush 2016 has, and sizes and speeds.
 
     "As teacher" is the share of sentences whose greedy translation is, word for word, what the teacher's beam
     search finds. Speeds have in brackets how many times the teacher's that is.
     """
     split = view.splits[0]
-    beams = [
-        score.beam for own in view.systems.values() for run in own for score in run.scores.get(split, [])
-    ]
-    columns: Filled = []
-    for heading, beam in (("BLEU, greedy", 1), (f"BLEU, beam {max(beams)}", max(beams))):
-        found = view.compare(beam)
-        outcomes = view.outcomes(found, "bleu", split)
+    runs = [run for own in view.systems.values() for run in own]
+    widest = max(score.beam for run in runs for score in run.scores.get(split, []))
+    for heading, beam in (("BLEU, greedy", 1), (f"BLEU, beam {widest}", widest)):
+        outcomes = view.outcomes(view.compare(beam), "bleu", split)
         cells = {system: score_cell(outcome) for system, outcome in outcomes.items()}
-        columns.append((Column(heading, heading, split), cells))
-    percent = "{:.1f} %".format
-    return [
-        *columns,
-        _means(view, "p(t = ŷ)", lambda run: _times_100(_greedy(run, split).probability), percent),
-        (Column("as teacher"), _as_teacher(view, split)),
-        (Column("weights"), _weights(view)),
-        _means(view, "file", lambda run: run.model.get("megabytes"), "{:.2f} MB".format),
-        *_speeds(view),
-    ]
+        yield Column(heading, heading, split), cells
+    yield _means(view, "p(t = ŷ)", lambda run: _times_100(_greedy(run, split).probability), "{:.1f} %".format)
+    yield Column("as teacher"), _as_teacher(view, split)
+    yield Column("weights"), _weights(view)
+    yield _means(view, "file", _of_model("megabytes"), "{:.2f} MB".format)
+    yield from _speeds(view)
 
 
 def _times_100(share: float | None) -> float | None:
@@ -236,11 +210,11 @@ def _greedy(run: Record, split: str) -> Score:
 
 
 def _as_teacher(view: View, split: str) -> dict[str, Cell]:
-    teachers = view.systems.get(TEACHER, [])
-    best = teachers[0].score(split) if teachers else None
-    if best is None:
+    teacher = view.systems.get(TEACHER)
+    best = teacher and teacher[0].score(split)
+    if not teacher or not best:
         return {}
-    target, _ = read_translations(teachers[0], best)
+    target, _ = read_translations(teacher[0], best)
     cells = {}
     for system, own in view.systems.items():
         shares = []
@@ -255,42 +229,22 @@ def _as_teacher(view: View, split: str) -> dict[str, Cell]:
 def _weights(view: View) -> dict[str, Cell]:
     """Those that decoding needs or, where some are zero, those that are not."""
     cells = {}
-    for system, own in view.systems.items():
-        model = own[0].model
-        every, kept = model.get("decoding_parameters"), model.get("decoding_parameters_not_zero")
+    for system, (run, *_) in view.systems.items():
+        every, kept = (run.model.get(f"decoding_parameters{end}") for end in ("", "_not_zero"))
         if every is not None and kept is not None:
-            text = _millions(every) if every == kept else f"{_millions(kept)} not 0"
-            cells[system] = Cell(text, str(kept))
+            cells[system] = Cell(_millions(kept) + ("" if every == kept else " not 0"), str(kept))
     return cells
 
 
-def _speeds(view: View) -> Filled:
-    names = dict.fromkeys(name for own in view.systems.values() for run in own for name in sorted(run.speeds))
+def _speeds(view: View) -> Iterator[Filled]:
+    names = {name for own in view.systems.values() for run in own for name in run.speeds}
     teachers = view.systems.get(TEACHER, [])
-    columns = []
-    for name in sorted(names, key=_numbers_in):
+    for name in sorted(names, key=lambda name: [int(number) for number in re.findall(r"\d+", name)]):
         theirs = teachers[0].speeds.get(name) if teachers else None
         cells = {}
         for system, own in view.systems.items():
-            values = [run.speeds[name] for run in own if name in run.speeds]
-            if values:
+            if values := [run.speeds[name] for run in own if name in run.speeds]:
                 mean = statistics.mean(values)
                 ratio = f" ({mean / theirs:.1f}x)" if theirs and system != TEACHER else ""
                 cells[system] = Cell(f"{mean:.1f}{ratio}", f"{mean:.10g}")
-        columns.append((Column(name), cells))
-    return columns
-
-
-def _numbers_in(name: str) -> list[int]:
-    return [int(word.strip(",")) for word in name.split() if word.strip(",").isdigit()]
-
-
-KINDS: Mapping[str, Callable[[View], Filled]] = {
-    "scores": scores,
-    "plain scores": plain_scores,
-    "average": average,
-    "by text": by_text,
-    "costs": costs,
-    "seeds": seeds,
-    "distillation": distillation,
-}
+        yield Column(name), cells

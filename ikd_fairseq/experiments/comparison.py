@@ -6,8 +6,8 @@ test the translations are scored again, run against the baseline's run of the sa
 """
 
 import logging
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import IkdError, check
@@ -24,8 +24,8 @@ TEST = "bootstrap"
 _AS_STORED = 0.005  # scores closer than this are the same: half a step of what is shown
 
 Systems = dict[str, list[Record]]  # runs by system
-Seeds = tuple[int | None, ...]
-Scored = dict[int | None, tuple[Record, Score]]  # of one system and split, by seed
+Scored = dict[str, dict[int | None, tuple[Record, Score]]]  # of one split, by system and seed
+PValues = dict[tuple[str, str], tuple[float, ...]]  # by metric and system, one a pair of runs
 
 
 def group_systems(runs: Iterable[Record]) -> Systems:
@@ -48,60 +48,19 @@ def group_systems(runs: Iterable[Record]) -> Systems:
     return systems
 
 
-@dataclass
-class Comparable:
-    """What scores have to share to stand in one column or test. It refuses whatever differs.
-
-    Attributes:
-        sentences: which ones, by split.
-        metrics: name and signature, by key.
-    """
-
-    sentences: dict[str, tuple[Sentences, Record]] = field(default_factory=dict)
-    metrics: dict[str, tuple[Metric, Record]] = field(default_factory=dict)
-
-    def admit(self, run: Record, split: str, score: Score) -> None:
-        """Takes a score in.
-
-        Raises:
-            IkdError: it is of other sentences, or by other settings, than one that is in.
-        """
-        ours, first = self.sentences.setdefault(split, (score.sentences, run))
-        theirs = score.sentences
-        check(
-            ours.count == theirs.count,
-            f"{split} of {first.folder} is of {ours.count} sentences, but that of {run.folder} of "
-            f"{theirs.count}: these scores do not compare, so leave one of the runs out",
-        )
-        check(
-            ours == theirs,
-            f"{split} of {first.folder} is of other sentences ({ours.group}) than that of {run.folder} "
-            f"({theirs.group}): these scores do not compare, so leave one of the runs out",
-        )
-        for key, metric in score.metrics.items():
-            known, first = self.metrics.setdefault(key, (metric, run))
-            check(
-                known.signature == metric.signature,
-                f"{metric.name} of {first.folder} ({known.signature}) does not compare with that of "
-                f"{run.folder} ({metric.signature}): score both alike",
-            )
-
-
 @dataclass(frozen=True)
 class Scores:
     """Scores of all systems.
 
     Attributes:
-        names: of metrics, by key ("bleu", ...).
-        signatures: by key of the metric.
+        metrics: names and signatures, by key ("bleu", ...).
         sentences: by split.
         outcomes: by metric, system and split; what is not there was not scored. Differences and p are of the
             pairs of runs that were tested, or of all that have the same seed where none was.
         notes: sentences about what is missing.
     """
 
-    names: dict[str, str]
-    signatures: dict[str, str]
+    metrics: dict[str, Metric]
     sentences: dict[str, Sentences]
     outcomes: dict[tuple[str, str, str], Outcome]
     notes: list[str]
@@ -126,87 +85,95 @@ def compare_systems(
     Raises:
         IkdError: scores of two runs do not compare, as they are of other sentences or settings.
     """
-    admitted = Comparable()
-    scored: dict[str, dict[str, Scored]] = {split: {} for split in splits}
-    for split in splits:
-        for name, own in systems.items():
-            for run in own:
-                score = run.score(split, group, beam)
-                if score is not None:
-                    admitted.admit(run, split, score)
-                    scored[split].setdefault(name, {})[run.seed] = (run, score)
-
-    p_values: dict[tuple[str, str, str], tuple[float, ...]] = {}
-    notes: list[str] = []
-    tested = [
-        split for split in splits if baseline in scored[split] and len(scored[split]) > 1 and trials != 0
-    ]
+    every = {split: _scored(systems, split, group, beam) for split in splits}
+    metrics, sentences = _common(every)
     # sacreBLEU's two lines a metric and run would break up the progress bar.
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
+    tested = [split for split in splits if baseline in every[split] and len(every[split]) > 1 and trials != 0]
+    p_values: dict[str, PValues] = {}
+    notes: list[str] = []
     for split in progress(tested, desc="significance", unit="split", disable=not tested):
-        found, said = _test(scored[split], str(baseline), trials)
-        p_values.update({(metric, name, split): p for (metric, name), p in found.items()})
-        notes += [f"{split}: {note}" for note in said]
-    return Scores(
-        {key: metric.name for key, (metric, _) in admitted.metrics.items()},
-        {key: metric.signature for key, (metric, _) in admitted.metrics.items()},
-        {split: sentences for split, (sentences, _) in admitted.sentences.items()},
-        _outcomes(scored, list(admitted.metrics), baseline, p_values),
-        notes + _lacking(systems, scored),
-    )
+        p_values[split], untested = _test(every[split], str(baseline), trials)
+        notes += [f"{split}: {note}" for note in untested]
+    for own in systems.values():
+        for split in sentences:
+            if lacking := ", ".join(run.name for run in own if not run.scores.get(split)):
+                notes.append(f"{split}: no score of {lacking}.")
+    outcomes = {
+        (metric, name, split): outcome
+        for split, scored in every.items()
+        for metric in metrics
+        for name, outcome in _outcomes(scored, metric, baseline, p_values.get(split, {})).items()
+    }
+    return Scores(metrics, sentences, outcomes, notes)
 
 
-def _outcomes(
-    scored: dict[str, dict[str, Scored]],
-    metrics: Sequence[str],
-    baseline: str | None,
-    p_values: dict[tuple[str, str, str], tuple[float, ...]],
-) -> dict[tuple[str, str, str], Outcome]:
+def _scored(systems: Systems, split: str, group: Group, beam: int | None) -> Scored:
+    scored: Scored = {}
+    for name, own in systems.items():
+        for run in own:
+            if (score := run.score(split, group, beam)) is not None:
+                scored.setdefault(name, {})[run.seed] = run, score
+    return scored
+
+
+def _outcomes(scored: Scored, metric: str, baseline: str | None, p_values: PValues) -> dict[str, Outcome]:
+    values = {
+        name: {s: score.metrics[metric].value for s, (_, score) in own.items() if metric in score.metrics}
+        for name, own in scored.items()
+    }
     outcomes = {}
-    for split, by_name in scored.items():
-        for name, by_seed in by_name.items():
-            for metric in metrics:
-                values = _values(by_seed, metric)
-                theirs = _values(by_name.get(baseline or "", {}), metric) if name != baseline else {}
-                differences = tuple(values[seed] - theirs[seed] for seed in values if seed in theirs)
-                if values:
-                    p = p_values.get((metric, name, split), ())
-                    outcomes[metric, name, split] = Outcome(tuple(values.values()), differences, p)
+    for name, own in values.items():
+        theirs = values.get(baseline or "", {}) if name != baseline else {}
+        differences = tuple(own[seed] - theirs[seed] for seed in own if seed in theirs)
+        if own:
+            outcomes[name] = Outcome(tuple(own.values()), differences, p_values.get((metric, name), ()))
     return outcomes
 
 
-def _lacking(systems: Systems, scored: dict[str, dict[str, Scored]]) -> list[str]:
-    """Notes on runs without a score of a split that another run has."""
-    lacking = {
-        (name, split): [run.name for run in own if not run.scores.get(split)]
-        for name, own in systems.items()
-        for split, by_name in scored.items()
-        if by_name
+def _common(every: Mapping[str, Scored]) -> tuple[dict[str, Metric], dict[str, Sentences]]:
+    """Metrics, and sentences by split, that all scores share; refuses what differs."""
+    metrics: dict[str, tuple[Metric, Record]] = {}
+    sentences: dict[str, tuple[Sentences, Record]] = {}
+    remedy = "these scores do not compare, so leave one of the runs out"
+    for split, scored in every.items():
+        for run, score in (pair for by_seed in scored.values() for pair in by_seed.values()):
+            theirs = score.sentences
+            ours, first = sentences.setdefault(split, (theirs, run))
+            check(
+                ours.count == theirs.count,
+                f"{split} of {first.folder} is of {ours.count} sentences, but that of {run.folder} of "
+                f"{theirs.count}: {remedy}",
+            )
+            check(
+                ours == theirs,
+                f"{split} of {first.folder} is of other sentences ({ours.group}) than that of {run.folder} "
+                f"({theirs.group}): {remedy}",
+            )
+            for key, metric in score.metrics.items():
+                known, first = metrics.setdefault(key, (metric, run))
+                check(
+                    known.signature == metric.signature,
+                    f"{metric.name} of {first.folder} ({known.signature}) does not compare with that of "
+                    f"{run.folder} ({metric.signature}): score both alike",
+                )
+    return {key: metric for key, (metric, _) in metrics.items()}, {
+        split: found for split, (found, _) in sentences.items()
     }
-    return [f"{split}: no score of {', '.join(names)}." for (_, split), names in lacking.items() if names]
 
 
-def _values(by_seed: Scored, metric: str) -> dict[int | None, float]:
-    found = ((seed, score.metrics.get(metric)) for seed, (_, score) in by_seed.items())
-    return {seed: one.value for seed, one in found if one is not None}
-
-
-def _test(
-    scored: dict[str, Scored], baseline: str, trials: int | None
-) -> tuple[dict[tuple[str, str], tuple[float, ...]], list[str]]:
-    """p by metric and system, one a seed in common with the baseline, and notes on systems without."""
-    p_values: dict[tuple[str, str], tuple[float, ...]] = {}
+def _test(scored: Scored, baseline: str, trials: int | None) -> tuple[PValues, list[str]]:
+    """p of every seed in common with the baseline, and notes on systems without."""
+    p_values: PValues = {}
     notes = []
-    groups: dict[
-        Seeds, list[str]
-    ] = {}  # systems that have the same seeds in common with it are tested at once
+    by_seeds: dict[tuple[int | None, ...], list[str]] = {}  # systems with the same seeds are tested at once
     for name in scored:
         seeds = tuple(seed for seed in scored[name] if seed in scored[baseline])
         if name != baseline and seeds:
-            groups.setdefault(seeds, []).append(name)
+            by_seeds.setdefault(seeds, []).append(name)
         elif name != baseline:
             notes.append(f"{name} and {baseline} have no run of the same seed, so they were not tested.")
-    for seeds, names in groups.items():
+    for seeds, names in by_seeds.items():
         runs = {name: [scored[name][seed] for seed in seeds] for name in (baseline, *names)}
         try:
             p_values.update(_p_values(runs, trials))
@@ -215,10 +182,8 @@ def _test(
     return p_values, notes
 
 
-def _p_values(
-    runs: dict[str, list[tuple[Record, Score]]], trials: int | None
-) -> dict[tuple[str, str], tuple[float, ...]]:
-    """p by metric and system of as many runs for each, the baseline first."""
+def _p_values(runs: dict[str, list[tuple[Record, Score]]], trials: int | None) -> PValues:
+    """p of as many runs for each system, the baseline first."""
     texts = {name: [read_translations(run, score) for run, score in own] for name, own in runs.items()}
     lines = {name: [hypotheses for hypotheses, _ in own] for name, own in texts.items()}
     baseline, *others = runs
@@ -248,20 +213,18 @@ def read_translations(run: Record, score: Score) -> tuple[list[str], list[str]]:
     path = run.folder / score.output
     check(path.is_file(), f"{path} is missing")
     found = read_generate_output(str(path))
+    references = found.references
     if Path(score.references).is_file():
-        references = dict(enumerate(remove_bpe(line) for line in read_lines(score.references)))
-    else:
-        references = found.references
-    ids = score.sentences.places()
-    texts = {place: references[place] for place in ids if place in references}
+        references = dict(enumerate(map(remove_bpe, read_lines(score.references))))
+    places = score.sentences.places()
+    texts = {place: references[place] for place in places if place in references}
     check(
         Sentences.of(score.sentences.group, texts) == score.sentences,
         f"the references of {path} are not those that it was scored with: score it again with ikd-record",
     )
-    total = max(ids, default=-1) + 1
-    everything = {place: text for place, text in found.hypotheses.items() if place < total}
-    for place in range(total):  # those that were not scored may be missing
-        if place not in set(ids):
-            everything.setdefault(place, "")
-    hypotheses = ordered_sentences(everything, total, str(path), "translation", found.skipped)
-    return [hypotheses[place] for place in ids], [texts[place] for place in ids]
+    # Those that were not scored may be missing, or come behind.
+    total = max(places, default=-1) + 1
+    unscored = dict.fromkeys(set(range(total)) - set(places), "")
+    own = {place: text for place, text in found.hypotheses.items() if place < total}
+    hypotheses = ordered_sentences({**unscored, **own}, total, str(path), "translation", found.skipped)
+    return [hypotheses[place] for place in places], [texts[place] for place in places]

@@ -26,7 +26,6 @@ _OTHERS = re.compile(
     r"loss|ppl|accuracy|wps|ups|wpb|bsz|num_updates|lr|gnorm|clip|loss_scale|train_wall|wall|gb_free|best_\w+"
     r"|cuda_\w+"
 )
-_STARTED = re.compile(r"events\.out\.tfevents\.(\d+)\..*")
 
 
 def read_curves(run: Path) -> Curves:
@@ -40,35 +39,18 @@ def read_curves(run: Path) -> Curves:
     curves: Curves = {}
     for subset in (TRAIN, VALID):
         points: dict[str, dict[int, float]] = {}
-        for path in _event_files(run, subset):
-            for step, values in _scalars(path):
-                for name, value in values.items():
-                    if not _OTHERS.fullmatch(name):
-                        points.setdefault(name, {})[step] = value
+        files = (run / FOLDER / subset).glob("events.out.tfevents.*")
+        for path in sorted(files, key=lambda path: int(path.name.split(".")[3])):  # when it was begun
+            for step, name, value in _scalars(path):
+                if not _OTHERS.fullmatch(name):
+                    points.setdefault(name, {})[step] = value
         curves[subset] = {name: sorted(points[name].items()) for name in sorted(points)}
     return curves
 
 
-def starts(run: Path) -> list[int]:
-    """When training of *run* was started, in seconds since 1970; of starts that got to a validation."""
-    return [_time_of(path) for path in _event_files(run, VALID)]
-
-
-def _time_of(path: Path) -> int:
-    found = _STARTED.fullmatch(path.name)
-    return int(found[1]) if found else 0
-
-
-def _event_files(run: Path, subset: str) -> list[Path]:
-    """Those of one subset, earliest first."""
-    return sorted(
-        (run / FOLDER / subset).glob("events.out.tfevents.*"), key=lambda path: (_time_of(path), path)
-    )
-
-
-def _scalars(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
-    """Step and values by tag of every event in *path*. A record that was cut off by a kill ends it."""
-    from tensorboardX.proto.event_pb2 import Event  # type: ignore[import-untyped]
+def _scalars(path: Path) -> Iterator[tuple[int, str, float]]:
+    """Step, name and value of every number in *path*. A record that was cut off by a kill ends it."""
+    from tensorboardX.proto.event_pb2 import Event
 
     content, place = path.read_bytes(), 0
     while place + 12 <= len(content):  # TFRecord: length, its checksum, data, their checksum
@@ -83,8 +65,6 @@ def _scalars(path: Path) -> Iterator[tuple[int, dict[str, float]]]:
             raise IkdError(
                 f"{path} is no TensorBoard file, or is damaged: delete it, and its curve is lost"
             ) from error
-        values = {
-            value.tag: value.simple_value for value in event.summary.value if value.HasField("simple_value")
-        }
-        if values:
-            yield event.step, values
+        for value in event.summary.value:
+            if value.HasField("simple_value"):
+                yield event.step, value.tag, value.simple_value

@@ -26,7 +26,7 @@ class Run:
         data: what it is trained on; need not be there yet.
         test_data: whose test sets it translates.
         tests: those that it can translate: an image-must system needs images there.
-        start: folder of the run from whose average it goes on.
+        start: average of the run that it goes on from.
     """
 
     row: Row
@@ -37,6 +37,23 @@ class Run:
     test_data: Path
     tests: tuple[str, ...]
     start: Path | None
+
+    @property
+    def first_checkpoint(self) -> Path | None:
+        """What its training begins with: *start*, pruned if it is to be."""
+        return self.folder / "pruned.pt" if self.row.sparsity else self.start
+
+    @property
+    def needs(self) -> list[Path]:
+        """What its training waits for."""
+        row = self.row
+        needed = [self.first_checkpoint] if self.first_checkpoint else []
+        if row.text != ORIGINAL:
+            needed.append(self.data / ("prepared" if row.text in MASKED else "distilled.json"))
+        if row.system.retriever:
+            needed.append(self.data / f"image-index.{row.system.retriever}.pt")
+        cached = (value for option, value in zip(row.options, row.options[1:]) if option == "--teacher-cache")
+        return needed + [self.data / f"train.teacher.{name}.json" for name in cached]
 
 
 @dataclass(frozen=True)
@@ -51,127 +68,105 @@ class Grid:
         """What prepare.sh made of *pair*."""
         return self.data if (self.data / "code").is_file() else self.data / pair
 
-    def data_of(self, pair: str, text: str) -> Path:
-        """The data of a text: prepared before, or made for the grid."""
-        return self.prepared(pair) if text == ORIGINAL else self.out / "data" / f"{pair}-{text}"
-
     def tests(self, pair: str) -> tuple[str, ...]:
         """The sets to score: those of the plan, or all test sets."""
         references = (self.prepared(pair) / "reference").glob(f"test*.{pair.split('-')[1]}")
         return self.plan.tests or tuple(sorted(path.stem for path in references))
 
-    def has_images(self, pair: str, split: str) -> bool:
-        """Whether some sentence of *split* has an image."""
-        return (self.prepared(pair) / f"{split}.images.npy").is_file()
-
-    def folder(self, pair: str, text: str, name: str, seed: int) -> Path:
-        """The folder of a run."""
-        within = self.out / text if len(self.plan.texts) > 1 else self.out
-        return within / pair / f"{name}-seed{seed}"
-
     def runs(self) -> Iterator[Run]:
         """All runs, seed by seed."""
         for pair in self.plan.pairs:
+            pictured = self._pictured(pair)
             for seed in self.plan.seeds:
                 for row in self.plan.rows:
-                    yield self._run(row, pair, seed)
+                    within = self.out / row.text if len(self.plan.texts) > 1 else self.out
+                    prepared = self.prepared(pair)
+                    data = prepared if row.text == ORIGINAL else self.out / "data" / f"{pair}-{row.text}"
+                    yield Run(
+                        row,
+                        pair,
+                        seed,
+                        within / pair / f"{row.system.name}-seed{seed}",
+                        data,
+                        # Students are tested on the original text; masked text is masked at test too.
+                        data if row.text in MASKED else prepared,
+                        pictured if row.system.images == "test" else self.tests(pair),
+                        within / pair / f"{row.start}-seed{seed}" / "average.pt" if row.start else None,
+                    )
 
-    def _run(self, row: Row, pair: str, seed: int) -> Run:
-        # Students are tested on the original text; on masked text the same words are masked at test.
-        masked = row.text in MASKED
-        must_see = row.system.images == "test"
-        return Run(
-            row,
-            pair,
-            seed,
-            self.folder(pair, row.text, row.system.name, seed),
-            self.data_of(pair, row.text),
-            self.data_of(pair, row.text if masked else ORIGINAL),
-            tuple(split for split in self.tests(pair) if self.has_images(pair, split) or not must_see),
-            self.folder(pair, row.text, row.start, seed) if row.start else None,
-        )
+    def _pictured(self, pair: str) -> tuple[str, ...]:
+        """Test sets of which some sentence has an image."""
+        packs = {split: self.prepared(pair) / f"{split}.images.npy" for split in self.tests(pair)}
+        return tuple(split for split, pack in packs.items() if pack.is_file())
 
     def settings(self, run: Run) -> str:
         """What the weights of *run* depend on beside its data's images, on one line."""
-        protocol, row = self.plan.protocol, run.row
-        made_from = (self.prepared(run.pair) / "made-from.txt").read_text(encoding="utf-8").strip()
+        folder, images = self.prepared(run.pair), ""
+        if (manifest := folder / "train.images.json").is_file():
+            pack = json.loads(manifest.read_text(encoding="utf-8"))
+            of_all = f"{pack['sentences_with_image']} of {pack['sentences']} sentences"
+            images = f"; images of {pack['image_size']} px for {of_all}"
         settings = {
-            "system": row.system.like,
+            "system": run.row.system.like,
             "seed": run.seed,
-            "updates": row.updates,
-            "epochs kept": protocol.average,
-            "CNN": protocol.backbone,
-            "options": " ".join(row.options),
-            "data": f"{made_from}{self._images(run.pair)}",
-            "text": row.text,
+            "updates": run.row.updates,
+            "epochs kept": self.plan.protocol.average,
+            "CNN": self.plan.protocol.backbone,
+            "options": " ".join(run.row.options),
+            "data": (folder / "made-from.txt").read_text(encoding="utf-8").strip() + images,
+            "text": run.row.text,
         }
         return json.dumps(settings, ensure_ascii=False)
 
-    def _images(self, pair: str) -> str:
-        manifest = self.prepared(pair) / "train.images.json"
-        if not manifest.is_file():
-            return ""
-        pack = json.loads(manifest.read_text(encoding="utf-8"))
-        of_all = f"{pack['sentences_with_image']} of {pack['sentences']} sentences"
-        return f"; images of {pack['image_size']} px for {of_all}"
-
-    def check_data(self) -> None:
+    def check(self, folder: Path | None, masks: Path | None) -> None:
         """Refuses a grid that could not be run to its end.
 
+        Args:
+            folder: text, image_splits and images, as prepare.sh takes them, for masked texts.
+            masks: ``color.position``, ``noun.position`` and so on, if words are annotated.
+
         Raises:
-            IkdError: data, test sets, images or the teacher are missing.
+            IkdError: data, test sets, images, a teacher, text to mask or an annotation is missing.
         """
         for pair in self.plan.pairs:
-            folder, language = self.prepared(pair), pair.split("-")[1]
-            check(
-                (folder / f"train.{pair}.{language}.idx").is_file(),
-                f"{folder} holds no {pair} that prepare.sh made: give data=DATA, or plan other pairs",
-            )
-            tests = self.tests(pair)
-            check(bool(tests), f"{folder}/reference holds no test set: run prepare.sh again")
-            for split in tests:
-                check(
-                    (folder / "bpe" / f"{split}.{language}").is_file()
-                    or (folder / "reference" / f"{split}.{language}").is_file(),
-                    f"{self.plan.file} tests {split}, but {folder} has no such split: leave it out",
-                )
+            self._check_data(pair)
             self._check_images(pair)
         if self.plan.distillation:
             for checkpoint in self.plan.distillation.teacher.split(":"):
                 check(
                     Path(checkpoint).is_file(), f"there is no checkpoint {checkpoint}: name another teacher"
                 )
-
-    def _check_images(self, pair: str) -> None:
-        manifest = self.prepared(pair) / "train.images.json"
-        pictured = any(self.has_images(pair, split) for split in self.tests(pair))
-        for row in self.plan.rows:
-            name, images = row.system.name, row.system.images
-            check(
-                images == "none" or manifest.is_file(),
-                f"{manifest} is missing, and {name} needs images: prepare them, or leave it out of the plan",
-            )
-            check(
-                images != "test" or pictured,
-                f"no test set in {manifest.parent} has images, which {name} needs: leave it out of the plan",
-            )
-
-    def check_texts(self, folder: Path | None, masks: Path | None) -> None:
-        """Refuses masked texts without the original one, or with an annotation that lacks files.
-
-        Args:
-            folder: text, image_splits and images, as prepare.sh takes them.
-            masks: ``color.position``, ``noun.position`` and so on, if words are annotated.
-
-        Raises:
-            IkdError: a folder or file is missing.
-        """
         masked = [text for text in self.plan.texts if text != ORIGINAL]
         if not masked:
             return
         if folder is None:
             raise IkdError(f"{self.plan.file} masks words of the original text: give folder=FOLDER")
         check((folder / "text").is_dir(), f"folder={folder} has no text/ (see prepare.sh --help)")
-        if masks is not None:
-            for name in (name for text in masked for name in POSITIONS[text]):
-                check((masks / f"{name}.position").is_file(), f"masks={masks} has no {name}.position")
+        for name in (name for text in masked for name in POSITIONS[text] if masks):
+            check(Path(str(masks), f"{name}.position").is_file(), f"masks={masks} has no {name}.position")
+
+    def _check_data(self, pair: str) -> None:
+        folder, language = self.prepared(pair), pair.split("-")[1]
+        check(
+            (folder / f"train.{pair}.{language}.idx").is_file(),
+            f"{folder} holds no {pair} that prepare.sh made: give data=DATA, or plan other pairs",
+        )
+        check(bool(self.tests(pair)), f"{folder}/reference holds no test set: run prepare.sh again")
+        for split in self.tests(pair):
+            check(
+                any((folder / kind / f"{split}.{language}").is_file() for kind in ("bpe", "reference")),
+                f"{self.plan.file} tests {split}, but {folder} has no such split: leave it out",
+            )
+
+    def _check_images(self, pair: str) -> None:
+        folder, remedy = self.prepared(pair), "leave it out of the plan"
+        manifest = folder / "train.images.json"
+        for system in (row.system for row in self.plan.rows):
+            check(
+                system.images == "none" or manifest.is_file(),
+                f"{manifest} is missing, and {system.name} needs images: prepare them, or {remedy}",
+            )
+            check(
+                system.images != "test" or bool(self._pictured(pair)),
+                f"no test set in {folder} has images, which {system.name} needs: {remedy}",
+            )

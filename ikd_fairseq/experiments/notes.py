@@ -1,5 +1,6 @@
-"""What a reader must know of a table, in sentences below it."""
+"""What a reader must know of scores and tables, in sentences below them."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from ..evaluation.significance import TESTS
@@ -13,34 +14,29 @@ from .systems import System
 def budget_notes(runs: Sequence[Record], systems: Mapping[str, System]) -> list[str]:
     """Budget and data of the runs, and the options of single systems."""
     notes = []
-    first = next((run for run in runs if run.options and run.model), None)
-    if first is not None:
-        updates = first.options.get("optimization", {}).get("max_update")
-        tokens = tokens_an_update(first)
+    for run in [run for run in runs if run.options and run.model][:1]:
+        updates = run.options.get("optimization", {}).get("max_update")
         notes.append(
-            f"At most {updates} updates of {tokens} tokens, mean of the last {first.model['averaged']} "
-            "epochs (of all if there were fewer)."
+            f"At most {updates} updates of {tokens_an_update(run)} tokens, mean of the last "
+            f"{run.model['averaged']} epochs (of all if there were fewer)."
         )
     cnns = dict.fromkeys(run.options.get("model", {}).get("backbone") for run in runs if run.images != "none")
-    named = [str(cnn) for cnn in cnns if cnn]
-    if named:
-        notes.append(f"CNN: {', '.join(named)}.")
-    notes += _data_notes(runs)
-    for name in dict.fromkeys(run.system for run in runs):
-        if name in systems and systems[name].own_options:
+    if named := ", ".join(str(cnn) for cnn in cnns if cnn):
+        notes.append(f"CNN: {named}.")
+    first = {run.pair: run.data["splits"]["train"] for run in reversed(runs) if _trained_on(run)}
+    for pair in dict.fromkeys(run.pair for run in runs if run.pair in first):
+        train = first[pair]
+        images = train.get("sentences_with_image")
+        size = f", images of {train['image_size']} px for {images:,} of them" if images else ""
+        notes.append(f"{pair}: {train['sentences']:,} sentences to train on{size}.")
+    for name in dict.fromkeys(run.system for run in runs if run.system in systems):
+        if systems[name].own_options:
             notes.append(f"{systems[name].title}: `{' '.join(systems[name].own_options)}`.")
     return notes
 
 
-def _data_notes(runs: Sequence[Record]) -> list[str]:
-    notes = {}
-    for run in runs:
-        train = run.data.get("splits", {}).get("train", {})
-        if train and run.pair not in notes:
-            images = train.get("sentences_with_image")
-            size = f", images of {train['image_size']} px for {images:,} of them" if images else ""
-            notes[run.pair] = f"{run.pair}: {train['sentences']:,} sentences to train on{size}."
-    return list(notes.values())
+def _trained_on(run: Record) -> bool:
+    return bool(run.data.get("splits", {}).get("train"))
 
 
 def unfinished_note(runs: Sequence[Record], systems: Sequence[str], seeds: Sequence[int]) -> list[str]:
@@ -50,32 +46,29 @@ def unfinished_note(runs: Sequence[Record], systems: Sequence[str], seeds: Seque
     return [f"Not finished, and not counted: {', '.join(missing)}."] if missing else []
 
 
+def seed_notes(runs: Sequence[Record]) -> list[str]:
+    """What ± means, and which systems have none."""
+    counts = Counter((run.system, run.pair, run.labels.get("text", ORIGINAL)) for run in runs)
+    single = dict.fromkeys(place[0] for place, count in counts.items() if count == 1)
+    notes = ["Mean ± standard deviation of the sample over seeds."] if max(counts.values()) > 1 else []
+    if single:
+        which = "Every system" if single.keys() == {run.system for run in runs} else ", ".join(single)
+        notes.append(
+            f"{which}: one run, so there is no deviation, and what another seed would give is unknown."
+        )
+    return notes
+
+
 def figure_notes(
     runs: Sequence[Record], metrics: Sequence[str], tested: bool, trials: int | None = None
 ) -> list[str]:
-    """Signatures, what ± and marks mean, and which systems have no deviation."""
-    notes = []
-    found = {
-        key: metric
-        for run in runs
-        for scores in run.scores.values()
-        for score in scores
-        for key, metric in score.metrics.items()
-        if key in metrics
-    }
-    notes += [f"{found[key].name}: `{found[key].signature}`." for key in metrics if key in found]
+    """Signatures, and what ± and marks mean."""
+    scores = [score for run in runs for own in run.scores.values() for score in own]
+    found = {key: metric for score in scores for key, metric in score.metrics.items()}
+    notes = [f"{found[key].name}: `{found[key].signature}`." for key in metrics if key in found]
     if "meteor" in metrics and "meteor" not in found:
         notes.append("No METEOR: the runs were scored without it (it needs Java and its jar, METEOR_JAR).")
-    seeds: dict[tuple[str, str, str], int] = {}
-    for run in runs:
-        place = run.pair, run.labels.get("text", ORIGINAL), run.system
-        seeds[place] = seeds.get(place, 0) + 1
-    if any(count > 1 for count in seeds.values()):
-        notes.append("Mean ± standard deviation of the sample over seeds.")
-    single = dict.fromkeys(name for (_, _, name), count in seeds.items() if count == 1)
-    if single:
-        which = "Every system" if len(single) == len({name for _, _, name in seeds}) else ", ".join(single)
-        notes.append(f"{which}: one run, so there is no deviation, and small differences mean nothing.")
+    notes += seed_notes(runs)
     if tested:
         notes.append(
             "†/‡: for every seed, differs from the baseline of that seed with p < 0.05/0.01, better or "
@@ -92,11 +85,8 @@ def text_notes(runs: Sequence[Record]) -> list[str]:
         "masked in training and test alike."
     ]
     for text, title in TEXTS.items():
-        masked = next(
-            (run.data["masked"] for run in runs if run.labels.get("text") == text and "masked" in run.data),
-            None,
-        )
-        if masked:
+        own = (run.data["masked"] for run in runs if run.labels.get("text") == text and "masked" in run.data)
+        if masked := next(own, None):
             splits = ", ".join(f"{split['split']} {split['percent']:.2f} %" for split in masked["splits"])
             notes.append(f"{title}: {text} words masked by {masked['token']}: {splits}.")
     return notes

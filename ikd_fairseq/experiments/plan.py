@@ -5,22 +5,25 @@ Nothing here imports torch or fairseq. ``examples/multi30k/README.md`` has the k
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import yaml
 
 from ..errors import IkdError, check
 from .systems import System, derive
-from .yaml_entry import Entry
+from .yaml_entry import fitting, is_name, options, read_by, read_entry, some_of, whole
 
 ORIGINAL = "original"
 MASKED = ("colour", "entity")  # texts that `ikd-analyse degrade` makes of the original
 SEQUENCES, CLOSEST = "seq", "inter"  # texts that the teacher writes: its best translation, or its closest
 TEACHER_CACHE = "grid"  # name of the teacher's distributions beside a text
 
-_PAIR = re.compile(r"[^\W_]+-[^\W_]+")
+
+def _is_pair(value: object) -> bool:
+    return isinstance(value, str) and re.fullmatch(r"[^\W_]+-[^\W_]+", value) is not None
 
 
 @dataclass(frozen=True)
@@ -60,16 +63,29 @@ class Protocol:
     updates: int = 8000
     average: int = 10
     backbone: str = "efficientnet_lite0"
-    options: tuple[str, ...] = ()
+    options: tuple[str, ...] = read_by(options, ())
 
 
 @dataclass(frozen=True)
-class Student:
+class Entry:
+    """A system, or a variant of the registered one that it is *like*, with further options."""
+
+    name: str = read_by(fitting(is_name, "a list of names"))
+    like: str = ""
+    options: tuple[str, ...] = read_by(options, ())
+    title: str | None = None
+
+    @property
+    def system(self) -> System:
+        return derive(self.name, self.like or self.name, self.options, self.title)
+
+
+@dataclass(frozen=True)
+class Student(Entry):
     """A system that is taught, with options for training on its own loss, and for training on Word-KD's."""
 
-    system: System
-    own_loss_options: tuple[str, ...] = ()
-    word_loss_options: tuple[str, ...] = ()
+    own_loss_options: tuple[str, ...] = read_by(options, ())
+    word_loss_options: tuple[str, ...] = read_by(options, ())
 
 
 @dataclass(frozen=True)
@@ -85,15 +101,43 @@ class Distillation:
         speeds: batch sizes at which decoding is timed, greedily and with the beam.
     """
 
-    teacher: str
-    students: tuple[Student, ...]
-    methods: tuple[str, ...] = tuple(METHODS)
-    beam: int = 5
+    teacher: str = ""
+    students: tuple[Student, ...] = ()
+    methods: tuple[str, ...] = read_by(some_of(METHODS), tuple(METHODS))
+    beam: int = read_by(whole(least=2), 5)
     top_k: int = 8
     shards: int = 4
     tune_updates: int = 200
     sparsities: tuple[int, ...] = ()
     speeds: tuple[int, ...] = ()
+
+    def rows(self, protocol: Protocol) -> Iterator["Row"]:
+        """Students by every method, a start before what goes on from it; then the pruned ones."""
+        for student in self.students:
+            for name, method in METHODS.items():
+                if name in self.methods:
+                    yield self._row(student, name, method, protocol)
+        for percent in self.sparsities:
+            title = f"{METHODS[PRUNED].title}, {percent} % pruned"
+            pruned = replace(METHODS[PRUNED], title=title, start=PRUNED)
+            yield self._row(self.students[0], f"pruned{percent}", pruned, protocol, percent)
+
+    def _row(
+        self, student: Student, name: str, method: Method, protocol: Protocol, sparsity: int = 0
+    ) -> "Row":
+        system = student.system
+        options = [*protocol.options, *system.own_options]
+        if method.word_loss:
+            options += [*student.word_loss_options, "--criterion", "word_distillation"]
+            options += ["--teacher-cache", TEACHER_CACHE, "--image-free"]
+        else:
+            options += student.own_loss_options
+        updates = self.tune_updates if method.start else protocol.updates
+        if method.start:  # a small constant rate: "warms up" from the rate to itself
+            options += ["--lr", "0.0005", "--warmup-init-lr", "0.0005", "--warmup-updates", str(updates)]
+        named = replace(system, name=f"{system.name}-{name}", title=method.title)
+        start = f"{system.name}-{method.start}" if method.start else None
+        return Row(named, method.text, tuple(options), updates, start, sparsity)
 
 
 @dataclass(frozen=True)
@@ -116,7 +160,7 @@ class Row:
     sparsity: int = 0
 
 
-@dataclass(frozen=True)
+@dataclass
 class Plan:
     """A grid: every system, with every seed, for every pair (and text, if there are several).
 
@@ -126,27 +170,27 @@ class Plan:
         table: layout of the table.
     """
 
-    file: Path
     title: str
-    pairs: tuple[str, ...]
-    seeds: tuple[int, ...]
-    protocol: Protocol
-    systems: tuple[System, ...]
-    texts: tuple[str, ...]
-    tests: tuple[str, ...]
-    baseline: str | None
-    table: str
-    distillation: Distillation | None
+    pairs: tuple[str, ...] = read_by(fitting(_is_pair, "languages such as en-de", True), ("en-de",))
+    seeds: tuple[int, ...] = read_by(whole(least=0, several=True), (1, 2, 3))
+    protocol: Protocol = Protocol()
+    systems: tuple[Entry, ...] = ()
+    texts: tuple[str, ...] = read_by(some_of((ORIGINAL, *MASKED)), (ORIGINAL,))
+    tests: tuple[str, ...] = ()
+    baseline: str | None = None
+    table: str = "systems"
+    distillation: Distillation | None = None
+    file: Path = field(init=False)
 
     @property
     def rows(self) -> tuple[Row, ...]:
         """What is trained, in the order of the table."""
         if self.distillation:
-            return tuple(_distilled_rows(self.distillation, self.protocol))
+            return tuple(self.distillation.rows(self.protocol))
         return tuple(
             Row(system, text, self.protocol.options + system.own_options, self.protocol.updates)
             for text in self.texts
-            for system in self.systems
+            for system in (entry.system for entry in self.systems)
         )
 
 
@@ -165,169 +209,53 @@ def read_plan(file: Path) -> Plan:
         line = f"line {mark.line + 1}" if mark else "somewhere"
         problem = getattr(error, "problem", None) or "what is there"
         raise IkdError(f"plan {file} is no YAML at {line} ({problem}): mend that line") from error
-    return _plan(file, content)
-
-
-# ---- parts of a plan ---------------------------------------------------------------------------------------
-
-
-def _plan(file: Path, content: object) -> Plan:
-    where = f"plan {file}"
-    entry = Entry(
-        where, content, "title pairs seeds protocol systems texts tests baseline table distillation"
-    )
-    pairs, seeds = entry.names("pairs", ["en-de"]), entry.numbers("seeds", [1, 2, 3], least=0)
-    for pair in pairs:
-        if not _PAIR.fullmatch(pair):
-            raise entry.refuse("pairs", "languages such as en-de")
-    check(bool(pairs and seeds), f"{where} has an empty list of pairs or seeds: give one at least")
-    check(
-        ("systems" in entry) + ("distillation" in entry) == 1,
-        f"{where} should have either systems or distillation: say what is to be trained",
-    )
-    texts = entry.names("texts", [ORIGINAL], (ORIGINAL, *MASKED))
-    check(ORIGINAL in texts, f"{where}: texts leave out {ORIGINAL}, from which the others are made: add it")
-    distillation = None
-    if "distillation" in entry:
-        check(
-            len(pairs) == 1 and texts == (ORIGINAL,),
-            f"{where}: a teacher is of one pair and text: give distillation one of pairs, and no texts",
-        )
-        distillation = _distillation(f"{where}, distillation", entry.values["distillation"])
-    plan = Plan(
-        file=file,
-        title=entry.text("title"),
-        pairs=pairs,
-        seeds=seeds,
-        protocol=_protocol(f"{where}, protocol", entry.values.get("protocol") or {}),
-        systems=_systems(f"{where}, systems", entry.items("systems")),
-        texts=texts,
-        tests=entry.names("tests"),
-        baseline=entry.text("baseline") if "baseline" in entry else None,
-        table=entry.text("table") if "table" in entry else "systems",
-        distillation=distillation,
-    )
-    names = [row.system.name for row in plan.rows]
-    check(
-        plan.baseline is None or plan.baseline in names,
-        f"{where}: baseline {plan.baseline} is none of its systems: {' '.join(dict.fromkeys(names))}",
-    )
+    plan = read_entry(Plan, f"plan {file}", content)
+    plan.file = file
+    _check(plan, f"plan {file}")
     return plan
 
 
-def _protocol(where: str, content: object) -> Protocol:
-    entry = Entry(where, content, "updates average backbone options")
-    default = Protocol()
-    return Protocol(
-        updates=entry.number("updates", default.updates),
-        average=entry.number("average", default.average),
-        backbone=entry.text("backbone", default.backbone),
-        options=entry.options(),
+def _check_entries(entries: Sequence[Entry], where: str) -> None:
+    for number, entry in enumerate(entries, 1):
+        try:
+            entry.system  # noqa: B018  refuses what is not registered
+        except IkdError as error:
+            raise IkdError(f"{where}, entry {number}: {error}") from error
+    for name, count in Counter(entry.name for entry in entries).items():
+        check(count == 1, f"{where}: {name} is there {count} times: rename one of them")
+
+
+def _check(plan: Plan, where: str) -> None:
+    """Refuses entries that do not fit together."""
+    check(
+        bool(plan.systems) != bool(plan.distillation),
+        f"{where} should have either systems or distillation: say what is to be trained",
     )
-
-
-def _systems(where: str, items: Sequence[object]) -> tuple[System, ...]:
-    found = [_system(f"{where}, entry {number}", item) for number, item in enumerate(items, 1)]
-    names = [system.name for system in found]
-    for name in names:
+    _check_entries(plan.systems, f"{where}, systems")
+    check(bool(plan.pairs and plan.seeds), f"{where} has an empty list of pairs or seeds: give one at least")
+    check(
+        ORIGINAL in plan.texts,
+        f"{where}: texts leave out {ORIGINAL}, from which the others are made: add it",
+    )
+    if plan.distillation:
         check(
-            names.count(name) == 1, f"{where}: {name} is there {names.count(name)} times: rename one of them"
+            len(plan.pairs) == 1 and plan.texts == (ORIGINAL,),
+            f"{where}: a teacher is of one pair and text: give distillation one of pairs, and no texts",
         )
-    return tuple(found)
-
-
-def _system(where: str, content: object, further: str = "") -> System:
-    """A system by its name, or as a mapping, which can have *further* keys."""
-    if isinstance(content, str):
-        content = {"name": content}
-    entry = Entry(where, content, f"name like options title {further}")
-    (name,) = entry.names("name") or (entry.text("name"),)
-    like = entry.text("like", name)
-    title = entry.text("title") if "title" in entry else None
-    try:
-        return derive(name, like, entry.options(), title)
-    except IkdError as error:
-        raise IkdError(f"{where}: {error}") from error
-
-
-def _distillation(where: str, content: object) -> Distillation:
-    entry = Entry(where, content, "teacher students methods beam top-k shards tune-updates sparsities speeds")
-    students = tuple(
-        _student(f"{where}, students, entry {number}", item)
-        for number, item in enumerate(entry.items("students"), 1)
+        _check_distillation(plan.distillation, f"{where}, distillation")
+    names = dict.fromkeys(row.system.name for row in plan.rows)
+    check(
+        plan.baseline is None or plan.baseline in names,
+        f"{where}: baseline {plan.baseline} is none of its systems: {' '.join(names)}",
     )
-    check(bool(students), f"{where} has no students: name one at least")
-    methods = entry.names("methods", tuple(METHODS), METHODS)
-    sparsities = entry.numbers("sparsities")
-    for percent in sparsities:
+
+
+def _check_distillation(plan: Distillation, where: str) -> None:
+    check(bool(plan.teacher), f"{where} has no teacher: add a line teacher: ...")
+    check(bool(plan.students), f"{where} has no students: name one at least")
+    _check_entries(plan.students, f"{where}, students")
+    for percent in plan.sparsities:
         check(percent < 100, f"{where}: sparsities has {percent}, but they are percent below 100")
-    for method in (*methods, *([PRUNED] if sparsities else [])):
-        start = METHODS[method].start
-        check(
-            method in methods and (start is None or start in methods),
-            f"{where}: methods leave out {start if method in methods else method}, which others need: add it",
-        )
-    default = Distillation("", ())
-    return Distillation(
-        teacher=entry.text("teacher"),
-        students=students,
-        methods=tuple(
-            method for method in METHODS if method in methods
-        ),  # a start before what goes on from it
-        beam=entry.number("beam", default.beam, least=2),
-        top_k=entry.number("top-k", default.top_k),
-        shards=entry.number("shards", default.shards),
-        tune_updates=entry.number("tune-updates", default.tune_updates),
-        sparsities=sparsities,
-        speeds=entry.numbers("speeds"),
-    )
-
-
-def _student(where: str, content: object) -> Student:
-    keys = ("own-loss-options", "word-loss-options")
-    system = _system(where, content, " ".join(keys))
-    entry = Entry(
-        where, {} if isinstance(content, str) else content, f"name like options title {' '.join(keys)}"
-    )
-    return Student(system, *map(entry.options, keys))
-
-
-# ---- what a plan stands for --------------------------------------------------------------------------------
-
-
-def _distilled_rows(distillation: Distillation, protocol: Protocol) -> Iterator[Row]:
-    """Students by every method, then the pruned ones."""
-    for student in distillation.students:
-        for name in distillation.methods:
-            yield _taught(student, METHODS[name], name, distillation, protocol)
-    first = distillation.students[0]
-    for percent in distillation.sparsities:
-        method = Method(f"{METHODS[PRUNED].title}, {percent} % pruned", CLOSEST, start=PRUNED)
-        yield _taught(first, method, f"pruned{percent}", distillation, protocol, percent)
-
-
-def _taught(
-    student: Student,
-    method: Method,
-    name: str,
-    distillation: Distillation,
-    protocol: Protocol,
-    sparsity: int = 0,
-) -> Row:
-    options = [*protocol.options, *student.system.own_options]
-    if method.word_loss:
-        options += [*student.word_loss_options, "--criterion", "word_distillation"]
-        options += ["--teacher-cache", TEACHER_CACHE, "--image-free"]
-    else:
-        options += student.own_loss_options
-    updates = distillation.tune_updates if method.start else protocol.updates
-    if method.start:  # a small constant rate: "warms up" from the rate to itself
-        options += ["--lr", "0.0005", "--warmup-init-lr", "0.0005", "--warmup-updates", str(updates)]
-    return Row(
-        replace(student.system, name=f"{student.system.name}-{name}", title=method.title),
-        method.text,
-        tuple(options),
-        updates,
-        f"{student.system.name}-{method.start}" if method.start else None,
-        sparsity,
-    )
+    needed = {METHODS[method].start for method in plan.methods} | ({PRUNED} if plan.sparsities else set())
+    missing = [method for method in METHODS if method in needed - {*plan.methods}]
+    check(not missing, f"{where}: methods leave out {', '.join(missing)}, which others need: add it")

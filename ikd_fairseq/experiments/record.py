@@ -16,10 +16,11 @@ torch or fairseq, so that tables start at once; :mod:`.training_facts` reads wha
       "updates": 8000, "epochs": 62, "stopped_by": "max_update",
       "model": {"checkpoint": "average.pt", "averaged": 10, "parameters": ..., ...},
       "speeds": {"beam 1, batch 64": sentences a second, ...},
-      "scores": {"test": [{"group": "all", "sentences": 1000, "fingerprint": SHA-256, "beam": 5,
-                           "output": "generate-test.txt", "references": ..., "ids": "0-4 9" if not all,
-                           "sentences_per_second": ..., "probability": ...,
-                           "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}}}, ...]}
+      "scores": {"test": [{"sentences": {"group": "all", "count": 1000, "fingerprint": SHA-256,
+                                         "ids": "0-4 9" if not all},
+                           "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}},
+                           "beam": 5, "output": "generate-test.txt", "references": ...,
+                           "sentences_per_second": ..., "probability": ...}, ...]}
     }
 """
 
@@ -84,13 +85,10 @@ class Sentences:
 
 def _as_ranges(ids: Sequence[int]) -> str:
     """*ids*, in order, as text: "0-4 9"."""
-    known, parts = set(ids), []
-    for first in (place for place in ids if place - 1 not in known):
-        last = first
-        while last + 1 in known:
-            last += 1
-        parts.append(str(first) if first == last else f"{first}-{last}")
-    return " ".join(parts)
+    known = set(ids)
+    firsts = (place for place in ids if place - 1 not in known)
+    lasts = (place for place in ids if place + 1 not in known)
+    return " ".join(f"{first}-{last}" if first < last else str(first) for first, last in zip(firsts, lasts))
 
 
 @dataclass(frozen=True)
@@ -123,19 +121,10 @@ class Score:
     sentences_per_second: float | None = None
     probability: float | None = None
 
-    def as_json(self) -> dict[str, Any]:
-        own = dataclasses.asdict(self)
-        sentences = own.pop("sentences")
-        count = {"sentences": sentences.pop("count")}
-        return {**sentences, **count, **own}
-
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Score":
-        own = dict(value)
-        count = int(own.pop("sentences"))
-        sentences = Sentences(own.pop("group"), count, own.pop("fingerprint"), own.pop("ids", ""))
-        metrics = {key: Metric(**metric) for key, metric in own.pop("metrics").items()}
-        return cls(sentences, metrics, **own)
+        metrics = {key: Metric(**metric) for key, metric in value["metrics"].items()}
+        return cls(**{**value, "sentences": Sentences(**value["sentences"]), "metrics": metrics})
 
 
 @dataclass
@@ -186,25 +175,22 @@ class Record:
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             found = content.pop("format")
-            check(
-                found == FORMAT, f"{path} has format {found}, but this version reads {FORMAT}: {REMEDY} again"
-            )
-            return cls._of_json(Path(folder), content)
-        except IkdError:
-            raise
+            if found == FORMAT:
+                return cls._of_json(Path(folder), content)
         except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
             raise IkdError(
                 f"{path} is no record of a run ({error}): delete it, and {REMEDY} again"
             ) from error
+        raise IkdError(f"{path} has format {found}, but this version reads {FORMAT}: {REMEDY} again")
 
     @classmethod
     def _of_json(cls, folder: Path, content: dict[str, Any]) -> "Record":
-        known = {entry.name for entry in dataclasses.fields(cls)} - {"folder", "scores"}
-        record = cls(folder, **{key: value for key, value in content.items() if key in known})
-        record.scores = {
-            split: [Score.of_json(score) for score in scores]
-            for split, scores in content.get("scores", {}).items()
+        known = {entry.name for entry in dataclasses.fields(cls)}
+        scores = {
+            split: [Score.of_json(score) for score in own] for split, own in content.pop("scores", {}).items()
         }
+        own = {key: value for key, value in content.items() if key in known}
+        record = cls(folder, **own, scores=scores)
         seeded = _SEEDED.fullmatch(record.name)
         record.system = record.system or (seeded["name"] if seeded else record.name)
         if record.seed is None and seeded:
@@ -224,41 +210,29 @@ class Record:
         Path(folder).mkdir(parents=True, exist_ok=True)
         with _locked(folder):
             record = cls.load(folder) if Path(folder, FILE).is_file() else cls._of_json(Path(folder), {})
+            for split, scores in facts.pop("scores", {}).items():
+                places = {(s.sentences.group, s.beam): s for s in (*record.scores.get(split, []), *scores)}
+                record.scores[split] = [places[place] for place in sorted(places)]
             for name, value in facts.items():
-                if name == "scores":
-                    for split, scores in value.items():
-                        record.scores[split] = _replaced(record.scores.get(split, []), scores)
-                elif isinstance(value, dict):
+                if isinstance(value, dict):
                     getattr(record, name).update(value)
                 else:
                     setattr(record, name, value)
-            record._write()
-        return record
-
-    def _write(self) -> None:
-        entries = {entry.name: getattr(self, entry.name) for entry in dataclasses.fields(self)}
-        content = {
-            name: value for name, value in entries.items() if value not in ("", None, {}) and name != "folder"
-        }
-        if self.scores:
-            content["scores"] = {
-                split: [score.as_json() for score in scores] for split, scores in sorted(self.scores.items())
+            record.scores = dict(sorted(record.scores.items()))
+            known = {
+                name: value
+                for name, value in dataclasses.asdict(record).items()
+                if value not in ("", None, {})
             }
-        write_json(self.folder / FILE, {"format": FORMAT, **content})
+            del known["folder"]
+            write_json(record.folder / FILE, {"format": FORMAT, **known})
+        return record
 
     def score(self, split: str, group: Group = ALL, beam: int | None = None) -> Score | None:
         """The score of a group of sentences of *split*, by the given beam or the widest, if there is one."""
-        found = [
-            score
-            for score in self.scores.get(split, [])
-            if score.sentences.group == group and beam in (None, score.beam)
-        ]
+        own = (score for score in self.scores.get(split, []) if score.sentences.group == group)
+        found = [score for score in own if beam in (None, score.beam)]
         return max(found, key=lambda score: score.beam, default=None)
-
-
-def _replaced(old: Sequence[Score], new: Iterable[Score]) -> list[Score]:
-    by_place = {(score.sentences.group, score.beam): score for score in (*old, *new)}
-    return [by_place[place] for place in sorted(by_place)]
 
 
 @contextlib.contextmanager

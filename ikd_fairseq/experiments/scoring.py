@@ -1,5 +1,6 @@
 """Scores of a run's translations for its record: on every sentence, and on those that have an image."""
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack
-from ..errors import check
+from ..errors import IkdError, check
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, compute_scores
 from ..evaluation.translations import ordered_sentences, remove_bpe
@@ -44,34 +45,27 @@ def score_output(
     """
     path = find_references(data, split)
     references = [remove_bpe(line) for line in read_lines(str(path))]
-    (sentences,) = set(sentence_counts(str(data), split).values())
+    (count,) = set(sentence_counts(str(data), split).values())
     check(
-        len(references) == sentences,
-        f"{data} has {sentences} sentences of {split}, but {path} has {len(references)}: prepare it again",
+        len(references) == count,
+        f"{data} has {count} sentences of {split}, but {path} has {len(references)}: prepare it again",
     )
     found = read_generate_output(str(output))
     hypotheses = ordered_sentences(
         found.hypotheses, len(references), str(output), "translation", found.skipped
     )
-    own = [found.probabilities[place] for place in sorted(found.probabilities)]
-    speed, probability = decoding_speed(output.with_suffix(".log")), sum(own) / len(own) if own else None
+    probabilities = found.probabilities.values()
+    mean = statistics.fmean(probabilities) if probabilities else None
+    speed = decoding_speed(output.with_suffix(".log"))
     scores = []
     for group, places in _groups(data, split, len(references), needs_images).items():
         ours, theirs = [hypotheses[i] for i in places], [references[i] for i in places]
         computed = dict(compute_scores(ours, theirs, PRESET, metrics))
         if meteor is not None:
             computed["meteor"] = meteor.score(ours, theirs)
-        scores.append(
-            Score(
-                Sentences.of(group, {i: references[i] for i in places}),
-                {key: Metric(one["name"], one["score"], one["signature"]) for key, one in computed.items()},
-                beam,
-                output.name,
-                str(path.resolve()),
-                speed,
-                probability,
-            )
-        )
+        values = {key: Metric(one["name"], one["score"], one["signature"]) for key, one in computed.items()}
+        sentences = Sentences.of(group, dict(zip(places, theirs)))
+        scores.append(Score(sentences, values, beam, output.name, str(path.resolve()), speed, mean))
     check(
         bool(scores), f"no sentence of {split} in {data} has an image, without which the system is not scored"
     )
@@ -96,26 +90,26 @@ def find_references(data: Path, split: str) -> Path:
         IkdError: there are neither.
     """
     _, target = languages(data, split)
-    places = [data / folder / f"{split}.{target}" for folder in ("reference", "bpe")]
-    check(
-        any(path.is_file() for path in places),
-        f"{data} has no references of {split} (reference/{split}.{target}): prepare it with prepare.sh",
-    )
-    return next(path for path in places if path.is_file())
+    places = (data / folder / f"{split}.{target}" for folder in ("reference", "bpe"))
+    found = next((path for path in places if path.is_file()), None)
+    if found is None:
+        raise IkdError(
+            f"{data} has no references of {split} (reference/{split}.{target}): prepare it with prepare.sh"
+        )
+    return found
 
 
 def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Group, list[int]]:
     """Places of the sentences to score together; where images are needed, none without an image."""
-    every: dict[Group, list[int]] = {ALL: list(range(count))}
-    if not ImagePack.exists(str(data / split)):
-        return {} if needs_images else every
-    index = ImagePack.open(str(data / split)).index
-    check(
-        len(index) == count,
-        f"{split}.images.npy in {data} is of {len(index)} sentences, but there are {count}: pack again",
-    )
-    pictured: list[int] = np.flatnonzero(index != NO_IMAGE).tolist()
-    if not pictured:
-        return {} if needs_images else every
-    with_image: dict[Group, list[int]] = {WITH_IMAGE: pictured}
-    return with_image if needs_images and len(pictured) < count else {**every, **with_image}
+    pictured: list[int] = []
+    if ImagePack.exists(str(data / split)):
+        index = ImagePack.open(str(data / split)).index
+        check(
+            len(index) == count,
+            f"{split}.images.npy in {data} is of {len(index)} sentences, but there are {count}: pack again",
+        )
+        pictured = np.flatnonzero(index != NO_IMAGE).tolist()
+    groups: dict[Group, list[int]] = {ALL: list(range(count)), WITH_IMAGE: pictured}
+    if needs_images and len(pictured) < count:
+        del groups[ALL]
+    return {group: places for group, places in groups.items() if places}

@@ -62,11 +62,6 @@ class System:
         return "text" if self.images == "none" else "image-free"
 
     @property
-    def reads_packs(self) -> bool:
-        """Whether training needs the image packs of its data."""
-        return self.images in ("training", "test")
-
-    @property
     def train_options(self) -> tuple[str, ...]:
         """What ``fairseq-train`` is given, one word each."""
         retriever = ("--retriever", self.retriever) if self.retriever else ()
@@ -81,10 +76,7 @@ def _registry(*systems: System) -> dict[str, System]:
 # In the order of the tables: as Table 1 of Peng et al. 2022, image-must systems first.
 SYSTEMS: dict[str, System] = _registry(
     System(
-        "image-must",
-        "Multimodal self-attention (Yao and Wan 2020)",
-        "multimodal_transformer",
-        images="test",
+        "image-must", "Multimodal self-attention (Yao and Wan 2020)", "multimodal_transformer", images="test"
     ),
     System("gated-fusion", "Gated Fusion (Wu et al. 2021)", "gated_fusion", images="test"),
     System(
@@ -116,11 +108,7 @@ SYSTEMS: dict[str, System] = _registry(
         retriever="topic",
     ),
     System(
-        "retrieval-dense",
-        "RMMT (Wu et al. 2021)",
-        "retrieval_transformer",
-        images="index",
-        retriever="dense",
+        "retrieval-dense", "RMMT (Wu et al. 2021)", "retrieval_transformer", images="index", retriever="dense"
     ),
     System(
         "hallucination",
@@ -153,11 +141,7 @@ def get_system(name: str, known: Mapping[str, System] = SYSTEMS) -> System:
 
 
 def derive(
-    name: str,
-    like: str,
-    options: Sequence[str] = (),
-    title: str | None = None,
-    images: Images | None = None,
+    name: str, like: str, options: Sequence[str] = (), title: str | None = None, images: Images | None = None
 ) -> System:
     """A variant of the registered system *like*, with further *options*, which win over its own.
 

@@ -56,6 +56,10 @@ class Row:
     seeds: int = 0
     source: str = ""
 
+    @property
+    def origin(self) -> str:
+        return f"published: {self.source}" if self.source else "this run"
+
 
 @dataclass(frozen=True)
 class Table:
@@ -63,7 +67,6 @@ class Table:
 
     Attributes:
         blocks: titles of groups of rows, by the block that rows name.
-        first: heading over the rows' titles.
     """
 
     pair: str
@@ -71,18 +74,18 @@ class Table:
     columns: list[Column]
     rows: list[Row]
     blocks: dict[str, str] = field(default_factory=dict)
-    first: str = "system"
 
     def lines(self) -> list[tuple[str, list[str]]]:
         """The table as text: ("head" or "block" or "row", its cells), empty columns left out."""
-        columns = [column for column in self.columns if any(column.heading in row.cells for row in self.rows)]
-        lines = [("head", [self.first, *(column.heading for column in columns)])]
-        for block in self.blocks or {"": ""}:
+        headings = [column.heading for column in self.columns]
+        headings = [heading for heading in headings if any(heading in row.cells for row in self.rows)]
+        lines = [("head", ["system", *headings])]
+        for block, title in (self.blocks or {"": ""}).items():
             rows = [row for row in self.rows if not self.blocks or row.block == block]
-            if self.blocks and rows:
-                lines.append(("block", [self.blocks[block], *("" for _ in columns)]))
+            if title and rows:
+                lines.append(("block", [title, *("" for _ in headings)]))
             for row in rows:
-                cells = (row.cells.get(column.heading) for column in columns)
+                cells = (row.cells.get(heading) for heading in headings)
                 lines.append(("row", [row.title, *(cell.text if cell else "" for cell in cells)]))
         return lines
 
@@ -111,40 +114,23 @@ def as_html(tables: Iterable[Table], notes: Sequence[str], title: str = "") -> s
         name = f"{table.pair}: {table.title}" if table.pair else table.title
         parts += ["<table>", f"<caption>{html.escape(name)}</caption>"]
         for kind, cells in table.lines():
-            tags = ["th" if kind != "row" else "td"] * len(cells)
-            row = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for tag, cell in zip(tags, cells))
-            parts.append(f"<tr>{row}</tr>")
+            tag = "td" if kind == "row" else "th"
+            parts.append(f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>")
         parts.append("</table>")
-    parts += [f"<p>{html.escape(note)}</p>" for note in notes if note]
-    return "\n".join(parts) + "\n"
+    return "\n".join(parts + [f"<p>{html.escape(note)}</p>" for note in notes]) + "\n"
 
 
 def as_tsv(tables: Iterable[Table]) -> str:
     """Every number of the tables, one a line, under :data:`TSV_COLUMNS`."""
-    lines = [list(TSV_COLUMNS)]
+    lines = [TSV_COLUMNS]
     for table in tables:
-        columns = {column.heading: column for column in table.columns}
         for row in table.rows:
-            for heading, cell in row.cells.items():
-                column = columns.get(heading)
-                if column is None or not cell.exact:
-                    continue
-                sentences = "" if column.sentences is None else str(column.sentences)
-                measured = [column.measure or heading, column.test_set, sentences, cell.exact]
-                further = ["" if x is None else f"{x:.4f}" for x in (cell.deviation, cell.difference)]
-                seeds = str(row.seeds) if row.seeds else ""
-                origin = f"published: {row.source}" if row.source else "this run"
-                lines.append(
-                    [
-                        table.pair,
-                        table.title,
-                        row.block,
-                        row.title,
-                        *measured,
-                        *further,
-                        cell.mark,
-                        seeds,
-                        origin,
-                    ]
-                )
+            for column in table.columns:
+                cell = row.cells.get(column.heading)
+                if cell and cell.exact:
+                    sentences = "" if column.sentences is None else str(column.sentences)
+                    measured = [column.measure or column.heading, column.test_set, sentences, cell.exact]
+                    further = ["" if x is None else f"{x:.4f}" for x in (cell.deviation, cell.difference)]
+                    place = [table.pair, table.title, row.block, row.title]
+                    lines.append([*place, *measured, *further, cell.mark, str(row.seeds or ""), row.origin])
     return "".join("\t".join(line) + "\n" for line in lines)

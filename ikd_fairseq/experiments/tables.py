@@ -6,14 +6,15 @@ A layout is an entry of :data:`LAYOUTS`: Table 1 of Peng et al. 2022 is "systems
 
 import csv
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import check
+from . import columns
 from .budget import check_budget, is_finished, on_every_text, test_sets
-from .columns import KINDS, ORIGINAL, TEACHER, View
-from .comparison import Systems, group_systems
+from .columns import ORIGINAL, TEACHER, Filled, View
+from .comparison import group_systems
 from .notes import budget_notes, figure_notes, text_notes, unfinished_note
 from .record import ALL, WITH_IMAGE, Group, Record
 from .systems import BASELINE, SYSTEMS, System, in_order
@@ -25,6 +26,7 @@ PUBLISHED = Path(__file__).with_name("published.tsv")
 # Published figures are of these whole test sets, and stand beside nothing else.
 PUBLISHED_SENTENCES = {"test": 1000, "test1": 1000, "test2": 461}
 
+ON_GROUPS = "Figures of all sentences do not compare with those of sentences with an image."
 ON_COSTS = (
     "Parameters: tied ones count once; a frozen CNN (image-must systems) and an image index (retrieval) come "
     "on top. Training time is fairseq's own, validation included, over interruptions. Sentences a second are "
@@ -49,9 +51,10 @@ class Layout:
     """What stands in a table.
 
     Attributes:
-        columns: kinds of them, keys of :data:`.columns.KINDS`.
+        columns: what fills them.
         groups: of sentences, with the title of the table that each has to itself.
         metrics: keys of those that have columns.
+        tested: whether differences are tested for significance.
         blocks: whether image-must and image-free systems stand apart.
         published: whether published figures stand below our own.
         texts: whether the runs are on several source texts, and each test set has a table to itself.
@@ -59,9 +62,10 @@ class Layout:
         first: system that comes first, whatever the order of the others.
     """
 
-    columns: tuple[str, ...]
+    columns: tuple[Callable[[View], Iterable[Filled]], ...]
     groups: Mapping[Group, str]
     metrics: tuple[str, ...] = ("bleu",)
+    tested: bool = False
     blocks: bool = False
     published: bool = False
     texts: bool = False
@@ -71,59 +75,52 @@ class Layout:
 
 LAYOUTS: dict[str, Layout] = {
     "systems": Layout(
-        ("scores", "seeds", "costs"),
+        (columns.scores, columns.seeds, columns.costs),
         {WITH_IMAGE: "Sentences that have an image: all systems", ALL: "Every sentence: image-free systems"},
         metrics=("bleu", "meteor"),
+        tested=True,
         blocks=True,
         published=True,
     ),
-    "variants": Layout(("plain scores", "average", "seeds"), {ALL: "Variants"}),
+    "variants": Layout((columns.scores, columns.average, columns.seeds), {ALL: "Variants"}),
     "texts": Layout(
-        ("by text", "seeds"),
+        (columns.by_text, columns.seeds),
         {WITH_IMAGE: "with an image", ALL: "in all"},
         metrics=("bleu", "meteor"),
         texts=True,
         first=BASELINE,
     ),
     "distillation": Layout(
-        ("distillation",), {ALL: "A teacher's students"}, same_budget=False, first=TEACHER
+        (columns.distillation,), {ALL: "A teacher's students"}, same_budget=False, first=TEACHER
     ),
 }
 
 
-@dataclass(frozen=True)
-class Request:
-    """What a table is asked to show.
+def make_tables(
+    runs: Sequence[Record],
+    layout: str = "systems",
+    baseline: str | None = BASELINE,
+    systems: Mapping[str, System] = SYSTEMS,
+    splits: tuple[str, ...] = (),
+    seeds: tuple[int, ...] = (),
+    trials: int | None = None,
+) -> tuple[list[Table], list[str]]:
+    """The tables of *runs* in a layout, pair by pair, and notes that a reader must know.
 
-    Attributes:
+    Args:
         layout: a key of :data:`LAYOUTS`.
         baseline: system that others are compared with.
         systems: titles and order of systems, by name.
         splits: test sets; by default all that the data have.
         seeds: those that were planned, if that is known.
         trials: resamples of the significance test; by default sacreBLEU's 1,000.
-    """
-
-    layout: str = "systems"
-    baseline: str | None = BASELINE
-    systems: Mapping[str, System] = field(default_factory=lambda: SYSTEMS)
-    splits: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-    trials: int | None = None
-
-
-def make_tables(runs: Sequence[Record], request: Request) -> tuple[list[Table], list[str]]:
-    """The tables of *runs* in a layout, pair by pair, and notes that a reader must know.
 
     Raises:
         IkdError: no run is finished, or runs do not fit together.
     """
-    check(
-        request.layout in LAYOUTS,
-        f"table {request.layout} is none of: {' '.join(LAYOUTS)}; name one of these layouts",
-    )
-    layout = LAYOUTS[request.layout]
-    finished = [run for run in runs if is_finished(run, request.splits)]
+    check(layout in LAYOUTS, f"table {layout} is none of: {' '.join(LAYOUTS)}; name one of these layouts")
+    form = LAYOUTS[layout]
+    finished = [run for run in runs if is_finished(run, splits)]
     for run in runs:
         if run not in finished:
             logger.warning("%s is not finished, and left out", run.folder)
@@ -134,96 +131,75 @@ def make_tables(runs: Sequence[Record], request: Request) -> tuple[list[Table], 
     shown: list[Record] = []
     for pair in sorted({run.pair for run in finished}):
         own = [run for run in finished if run.pair == pair]
-        if layout.same_budget:
-            check_budget(own, request.systems)
-        own = on_every_text(own) if layout.texts else own
+        if form.same_budget:
+            check_budget(own, systems)
+        own = on_every_text(own) if form.texts else own
         shown += own
-        splits = request.splits or tuple(sorted({split for run in own for split in test_sets(run)}))
-        for group, title in layout.groups.items():
-            tables += _tables_of(own, pair, group, title, splits, layout, request)
+        tests = splits or tuple(sorted({split for run in own for split in test_sets(run)}))
+        every = View(group_systems(_told_apart(own, form)), tests, ALL, form.metrics, baseline, trials)
+        for title, view in _views(every if form.tested else replace(every, trials=0), form):
+            tables.append(_table(pair, title, view, form, systems))
     tables = [table for table in tables if table.rows]
-    check(bool(tables), f"no finished run has a score of {' '.join(request.splits) or 'a test set'}")
-    return tables, _notes(shown, tables, layout, request)
+    check(bool(tables), f"no finished run has a score of {' '.join(splits) or 'a test set'}")
+    notes = budget_notes(shown, systems) if form.same_budget else []
+    notes += unfinished_note(shown, list(systems) if seeds else [], seeds)
+    if baseline is not None and not any(run.system == baseline for run in shown):
+        notes.append(f"No finished run of {baseline}, so there are no differences from it.")
+    notes += figure_notes(shown, form.metrics, form.tested, trials)
+    return tables, notes + _layout_notes(shown, tables, form)
 
 
-def _notes(runs: Sequence[Record], tables: Sequence[Table], layout: Layout, request: Request) -> list[str]:
-    notes = budget_notes(runs, request.systems) if layout.same_budget else []
-    notes += unfinished_note(runs, list(request.systems) if request.seeds else [], request.seeds)
-    if request.baseline is not None and not any(run.system == request.baseline for run in runs):
-        notes.append(f"No finished run of {request.baseline}, so there are no differences from it.")
-    notes += figure_notes(runs, layout.metrics, tested="scores" in layout.columns, trials=request.trials)
-    if layout.texts:
-        notes += text_notes(runs)
-    if len(layout.groups) > 1:
-        notes.append("Figures of all sentences do not compare with those of sentences with an image.")
-    if "costs" in layout.columns:
-        notes.append(ON_COSTS)
-    if any(row.source for table in tables for row in table.rows):
-        notes.append(ON_PUBLISHED)
-    if "distillation" in layout.columns:
-        notes.append(ON_DISTILLATION)
-    return notes
+def _layout_notes(runs: Sequence[Record], tables: Sequence[Table], layout: Layout) -> list[str]:
+    further = {
+        ON_GROUPS: len(layout.groups) > 1,
+        ON_COSTS: columns.costs in layout.columns,
+        ON_PUBLISHED: any(row.source for table in tables for row in table.rows),
+        ON_DISTILLATION: columns.distillation in layout.columns,
+    }
+    return (text_notes(runs) if layout.texts else []) + [note for note in further if further[note]]
 
 
-def _tables_of(
-    runs: Sequence[Record],
-    pair: str,
-    group: Group,
-    title: str,
-    splits: Sequence[str],
-    layout: Layout,
-    request: Request,
-) -> list[Table]:
+def _told_apart(runs: Sequence[Record], layout: Layout) -> list[Record]:
+    """*runs* as their tables group them: with several texts each is a system of its own, "SYSTEM TEXT"."""
     if not layout.texts:
-        return [_table(group_systems(runs), pair, group, title, splits, layout, request)]
-    every = [replace(run, system=f"{run.system} {run.labels.get('text', ORIGINAL)}") for run in runs]
-    tables = []
-    for split in splits:
-        found = {score.sentences for run in runs for score in run.scores.get(split, ())}
-        here = [sentences for sentences in found if sentences.group == group]
-        whole = len({sentences.fingerprint for sentences in found}) == 1 and len(found) > 1
-        if here and not (group == ALL and whole):  # else the same table again
-            name = f"{split}: {here[0].count:,} sentences {title}"
-            tables.append(_table(group_systems(every), pair, group, name, [split], layout, request))
-    return tables
+        return list(runs)
+    return [replace(run, system=f"{run.system} {run.labels.get('text', ORIGINAL)}") for run in runs]
 
 
-def _table(
-    systems: Systems,
-    pair: str,
-    group: Group,
-    title: str,
-    splits: Sequence[str],
-    layout: Layout,
-    request: Request,
-) -> Table:
-    view = View(systems, splits, group, layout.metrics, request.baseline, request.trials)
-    filled = [column for kind in layout.columns for column in KINDS[kind](view)]
-    scored = {name for column, cells in filled if column.sentences or column.test_set for name in cells}
-    names = in_order({name.rpartition(" ")[0] if layout.texts else name for name in systems}, request.systems)
+def _views(every: View, layout: Layout) -> Iterator[tuple[str, View]]:
+    """What each table of one pair shows, by its title."""
+    runs = [run for own in every.systems.values() for run in own]
+    for group, title in layout.groups.items():
+        if not layout.texts:
+            yield title, replace(every, group=group)
+            continue
+        for split in every.splits:
+            found = {score.sentences for run in runs for score in run.scores.get(split, ())}
+            here = [sentences for sentences in found if sentences.group == group]
+            whole = len({sentences.fingerprint for sentences in found}) == 1 and len(found) > 1
+            if here and not (group == ALL and whole):  # else the same table again
+                name = f"{split}: {here[0].count:,} sentences {title}"
+                yield name, replace(every, group=group, splits=[split])
+
+
+def _table(pair: str, title: str, view: View, layout: Layout, known: Mapping[str, System]) -> Table:
+    filled = [column for fill in layout.columns for column in fill(view)]
+    headings = [column for column, _ in filled]
+    scored = {name for column, cells in filled if column.test_set for name in cells}
+    names = {name.rpartition(" ")[0] if layout.texts else name for name in view.systems}
     rows = []
-    for name in sorted(names, key=lambda name: name != layout.first):
+    for name in sorted(in_order(names & scored, known), key=lambda name: name != layout.first):
         key = f"{name} {ORIGINAL}" if layout.texts else name
-        if name in scored:
-            cells = {column.heading: cells.get(name, cells.get(key)) for column, cells in filled}
-            known = {heading: cell for heading, cell in cells.items() if cell is not None}
-            block = "image-must" if systems[key][0].images == "test" else "image-free"
-            rows.append(Row(name, title_of(name, request.systems), known, block, len(systems[key])))
-    columns = [column for column, _ in filled]
-    if layout.published and group == ALL:
-        rows += published_rows(pair, columns)
-        columns.append(Column("source"))
-        if any(row.source for row in rows):
-            rows = [replace(row, cells={**row.cells, "source": Cell(_origin(row))}) for row in rows]
-    return Table(pair, title, columns, rows, BLOCKS if layout.blocks else {})
-
-
-def _origin(row: Row) -> str:
-    return f"published: {row.source}" if row.source else "this run"
-
-
-def title_of(name: str, systems: Mapping[str, System]) -> str:
-    return systems[name].title if name in systems else name
+        places = ((column.heading, cells.get(name, cells.get(key))) for column, cells in filled)
+        cells = {heading: cell for heading, cell in places if cell is not None}
+        runs = view.systems[key]
+        block = "image-must" if runs[0].images == "test" else "image-free"
+        rows.append(Row(name, known[name].title if name in known else name, cells, block, len(runs)))
+    if layout.published and view.group == ALL and (published := published_rows(pair, headings)):
+        headings.append(Column("source"))
+        rows += published
+        rows = [replace(row, cells={**row.cells, "source": Cell(row.origin)}) for row in rows]
+    return Table(pair, title, headings, rows, BLOCKS if layout.blocks else {})
 
 
 def published_rows(pair: str, columns: Sequence[Column]) -> list[Row]:

@@ -39,14 +39,13 @@ def training_facts(
     options = resolved_options(state)
     process = (state.get("task_state") or {}).get(PROCESS, {})
     data = data or Path(str(options.get("task", {}).get("data")).split(os.pathsep)[0])
-    measured = ("peak_memory_mb", "peak_gpu_memory_mb", "threads")
-    step = {"seconds": state["extra_state"].get("previous_training_time")}
-    step.update({name: process.get(name) for name in measured})
+    step = {name: process.get(name) for name in ("peak_memory_mb", "peak_gpu_memory_mb", "threads")}
+    step["seconds"] = state["extra_state"].get("previous_training_time")
     return {
         "system": system.name,
         "like": system.like,
         "seed": options.get("common", {}).get("seed"),
-        "pair": _pair(data),
+        "pair": next((match["pair"] for match in _text_indices(data)), ""),
         "images": system.images,
         "labels": dict(labels or {}),
         "data": data_facts(data),
@@ -71,12 +70,12 @@ def resolved_options(state: State) -> dict[str, dict[str, Any]]:
 
 
 def _plain(section: Any) -> dict[str, Any]:
-    if not isinstance(section, dict):
-        return {}
-    text = json.dumps(
-        section, default=lambda value: vars(value) if isinstance(value, argparse.Namespace) else str(value)
+    def plain(value: Any) -> Any:
+        return vars(value) if isinstance(value, argparse.Namespace) else str(value)
+
+    found: dict[str, Any] = (
+        json.loads(json.dumps(section, default=plain)) if isinstance(section, dict) else {}
     )
-    found: dict[str, Any] = json.loads(text)
     return found
 
 
@@ -99,45 +98,39 @@ def stopped_by(state: State, options: Mapping[str, Mapping[str, Any]]) -> str:
     return "patience" if options.get("checkpoint", {}).get("patience", -1) > 0 else ""
 
 
-def _pair(folder: Path) -> str:
-    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
-    found = (_TEXT_INDEX.fullmatch(name) for name in sorted(os.listdir(folder)))
-    return next((match["pair"] for match in found if match), "")
-
-
 def data_facts(folder: Path) -> dict[str, Any]:
     """Size, coverage by images and SHA-256 of what stands in a data folder.
 
     Raises:
-        IkdError: it holds no text.
+        IkdError: it is not there, or holds no text.
     """
-    names = sorted(os.listdir(folder))
-    found = (_TEXT_INDEX.fullmatch(name) for name in names)
-    splits = sorted({match["split"] for match in found if match})
+    splits = sorted({match["split"] for match in _text_indices(folder)})
     check(bool(splits), f"{folder} holds no binarised text: give the data folder of the run by --data")
     masked = folder / "degrade.json"  # of ikd-analyse degrade
+    dictionaries = sorted(folder.glob("dict.*.txt"))
     return {
         "folder": str(folder),
         **({"masked": json.loads(masked.read_text(encoding="utf-8"))} if masked.is_file() else {}),
-        "dictionaries": {
-            name: sha256_of_file(str(folder / name)) for name in names if re.fullmatch(r"dict\..+\.txt", name)
-        },
+        "dictionaries": {path.name: sha256_of_file(str(path)) for path in dictionaries},
         "splits": {split: _split_facts(folder, split) for split in splits},
     }
+
+
+def _text_indices(folder: Path) -> list[re.Match[str]]:
+    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
+    return [match for name in sorted(os.listdir(folder)) if (match := _TEXT_INDEX.fullmatch(name))]
 
 
 def _split_facts(folder: Path, split: str) -> dict[str, Any]:
     counts = sentence_counts(str(folder), split)
     text = [name[: -len("idx")] + end for name in counts for end in ("idx", "bin")]
-    facts: dict[str, Any] = {
-        "sentences": next(iter(counts.values())),
-        "files": {name: sha256_of_file(str(folder / name)) for name in text},
-    }
+    files = {name: sha256_of_file(str(folder / name)) for name in text}
+    facts: dict[str, Any] = {"sentences": next(iter(counts.values())), "files": files}
     if ImagePack.exists(str(folder / split)):
         manifest = ImagePack.open(str(folder / split)).manifest
         facts.update({key: manifest[key] for key in ("sentences_with_image", "image_size")})
-        facts["files"].update({f"{split}.images.npy": manifest["images_sha256"]})
-        facts["files"].update({f"{split}.images.index.npy": manifest["index_sha256"]})
+        files[f"{split}.images.npy"] = manifest["images_sha256"]
+        files[f"{split}.images.index.npy"] = manifest["index_sha256"]
     return facts
 
 

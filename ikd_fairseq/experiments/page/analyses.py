@@ -18,12 +18,7 @@ _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
 class Picture(NamedTuple):
-    """A PNG file.
-
-    Attributes:
-        sentence: the sentence it is of, if it is of one.
-        words: the words of that sentence, "" if they are not known.
-    """
+    """A PNG file, the sentence it is of, if it is of one, and the words of that, "" if they are not known."""
 
     path: Path
     sentence: int | None
@@ -53,44 +48,30 @@ class Image(NamedTuple):
     height: int
 
 
-class Table(NamedTuple):
-    """A table as it goes into the page. Columns in *right*, counted from 0, hold numbers alone."""
-
-    caption: str
-    columns: list[str]
-    rows: list[list[str]]
-    right: list[int]
+Table = tuple[str, list[str], list[list[str]], list[int]]  # caption, columns, rows, columns of numbers from 0
+Shown = tuple[Table | None, list[Image]]
 
 
-class Analysis(NamedTuple):
-    """What there is of one analysis: a table, if there is one, and pictures, for each folder that has any."""
-
-    name: str
-    summary: str
-    shown: list[tuple[Table | None, list[Image]]]
-
-
-def read_analyses(places: Iterable[tuple[Path, str]], summaries: Mapping[str, str]) -> list[Analysis]:
-    """Every analysis that left something, in the order of *summaries*.
+def read_analyses(
+    places: Iterable[tuple[Path, str]], summaries: Mapping[str, str]
+) -> dict[str, tuple[str, list[Shown]]]:
+    """Every analysis that left something, by name: its summary, and what each folder has of it.
 
     Args:
         places: folders, and the run or folder that they belong to.
-        summaries: by the name of every analysis, what it shows.
+        summaries: by the name of every analysis, in this order, what it shows.
 
     Raises:
         IkdError: a file cannot be read.
     """
-    found = [find_analyses(folder, owner, summaries) for folder, owner in places]
-    return [
-        Analysis(
-            name, summary, [_shown(name, findings) for of_one in found for findings in of_one.get(name, ())]
-        )
-        for name, summary in summaries.items()
-        if any(name in of_one for of_one in found)
-    ]
+    shown: dict[str, list[Shown]] = {name: [] for name in summaries}
+    for folder, owner in places:
+        for name, own in find_analyses(folder, owner, summaries).items():
+            shown[name] += [_shown(name, findings) for findings in own]
+    return {name: (summaries[name], every) for name, every in shown.items() if every}
 
 
-def _shown(name: str, findings: Findings) -> tuple[Table | None, list[Image]]:
+def _shown(name: str, findings: Findings) -> Shown:
     title = f"{findings.owner}: {name}"
     images = []
     for picture in findings.pictures:
@@ -103,7 +84,7 @@ def _shown(name: str, findings: Findings) -> tuple[Table | None, list[Image]]:
     right = [place for place in range(1, len(columns)) if all(_is_number(row[place]) for row in rows)]
     if len(rows) > ROWS_SHOWN:
         title += f", the first {ROWS_SHOWN} of {len(rows):,} rows of {findings.table.name}"
-    return Table(title, columns, rows[:ROWS_SHOWN], right), images
+    return (title, columns, rows[:ROWS_SHOWN], right), images
 
 
 def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str, list[Findings]]:
@@ -114,13 +95,11 @@ def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     found: dict[str, list[Findings]] = {}
     for name in analyses:
-        pattern = re.compile(rf"{re.escape(name)}(?:\.(?P<sentence>\d+))?\.png")
         for place in places:
             pictures = []
-            for path in sorted(place.glob(f"{name}*.png")):
-                match = pattern.fullmatch(path.name)
-                if match:
-                    sentence = None if match["sentence"] is None else int(match["sentence"])
+            for path in place.glob(f"{name}*.png"):
+                if match := re.fullmatch(rf"{re.escape(name)}(?:\.(\d+))?\.png", path.name):
+                    sentence = None if match[1] is None else int(match[1])
                     pictures.append(Picture(path, sentence, _words(place / f"{name}.json", sentence)))
             pictures.sort(key=lambda picture: -1 if picture.sentence is None else picture.sentence)
             table = place / f"{name}.tsv"

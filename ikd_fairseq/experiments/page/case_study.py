@@ -1,5 +1,6 @@
 """Sentences of two systems where their translations differ most, from the first run of either."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -27,14 +28,13 @@ def find_cases(systems: Systems, splits: Sequence[str], name: str | None) -> tup
     check(bool(others), "There is one system, so there is nothing to hold it against.")
     name = name or others[0]
     ours, theirs = systems[name][0], systems[baseline][0]
-    for split in splits:
-        for group in (ALL, WITH_IMAGE):
-            score, other = ours.score(split, group), theirs.score(split, group)
-            if score is not None and other is not None:
-                try:
-                    return split, _study({name: (ours, score), baseline: (theirs, other)})
-                except IkdError as error:
-                    raise IkdError(f"There are none of {split}: {error}.") from error
+    for split, group in itertools.product(splits, (ALL, WITH_IMAGE)):
+        score, other = ours.score(split, group), theirs.score(split, group)
+        if score is not None and other is not None:
+            try:
+                return split, _study({name: (ours, score), baseline: (theirs, other)})
+            except IkdError as error:
+                raise IkdError(f"There are none of {split}: {error}.") from error
     raise IkdError(f"No split is scored for both {name} and {baseline}.")
 
 
@@ -47,7 +47,7 @@ def _study(runs: dict[str, tuple[Record, Score]]) -> Study:
     lines = [sources.get(sentence, "") for sentence in ids] if sources else None
     translations = {name: hypotheses for name, (hypotheses, _) in texts.items()}
     study = make_study(Corpus(translations, references, lines), count=CASES)
-    shown = {
+    shown = {  # counted in the whole split
         kind: [replace(case, sentence=ids[case.sentence]) for case in cases]
         for kind, cases in study.shown.items()
     }

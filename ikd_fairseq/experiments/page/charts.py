@@ -27,14 +27,11 @@ class Line(NamedTuple):
     faint: bool = False
 
     @property
-    def dashes(self) -> str | None:
-        """How its series is dashed, None for not at all."""
-        return DASHES[self.series % len(DASHES)]
-
-    @property
     def looks(self) -> str:
-        """Its classes in the style sheet."""
-        return f"line series-{self.series % len(DASHES)}{' faint' if self.faint else ''}"
+        """Its attributes in SVG: classes of the style sheet, and dashes."""
+        number = self.series % len(DASHES)
+        dashes = f' stroke-dasharray="{DASHES[number]}"' if DASHES[number] else ""
+        return f'class="line series-{number}{" faint" if self.faint else ""}"{dashes}'
 
 
 def ticks(low: float, high: float, most: int = 6) -> list[float]:

@@ -7,6 +7,7 @@ from typing import Any
 from ...analysis import SUMMARIES
 from ...errors import IkdError, check
 from ...io.html import render
+from ..columns import mean_cell
 from ..comparison import Systems, compare_systems, group_systems
 from ..record import ALL, WITH_IMAGE, Group, Record, find_records
 from .analyses import read_analyses
@@ -48,7 +49,10 @@ def make_report(
         IkdError: runs that cannot be read or compared.
     """
     runs = find_records(folders)
-    systems = _order(group_systems(runs), baseline)
+    systems = group_systems(runs)
+    first = baseline or next(iter(systems))
+    check(first in systems, f"--baseline {baseline}: there is no such system; there are {', '.join(systems)}")
+    systems = {first: systems[first], **systems}
     splits = _choose_splits(runs, splits)
     for folder in analyses:
         check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
@@ -77,20 +81,10 @@ def make_report(
         study=cases,
         without_study=without_cases,
         analyses=found,
-        not_found=[name for name in ANALYSES if name not in {analysis.name for analysis in found}],
+        not_found=[name for name in ANALYSES if name not in found],
         making=how_it_was_made(systems),
         option_names=OPTIONS,
     )
-
-
-def _order(systems: Systems, baseline: str | None) -> Systems:
-    """*systems* with the baseline first, others as they come."""
-    if baseline is None:
-        return systems
-    check(
-        baseline in systems, f"--baseline {baseline}: there is no such system; there are {', '.join(systems)}"
-    )
-    return {baseline: systems[baseline], **systems}
 
 
 def _choose_splits(runs: Sequence[Record], wanted: Sequence[str] | None) -> list[str]:
@@ -99,33 +93,31 @@ def _choose_splits(runs: Sequence[Record], wanted: Sequence[str] | None) -> list
     check(bool(found), "no run has a score: translate and score them first (translate.sh, or ikd-record)")
     for split in wanted or ():
         check(split in found, f"--splits {split}: no run has a score of it; there are {', '.join(found)}")
-    return list(dict.fromkeys(wanted)) if wanted else found
+    return list(dict.fromkeys(wanted or found))
 
 
 def _scores(systems: Systems, splits: Sequence[str], trials: int | None) -> dict[str, Any]:
     """What ``section_scores.html.j2`` shows: tables by group of sentences, and what is said of them."""
+    runs = [run for own in systems.values() for run in own]
     scores = {
         title: compare_systems(systems, own, next(iter(systems)), group, trials=trials)
         for group, title in _GROUPS.items()
-        if (own := _splits_of(group, systems, splits))
+        if (own := _splits_of(group, runs, splits))
     }
     return {
         "scores": scores,
+        "mean_cell": mean_cell,
         "verdicts": {title: verdict(systems, of_group) for title, of_group in scores.items()},
         "notes": notes(systems, scores.values()),
-        "signatures": {
-            of_group.names[key]: signature
-            for of_group in scores.values()
-            for key, signature in of_group.signatures.items()
-        },
+        "metrics": {key: metric for of_group in scores.values() for key, metric in of_group.metrics.items()},
     }
 
 
-def _splits_of(group: Group, systems: Systems, splits: Sequence[str]) -> list[str]:
+def _splits_of(group: Group, runs: Sequence[Record], splits: Sequence[str]) -> list[str]:
     """Those with scores of *group*. A split whose every sentence has an image has one table, that of all."""
 
     def prints(split: str, group: Group) -> set[str]:
-        scores = (run.score(split, group) for own in systems.values() for run in own)
+        scores = (run.score(split, group) for run in runs)
         return {score.sentences.fingerprint for score in scores if score is not None}
 
     return [

@@ -29,14 +29,7 @@ OPTIONS = {
 }
 
 # Options that differ between any two runs, and tell nothing.
-_OF_A_RUN = {
-    "save_dir",
-    "tensorboard_logdir",
-    "seed",
-    "distributed_init_method",
-    "distributed_port",
-    "device_id",
-}
+_OF_A_RUN = "save_dir tensorboard_logdir seed distributed_init_method distributed_port device_id".split()
 
 Row = tuple[str, list[str]]  # what it is of, and a value for each system
 
@@ -63,7 +56,8 @@ def how_it_was_made(systems: Systems) -> Making:
     """What records say of each system. Where its runs differ, all their values are given."""
     options = {name: _merged(map(_options, own)) for name, own in systems.items()}
     compared = dict(_compare(list(options.values())))
-    others = (key for key in sorted(compared) if key not in OPTIONS and _tells(key, compared[key]))
+    differ = (key for key in sorted(compared) if key not in OPTIONS and len(set(compared[key])) > 1)
+    others = [key for key in differ if key.rpartition(".")[2] not in _OF_A_RUN]
     return Making(
         _compare([_merged(map(_facts, own)) for own in systems.values()]),
         _compare([_merged(map(_files, own)) for own in systems.values()]),
@@ -74,31 +68,34 @@ def how_it_was_made(systems: Systems) -> Making:
 
 
 def _facts(run: Record) -> dict[str, Any]:
-    training = run.steps.get("train", {})
-    model = {name: f"{value:,}" for name, value in run.model.items() if isinstance(value, int)}
-    return {
-        "folder": run.folder,
-        "seed": run.seed,
-        "languages": run.pair,
-        "images seen": WHEN.get(run.images, run.images),
-        **run.labels,
-        **{split: _coverage(facts) for split, facts in run.data.get("splits", {}).items()},
-        **{name.replace("_", " "): value for name, value in model.items()},
-        "updates": None if run.updates is None else f"{run.updates:,}",
-        "stopped by": run.stopped_by,
-        "time of training": _time(training.get("seconds")),
-        "memory of training": _memory(training),
-        "code": _code(run.code),
-        "versions": ", ".join(f"{name} {version}" for name, version in run.versions.items()),
-        "hardware": ", ".join(f"{name}: {_text(value)}" for name, value in run.hardware.items()),
-    }
+    training, code = run.steps.get("train", {}), run.code
+    facts: dict[str, Any] = {"folder": run.folder, "seed": run.seed, "languages": run.pair}
+    facts.update({"images seen": WHEN.get(run.images, run.images), **run.labels})
+    for split, own in run.data.get("splits", {}).items():
+        facts[split] = f"{own['sentences']:,} sentence pairs"
+        if (pictured := own.get("sentences_with_image")) is not None:
+            facts[split] += f", {pictured:,} with an image of {own.get('image_size')} px"
+    for name, value in run.model.items():
+        if isinstance(value, int):
+            facts[name.replace("_", " ")] = f"{value:,}"
+    facts["updates"] = None if run.updates is None else f"{run.updates:,}"
+    facts["stopped by"] = run.stopped_by
+    facts["time of training"] = _time(training.get("seconds"))
+    kinds = {"peak_memory_mb": "MB", "peak_gpu_memory_mb": "MB on the GPU"}
+    facts["memory of training"] = [
+        f"{training[key]:,} {unit}" for key, unit in kinds.items() if key in training
+    ]
+    commit = f", commit {code['commit']}" if "commit" in code else ""
+    facts["code"] = code and f"{code['version']}{commit}{'' if code.get('clean', True) else ', with changes'}"
+    facts["versions"] = [f"{name} {version}" for name, version in run.versions.items()]
+    facts["hardware"] = [f"{name}: {_text(value)}" for name, value in run.hardware.items()]
+    return facts
 
 
 def _files(run: Record) -> dict[str, Any]:
-    files = dict(run.data.get("dictionaries", {}))
-    for facts in run.data.get("splits", {}).values():
-        files.update(facts.get("files", {}))
-    return files
+    parts = [run.data.get("dictionaries", {})]
+    parts += [facts.get("files", {}) for facts in run.data.get("splits", {}).values()]
+    return {name: digest for files in parts for name, digest in files.items()}
 
 
 def _options(run: Record) -> dict[str, Any]:
@@ -110,17 +107,13 @@ def _options(run: Record) -> dict[str, Any]:
     }
 
 
-def _tells(option: str, values: Sequence[str]) -> bool:
-    return len(set(values)) > 1 and option.rpartition(".")[2] not in _OF_A_RUN
-
-
 def _merged(runs: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     """The values of all *runs* by label, each value once, what is unknown left out."""
     found: dict[str, dict[str, None]] = {}
     for run in runs:
         for label, value in run.items():
-            if value not in (None, ""):
-                found.setdefault(label, {})[_text(value)] = None
+            if text := _text(value):
+                found.setdefault(label, {})[text] = None
     return {label: ", ".join(values) for label, values in found.items()}
 
 
@@ -131,25 +124,10 @@ def _compare(systems: Sequence[Mapping[str, str]]) -> list[Row]:
 
 
 def _text(value: Any) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, (list, tuple)) else str(value)
-
-
-def _coverage(facts: Mapping[str, Any]) -> str:
-    pictured = facts.get("sentences_with_image")
-    images = "" if pictured is None else f", {pictured:,} with an image of {facts.get('image_size')} px"
-    return f"{facts['sentences']:,} sentence pairs{images}"
-
-
-def _code(code: Mapping[str, Any]) -> str:
-    if not code:
-        return ""
-    commit = f", commit {code['commit']}" if "commit" in code else ""
-    return f"{code['version']}{commit}{'' if code.get('clean', True) else ', with changes'}"
-
-
-def _memory(step: Mapping[str, Any]) -> str:
-    kinds = {"peak_memory_mb": "MB", "peak_gpu_memory_mb": "MB on the GPU"}
-    return ", ".join(f"{step[key]:,} {unit}" for key, unit in kinds.items() if key in step)
+    """Of None and of what is empty, nothing."""
+    if isinstance(value, (list, tuple)):
+        return ", ".join(map(str, value))
+    return "" if value is None or value == {} else str(value)
 
 
 def _time(seconds: float | None) -> str:

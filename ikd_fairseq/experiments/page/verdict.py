@@ -5,6 +5,7 @@ from collections.abc import Collection
 from ...evaluation.significance import MARKS, TESTS
 from ...io.html import count, number
 from ..comparison import TEST, Scores, Systems
+from ..notes import seed_notes
 
 
 def verdict(systems: Collection[str], scores: Scores) -> str:
@@ -15,11 +16,11 @@ def verdict(systems: Collection[str], scores: Scores) -> str:
     tested = {key: outcome for key, outcome in scores.outcomes.items() if outcome.p_values}
     if not tested:
         return f"No difference from {baseline} could be tested."
-    marked = [
-        f"{system} on {split} ({number(outcome.difference, sign=True)} {scores.names[metric]}{outcome.mark})"
-        for (metric, system, split), outcome in tested.items()
-        if outcome.mark and outcome.difference is not None
-    ]
+    marked = []
+    for (metric, system, split), outcome in tested.items():
+        if outcome.mark and outcome.difference is not None:
+            difference = f"{number(outcome.difference, sign=True)} {scores.metrics[metric].name}"
+            marked.append(f"{system} on {split} ({difference}{outcome.mark})")
     found = f"{len(marked)} {'is' if len(marked) == 1 else 'are'}" if marked else "none is"
     which = f": {', '.join(marked)}" if marked else ""
     every = count(len(tested), "difference")
@@ -28,13 +29,7 @@ def verdict(systems: Collection[str], scores: Scores) -> str:
 
 def notes(systems: Systems, scores: Collection[Scores]) -> list[str]:
     """What a reader must know of tables of *scores*, the first of *systems* being the baseline."""
-    single = [name for name, own in systems.items() if len(own) == 1]
-    found = []
-    if len(single) < len(systems):
-        found.append("Mean ± standard deviation of the sample over runs.")
-    if single:
-        which = "Every system" if len(single) == len(systems) else ", ".join(single)
-        found.append(f"{which}: one run, so no deviation, and what another seed would give is unknown.")
+    found = seed_notes([run for own in systems.values() for run in own])
     if any(outcome.p_values for of_group in scores for outcome in of_group.outcomes.values()):
         marks = ", ".join(f"{mark} p < {limit}" for limit, mark in reversed(MARKS))
         test = TESTS[TEST]

@@ -211,7 +211,7 @@ def test_what_is_missing_is_said(tmp_path):
     words = Page(report([alone])).words
     for sentence in (
         "There is one system, so there is nothing to compare it with.",
-        "Every system: one run, so no deviation",
+        "Every system: one run, so there is no deviation",
         "There is no curve of alone: its TensorBoard files hold no validation.",
         "There is one system, so there is nothing to hold it against.",
         "The options of alone are not known",

@@ -45,7 +45,11 @@ def test_means_deviations_differences_and_p_are_those_of_the_records(systems):
     plain = compare_runs(runs, REFERENCES, make_scorers(metrics=["bleu"]), trials=TRIALS)["bleu"]
     assert outcome.p_values == plain.outcomes["b"].p_values
     assert max(outcome.p_values) < 0.05 and outcome.mark
-    assert scores.names == {"bleu": "BLEU"} and scores.sentences["test"].count == 40 and scores.notes == []
+    assert (
+        [metric.name for metric in scores.metrics.values()] == ["BLEU"]
+        and scores.sentences["test"].count == 40
+        and scores.notes == []
+    )
     assert compare_systems(found, ["test"], "a", trials=0).outcomes["bleu", "b", "test"].p_values == ()
     assert compare_systems(found, ["test"]).outcomes["bleu", "b", "test"].differences == ()
 

@@ -4,7 +4,7 @@ import pytest
 from tensorboardX import SummaryWriter
 
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.experiments.curves import TRAIN, VALID, read_curves, starts
+from ikd_fairseq.experiments.curves import TRAIN, VALID, read_curves
 
 
 def write(run, subset, values, suffix=""):
@@ -38,7 +38,6 @@ def test_of_an_update_that_was_repeated_the_later_values_count(tmp_path):
     (second,) = [path for path in events(tmp_path, "valid") if ".100." not in path.name]
     second.rename(second.with_name("events.out.tfevents.1000.host"))
     assert read_curves(tmp_path)[VALID]["nll_loss"] == [(62, 11.5), (124, 8.25), (186, 7.0)]
-    assert starts(tmp_path) == [100, 1000]
 
 
 def test_a_file_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
@@ -49,7 +48,7 @@ def test_a_file_that_was_cut_off_is_read_as_far_as_it_goes(tmp_path):
 
 
 def test_a_run_without_any_is_empty_and_a_damaged_file_refused(tmp_path):
-    assert read_curves(tmp_path) == {TRAIN: {}, VALID: {}} and starts(tmp_path) == []
+    assert read_curves(tmp_path) == {TRAIN: {}, VALID: {}}
     folder = tmp_path / "tensorboard" / "valid"
     folder.mkdir(parents=True)
     (folder / "events.out.tfevents.1.host").write_bytes(b"\x04" + bytes(11) + b"\xff\xff\xff\xff" + bytes(4))

@@ -14,7 +14,7 @@ from ikd_fairseq.experiments.columns import score_cell
 from ikd_fairseq.experiments.record import ALL, Metric, Record, Score, find_records
 from ikd_fairseq.experiments.systems import SYSTEMS, derive
 from ikd_fairseq.experiments.table import Column, Row, Table, as_html, as_markdown, as_tsv
-from ikd_fairseq.experiments.tables import LAYOUTS, Request, make_tables, published_rows
+from ikd_fairseq.experiments.tables import LAYOUTS, make_tables, published_rows
 from tests.records import PICTURED, REFERENCES, add_run, bleu, facts_of, score_of, spoilt, write_output
 
 TEXT = "Transformer (Vaswani et al. 2017)"
@@ -22,7 +22,7 @@ UNPICTURED = range(1, 40, 2)
 
 
 def tables_of(runs, layout="systems", **request):
-    return make_tables(find_records([runs]), Request(layout, trials=100, **request))
+    return make_tables(find_records([runs]), layout, trials=100, **request)
 
 
 def numbers(tables, **wanted):
