@@ -65,12 +65,12 @@ def attention_of(
     padding = trained.task.source_dictionary.pad()
     found: dict[int, Tensor] = {}
     with head_weights(trained.model.encoder.layers[0].self_attn) as weights:
-        for batch in encode(trained, dataset, sentences, max_tokens):
+        for numbers, tokens, regions in encode(trained, dataset, sentences, max_tokens):
             (all_weights,) = weights
             weights.clear()
-            for row, sentence in enumerate(batch["id"]):
-                words = batch["src_tokens"][row].ne(padding)
-                queries = torch.cat([words, words.new_ones(batch["regions"].size(1))])
+            for row, sentence in enumerate(numbers):
+                words = tokens[row].ne(padding)
+                queries = torch.cat([words, words.new_ones(regions.size(1))])
                 found[sentence] = all_weights[:, row][:, queries][:, :, words].float().cpu()
     return found
 

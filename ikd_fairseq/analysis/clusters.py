@@ -12,7 +12,7 @@ shows two clusters that were picked; here all are shown.
 import logging
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -37,15 +37,8 @@ logger = logging.getLogger(__name__)
 _PERPLEXITY = 30  # of t-SNE, scikit-learn's default, where there are enough sentences
 
 
-@dataclass(frozen=True)
-class Example:
-    """An image and a text that belongs to it.
-
-    Attributes:
-        sentence: its number.
-        image: uint8 ``H x W x 3``.
-        caption: its source text.
-    """
+class Example(NamedTuple):
+    """An image, uint8 ``H x W x 3``, and the number and source text of a sentence that it belongs to."""
 
     sentence: int
     image: np.ndarray
@@ -53,12 +46,7 @@ class Example:
 
 
 def cluster(features: Tensor, clusters: int, seed: int) -> tuple[Tensor, Tensor]:
-    """k-means, from the best of ten starts.
-
-    Args:
-        features: ``S x C``.
-        clusters: how many, S at most.
-        seed: of the starts.
+    """k-means of ``S x C``, from the best of ten starts.
 
     Returns:
         The cluster of each feature, int64 ``S``, numbered by size, largest first; and for each cluster the
@@ -77,12 +65,9 @@ def cluster(features: Tensor, clusters: int, seed: int) -> tuple[Tensor, Tensor]
 
 
 def project(features: Tensor, projection: str, seed: int) -> np.ndarray:
-    """A place on the plane for each feature: float ``S x 2``.
+    """A place on the plane for each feature: ``S x C``, both at least 2, to float ``S x 2``.
 
-    Args:
-        features: ``S x C``, S and C at least 2.
-        projection: ``tsne`` (by cosine similarity; takes minutes beyond ten thousand features) or ``pca``.
-        seed: of t-SNE.
+    *projection* is ``tsne`` (by cosine similarity; takes minutes beyond ten thousand features) or ``pca``.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -101,15 +86,6 @@ def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> list[in
     similarities = gallery @ query
     similarities[without] = float("-inf")
     return similarities.topk(min(count, len(gallery) - 1)).indices.tolist()
-
-
-def table_of(labels: Tensor, examples: Sequence[Sequence[Example]]) -> Table:
-    """A row a cluster; arguments as :func:`draw` takes them."""
-    rows = [
-        (number, size, own.sentence, own.caption, " ".join(str(other.sentence) for other in others))
-        for number, (size, (own, *others)) in enumerate(zip(torch.bincount(labels).tolist(), examples))
-    ]
-    return Table(["cluster", "sentences", "central", "source", "nearest others"], rows)
 
 
 def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: Sequence[Sequence[Example]]):
@@ -192,15 +168,15 @@ def run(
     labels, central = cluster(generated, clusters, seed)
     points = project(generated, projection, seed)
 
-    examples = []
-    for place in central.tolist():
+    examples, rows_of_table = [], []
+    for number, (place, size) in enumerate(zip(central.tolist(), torch.bincount(labels).tolist())):
         others = nearest(generated[place], gallery, neighbours, without=int(targets[place]))
         # Of the sentences that share an image the first one speaks for it.
         shown = sentences[[place, *(firsts[row] for row in others)]].tolist()
-        examples.append(
-            [Example(number, pack[number], source_text(trained, dataset, number)) for number in shown]
-        )
-    table = table_of(labels, examples)
+        texts = [source_text(trained, dataset, sentence) for sentence in shown]
+        examples.append([Example(*entry) for entry in zip(shown, map(pack.__getitem__, shown), texts)])
+        rows_of_table.append((number, size, shown[0], texts[0], " ".join(map(str, shown[1:]))))
+    table = Table(["cluster", "sentences", "central", "source", "nearest others"], rows_of_table)
     places = zip(sentences.tolist(), labels.tolist(), *points.T.tolist())
     files = {
         "clusters.tsv": table,

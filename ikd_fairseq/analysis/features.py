@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fairseq import checkpoint_utils, utils
+from fairseq import checkpoint_utils
 from fairseq.data import LanguagePairDataset
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
@@ -18,6 +17,7 @@ from ..contracts import contract_of_architecture, decoding_overrides, options_wi
 from ..data.image_pack import ImagePack
 from ..distillation.search import batches
 from ..errors import IkdError, check
+from ..evaluation.translations import BPE_MARK
 from ..io.checkpoints import State, architecture_of, config_section, load_checkpoint
 from ..io.progress import progress
 from ..tasks.multimodal_translation import MultimodalTranslationTask
@@ -30,8 +30,7 @@ GENERATING = "ikd_transformer"  # and its presets: the architecture whose genera
 _IMAGES_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class Trained:
+class Trained(NamedTuple):
     """A checkpoint, loaded for analysis.
 
     Attributes:
@@ -54,7 +53,7 @@ def load_trained(
     checkpoint: str,
     data: str,
     device: str = "cpu",
-    architecture: str | None = None,
+    architecture: str = "",
     image_free: bool = True,
     student: bool = False,
 ) -> Trained:
@@ -78,7 +77,7 @@ def load_trained(
     state = load_checkpoint(checkpoint)
     name = architecture_of(state) or "unknown"
     check(
-        name.startswith(architecture or ""),
+        name.startswith(architecture),
         f"{checkpoint} is of architecture {name}, and this analysis looks at what {architecture} generates: "
         "give a checkpoint of that",
     )
@@ -105,13 +104,10 @@ def load_trained(
 
 def _open_task_of(state: State, checkpoint: str, data: str, image_free: bool) -> MultimodalTranslationTask:
     trained_on = config_section(state, "task")
-    task = open_task(
-        data,
-        source_lang=trained_on.get("source_lang"),
-        target_lang=trained_on.get("target_lang"),
-        image_free=image_free,
-        image_features=None if image_free else trained_on.get("image_features"),
-    )
+    options = {name: trained_on.get(name) for name in ("source_lang", "target_lang", "image_features")}
+    if image_free:
+        options["image_features"] = None
+    task = open_task(data, image_free=image_free, **options)
     words = state["model"].get("encoder.embed_tokens.weight")
     check(
         words is not None, f"{checkpoint} has no encoder with word embeddings, so it is no translation model"
@@ -186,17 +182,17 @@ def source_words(trained: Trained, dataset: LanguagePairDataset, sentence: int) 
 
 def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> str:
     """A source sentence as one would read it: pieces of BPE joined."""
-    return trained.task.source_dictionary.string(dataset.src[sentence], bpe_symbol="@@ ")
+    return trained.task.source_dictionary.string(dataset.src[sentence], BPE_MARK)
 
 
 def encode(
     trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Runs the encoder over *sentences*, with a progress bar and without gradients.
 
     Yields:
-        For each of :func:`batches`: its ``id``, ``src_tokens``, and ``regions``, the generated feature
-        ``B x P x C`` on the model's device.
+        For each of :func:`batches`: the numbers of its sentences, their tokens ``B x I``, and the generated
+        feature ``B x P x C``, both on the model's device.
 
     Raises:
         IkdError: a sentence is too long.
@@ -204,16 +200,11 @@ def encode(
     encoder = trained.model.encoder
     with torch.no_grad(), progress(None, total=len(sentences), desc="encode", unit=" sentences") as bar:
         for batch in batches(dataset, sentences, max_tokens, encoder.max_positions()):
-            net_input = batch["net_input"]
-            if trained.device == "cuda":
-                net_input = utils.move_to_cuda(net_input)
-            out = encoder(net_input["src_tokens"], net_input["src_lengths"])
-            yield {
-                "id": batch["id"].tolist(),
-                "src_tokens": net_input["src_tokens"],
-                "regions": out["regions"][0],
-            }
-            bar.update(len(batch["id"]))
+            tokens, lengths = (
+                batch["net_input"][k].to(trained.device) for k in ("src_tokens", "src_lengths")
+            )
+            yield batch["id"].tolist(), tokens, encoder(tokens, lengths)["regions"][0]
+            bar.update(len(tokens))
 
 
 def generated_features(
@@ -223,12 +214,10 @@ def generated_features(
 
     Rows are in the order of *sentences*, which are distinct.
     """
-    place = {int(sentence): number for number, sentence in enumerate(sentences)}
-    features = torch.empty(len(sentences), trained.model.backbone.channels)
-    for batch in encode(trained, dataset, sentences, max_tokens):
-        rows = torch.tensor([place[sentence] for sentence in batch["id"]])
-        features[rows] = batch["regions"].mean(dim=1).float().cpu()
-    return features
+    found: dict[int, Tensor] = {}
+    for numbers, _, regions in encode(trained, dataset, sentences, max_tokens):
+        found.update(zip(numbers, regions.mean(dim=1).float().cpu()))
+    return torch.stack([found[int(sentence)] for sentence in sentences])
 
 
 def visual_features(
@@ -247,15 +236,13 @@ def visual_features(
     """
     backbone = trained.model.backbone
     cnn = FrozenCNN(backbone, weights or trained.cnn_weights).to(trained.device)
-    rows = np.asarray(rows)
-    features = torch.empty(len(rows), backbone.channels)
+    features = []
     with torch.no_grad(), progress(None, total=len(rows), desc="look", unit=" images") as bar:
-        for start in range(0, len(rows), _IMAGES_AT_ONCE):
-            some = slice(start, start + _IMAGES_AT_ONCE)
-            images = torch.from_numpy(np.array(pack.images[rows[some]])).to(trained.device)
-            features[some] = cnn(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu()
+        for some in torch.as_tensor(rows).split(_IMAGES_AT_ONCE):
+            images = torch.from_numpy(pack.images[some.numpy()]).to(trained.device)
+            features.append(cnn(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu())
             bar.update(len(images))
-    return features
+    return torch.cat(features)
 
 
 def for_cosine(features: Tensor, centre: bool) -> Tensor:

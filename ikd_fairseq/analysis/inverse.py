@@ -42,22 +42,15 @@ def to_pixels(images: Tensor, backbone: Backbone) -> Tensor:
     return pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
+@torch.no_grad()
 def paint(
     trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
 ) -> Tensor:
-    """The student's image of each of S distinct *sentences*, in their order: uint8 ``S x H x W x 3``.
-
-    Args:
-        trained: with its student.
-        dataset: sentence pairs.
-        sentences: their numbers.
-        max_tokens: of a batch, padding included.
-    """
-    painted = {}
-    for batch in encode(trained, dataset, sentences, max_tokens):
-        with torch.no_grad():
-            images = trained.model.student(batch["regions"]).image.float()
-        painted.update(zip(batch["id"], to_pixels(images, trained.model.backbone).cpu()))
+    """The student's image of each of S distinct *sentences*, in their order: uint8 ``S x H x W x 3``."""
+    painted: dict[int, Tensor] = {}
+    for numbers, _, regions in encode(trained, dataset, sentences, max_tokens):
+        images = trained.model.student(regions).image.float()
+        painted.update(zip(numbers, to_pixels(images, trained.model.backbone).cpu()))
     return torch.stack([painted[sentence] for sentence in sentences])
 
 
@@ -76,11 +69,7 @@ def distances(real: Tensor, painted: Tensor) -> tuple[list[float], list[float]]:
 def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]):
     """A figure with a line for each of S sentences: real image, painted image, caption. Pixels are exact.
 
-    Line i begins :func:`cell_size` plus a gap below line i - 1; the real image is at the left.
-
-    Args:
-        real, painted: uint8 ``S x H x W x 3``.
-        captions: S of them.
+    The real image is at the left; *real* and *painted* are uint8 ``S x H x W x 3``.
     """
     cell, factor = cell_size(real.shape[1])
     height = _GAP + len(real) * (cell + _GAP)
@@ -94,13 +83,11 @@ def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]
             enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
             # Laid down pixel by pixel, where an axis would resample it. The origin is bottom left.
             figure.figimage(enlarged, _GAP + column * (cell + _GAP), height - top - cell, origin="upper")
-        figure.text(
-            text_left / width,
-            1 - (top + cell / 2) / height,
+        place, text = (
+            (text_left / width, 1 - (top + cell / 2) / height),
             textwrap.fill(captions[line], characters),
-            va="center",
-            parse_math=False,
         )
+        figure.text(*place, text, va="center", parse_math=False)
     return figure
 
 

@@ -13,14 +13,11 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from fairseq.data import LanguagePairDataset
 from torch import Tensor
 
-from ..data.image_pack import ImagePack
 from ..io.progress import progress
 from .features import (
     GENERATING,
-    Trained,
     for_cosine,
     generated_features,
     load_sentences,
@@ -76,39 +73,6 @@ def chance(images: int, cutoff: int) -> float:
     return 100 * min(cutoff, images) / images
 
 
-def retrieval_of_split(
-    trained: Trained,
-    dataset: LanguagePairDataset,
-    pack: ImagePack,
-    max_tokens: int,
-    centre: bool,
-    weights: str | None = None,
-) -> tuple:
-    """A row of the table: sentences, images, R@K for each of :data:`CUTOFFS`, and the chance of each.
-
-    Sentences that share an image all have that one row of the pack to find.
-
-    Args:
-        trained: the model.
-        dataset, pack: sentences and images of the split.
-        max_tokens: of a batch, padding included.
-        centre: see :func:`~ikd_fairseq.analysis.features.for_cosine`.
-        weights: of the frozen CNN, see :func:`~ikd_fairseq.analysis.features.visual_features`.
-
-    Raises:
-        IkdError: a sentence is too long, or the weights cannot be used.
-    """
-    sentences = sentences_with_image(pack)
-    rows, targets = np.unique(pack.index[sentences], return_inverse=True)
-    queries = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
-    gallery = for_cosine(visual_features(trained, pack, rows, weights), centre)
-    better, tied = competitors(
-        *(tensor.to(trained.device) for tensor in (queries, gallery, torch.from_numpy(targets)))
-    )
-    found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
-    return (len(sentences), len(rows), *found, *(chance(len(rows), cutoff) for cutoff in CUTOFFS))
-
-
 def draw(rows: Sequence[tuple]):
     """A figure of the table's *rows*: recall over K, the chance level dashed in the same colour."""
     figure = new_figure(6, 4, layout="constrained")
@@ -144,10 +108,18 @@ def run(
     trained = load_trained(checkpoint, data, device, GENERATING)
     # All of them, before the first one takes its minutes.
     opened = [(load_sentences(trained, name), open_images(trained, name)) for name in split]
-    rows: list[tuple] = [
-        (name, *retrieval_of_split(trained, dataset, pack, max_tokens, centre, teacher_weights))
-        for name, (dataset, pack) in zip(split, opened)
-    ]
+    rows: list[tuple] = []
+    for name, (dataset, pack) in zip(split, opened):
+        sentences = sentences_with_image(pack)
+        # Sentences that share an image all have its one row to find.
+        images, targets = np.unique(pack.index[sentences], return_inverse=True)
+        queries = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
+        gallery = for_cosine(visual_features(trained, pack, images, teacher_weights), centre)
+        places = torch.from_numpy(targets).to(device)
+        better, tied = competitors(queries.to(device), gallery.to(device), places)
+        found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
+        by_chance = [chance(len(images), cutoff) for cutoff in CUTOFFS]
+        rows.append((name, len(sentences), len(images), *found, *by_chance))
     columns = [f"{kind}@{cutoff}" for kind in ("R", "chance") for cutoff in CUTOFFS]
     table = Table(["split", "sentences", "images", *columns], rows)
     write_files(output, {"retrieval.tsv": table, "retrieval.png": draw(rows)})
