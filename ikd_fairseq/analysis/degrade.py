@@ -84,7 +84,7 @@ def find_positions(
     """Where the words to mask stand in each sentence, and what says so, for the record.
 
     Raises:
-        IkdError: options that contradict each other, or input that cannot be used, see :mod:`.word_positions`.
+        IkdError: options that contradict each other, or input that cannot be used (:mod:`.word_positions`).
     """
     for option, value, kind in (("--colours", colours, COLOUR), ("--spacy-model", spacy_model, ENTITY)):
         check(value is None or mask == kind, f"{option} is of no use with --mask {mask}: leave it out")

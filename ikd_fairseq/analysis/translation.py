@@ -69,8 +69,8 @@ def references_of(
 ) -> list[str]:
     """A reference for every sentence of *split*, tokenised, subwords joined.
 
-    They stand in ``SPLIT.LANGUAGE`` in *folder*, by default :data:`REFERENCE_FOLDER` in the data folder. Where
-    that is not, they are the binarised targets, in which an unknown word matches no translation.
+    They stand in ``SPLIT.LANGUAGE`` in *folder*, by default :data:`REFERENCE_FOLDER` in the data folder. If
+    that is not there, they are the binarised targets, in which an unknown word matches no translation.
 
     Raises:
         IkdError: there is no such file, it has another number of lines, or the split has no targets.
