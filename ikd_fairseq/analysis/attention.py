@@ -114,14 +114,7 @@ def run(
     device: str,
     sentences: Sequence[int] | None = None,
 ) -> Table:
-    """Writes ``attention.json``, ``attention.tsv`` and a picture for each sentence, ``attention.N.png``, into
-    *output*; arguments are the command's options.
-
-    Needs no images: the regions come from the text.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``attention.json``, ``.tsv`` and a picture a sentence, ``attention.N.png``. Needs no images."""
     require("matplotlib")
     check_folder(output)
     trained = load_trained(checkpoint, data, device, GENERATING)

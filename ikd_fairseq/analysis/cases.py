@@ -19,7 +19,7 @@ from sacrebleu.metrics.chrf import CHRF
 
 from ..errors import check
 from ..evaluation.significance import named_runs
-from ..evaluation.translations import agreed_count, load_run
+from ..evaluation.translations import Translations, agreed_count, load_run
 from ..io.html import render
 from ..io.progress import progress
 from ..io.text_lines import read_lines
@@ -178,10 +178,7 @@ def make_case(corpus: Corpus, scores: dict[str, list[float]], sentence: int) -> 
 
 
 def make_study(
-    corpus: Corpus,
-    metric: str = "bleu",
-    count: int = 5,
-    sentences: Sequence[int] | None = None,
+    corpus: Corpus, metric: str = "bleu", count: int = 5, sentences: Sequence[int] | None = None
 ) -> Study:
     """Holds the first system of *corpus* against the second.
 
@@ -201,13 +198,13 @@ def make_study(
         )
     scorer = make_scorer(metric)
     scores = score_sentences(corpus, scorer)
+    wins, losses = select_ends(scores, total)
     if sentences is None:
-        chosen = dict(zip(("wins", "losses"), select_ends(scores, count)))
+        chosen = {"wins": wins[:count], "losses": losses[:count]}
     else:
         chosen = {"chosen": list(dict.fromkeys(sentences))}
     shown = {kind: [make_case(corpus, scores, place) for place in places] for kind, places in chosen.items()}
-    better, worse = (sum(sign * found > 0 for found in differences(scores)) for sign in (1, -1))
-    return Study(METRICS[metric], str(scorer.get_signature()), scores, better, worse, shown)
+    return Study(METRICS[metric], str(scorer.get_signature()), scores, len(wins), len(losses), shown)
 
 
 def load_corpus(
@@ -227,25 +224,24 @@ def load_corpus(
     Raises:
         IkdError: a file cannot be read, is empty, lacks sentences or is of another test set.
     """
-    texts = {}
+    texts: dict[str, Translations] = {}
     for name, path in systems:
         check(
             references is not None or any(line.startswith("T-") for line in read_lines(path)),
             f"{path} holds no references (T- lines); give --references FILE",
         )
         texts[name] = load_run(path, references, without_bpe=remove_bpe)
-    (first, first_path), *others = systems
-    for name, path in others:
+        first, *_ = texts.values()
         check(
-            texts[name].references == texts[first].references,
-            f"{path} and {first_path} hold different references (T- lines); give outputs for one test set, "
-            "or --references FILE",
+            texts[name].references == first.references,
+            f"{path} and {systems[0][1]} hold different references (T- lines); give outputs for one test "
+            "set, or --references FILE",
         )
     lines = next((text.sources for text in texts.values() if text.sources), None)
     if sources is not None:
         lines = read_lines(sources)
-        agreed_count({sources: len(lines), first_path: len(texts[first].references)})
-    return Corpus({name: text.hypotheses for name, text in texts.items()}, texts[first].references, lines)
+        agreed_count({sources: len(lines), systems[0][1]: len(first.references)})
+    return Corpus({name: text.hypotheses for name, text in texts.items()}, first.references, lines)
 
 
 def run(
@@ -258,16 +254,9 @@ def run(
     count: int = 5,
     sentences: Sequence[int] | None = None,
 ) -> Table:
-    """Writes ``cases.tsv``, ``cases.json`` and ``cases.html`` into *output*.
+    """Writes ``cases.tsv``, every sentence, sorted; ``cases.json`` and ``cases.html``, those that are shown.
 
-    The first holds every sentence, sorted, the others those that are shown, with their words marked.
-    Arguments are the command's options.
-
-    Returns:
-        The scores of the sentences shown: wins, then losses, clearest first, or in the order asked for.
-
-    Raises:
-        IkdError: input that cannot be used, or nothing to choose from, as all translations score the same.
+    The table returned has the sentences shown: wins, then losses, clearest first, or in the order asked for.
     """
     named = [(name, named_runs("--systems", (name, path))[1][0]) for name, path in systems]
     names = [name for name, _ in named]
@@ -308,7 +297,6 @@ def _table_of_all(corpus: Corpus, scores: dict[str, list[float]]) -> Table:
     texts = {**sources, "reference": corpus.references, **corpus.translations}
     columns = ["sentence", "difference", *(f"score of {name}" for name in scores), *texts]
     numbers = list(zip(differences(scores), *scores.values()))
-    lines = [
-        [" ".join(line.split()) for line in line_by_text] for line_by_text in zip(*texts.values())
-    ]  # no tab
+    # Without the tabs that they may hold.
+    lines = [[" ".join(line.split()) for line in of_sentence] for of_sentence in zip(*texts.values())]
     return Table(columns, [(place, *numbers[place], *lines[place]) for place in sort_by_difference(scores)])

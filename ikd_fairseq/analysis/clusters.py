@@ -21,14 +21,11 @@ from torch import Tensor
 from ..errors import check
 from .features import (
     GENERATING,
-    for_cosine,
-    generated_features,
-    load_sentences,
+    compared_features,
     load_trained,
-    open_images,
+    open_pictured,
     sentences_with_image,
     source_text,
-    visual_features,
 )
 from .output import Table, check_folder, new_figure, require, write_files
 
@@ -144,35 +141,27 @@ def run(
     centre: bool,
     teacher_weights: str | None = None,
 ) -> Table:
-    """Writes ``clusters.tsv``, ``clusters.points.tsv`` and ``clusters.png`` into *output*.
-
-    The points are every sentence's cluster and place; arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``clusters.tsv``, ``.png`` and every sentence's cluster and place, ``clusters.points.tsv``."""
     require("matplotlib", "sklearn")
     check_folder(output)
     trained = load_trained(checkpoint, data, device, GENERATING)
-    dataset, pack = load_sentences(trained, split), open_images(trained, split)
+    dataset, pack = open_pictured(trained, split)
     sentences = sentences_with_image(pack)
     check(
         len(sentences) >= max(clusters, 2),
         f"--clusters {clusters}: {split} has {len(sentences)} sentences with an image, too few for so many "
         "clusters on a plane",
     )
-    rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
-    generated = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
-    gallery = for_cosine(visual_features(trained, pack, rows, teacher_weights), centre)
+    pairs = compared_features(trained, dataset, pack, max_tokens, centre, teacher_weights)
+    generated = pairs.generated
     logger.info("clustering and projecting %d features", len(generated))
     labels, central = cluster(generated, clusters, seed)
     points = project(generated, projection, seed)
 
     examples, rows_of_table = [], []
     for number, (place, size) in enumerate(zip(central.tolist(), torch.bincount(labels).tolist())):
-        others = nearest(generated[place], gallery, neighbours, without=int(targets[place]))
-        # Of the sentences that share an image the first one speaks for it.
-        shown = sentences[[place, *(firsts[row] for row in others)]].tolist()
+        others = nearest(generated[place], pairs.seen, neighbours, without=int(pairs.targets[place]))
+        shown = [int(sentences[place]), *pairs.shown_by[others].tolist()]
         texts = [source_text(trained, dataset, sentence) for sentence in shown]
         examples.append([Example(*entry) for entry in zip(shown, map(pack.__getitem__, shown), texts)])
         rows_of_table.append((number, size, shown[0], texts[0], " ".join(map(str, shown[1:]))))

@@ -145,12 +145,9 @@ def run(
     colours: str | None = None,
     spacy_model: str | None = None,
 ) -> Table:
-    """Writes the folder *output* with ``degrade.tsv``, ``.json`` and ``.png``, complete or not at all.
+    """Writes the folder *output*, which must be new or empty, complete or not at all.
 
-    Arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used, or *output* holds something already.
+    It gets ``degrade.tsv``, ``degrade.json`` and ``degrade.png`` too.
     """
     require("matplotlib")
     output = os.path.abspath(output)

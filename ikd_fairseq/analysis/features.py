@@ -31,21 +31,12 @@ _IMAGES_AT_ONCE = 64
 
 
 class Trained(NamedTuple):
-    """A checkpoint, loaded for analysis.
+    """A checkpoint, loaded for analysis."""
 
-    Attributes:
-        model: in eval mode, in float32, on *device*.
-        task: of the data folder.
-        data: the data folder.
-        cnn_weights: of the frozen CNN: what the checkpoint was distilled from, ``imagenet`` where it does not
-            say.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    model: BaseFairseqModel
-    task: MultimodalTranslationTask
+    model: BaseFairseqModel  # in eval mode, in float32, on the device
+    task: MultimodalTranslationTask  # of the data folder
     data: str
-    cnn_weights: str
+    cnn_weights: str  # of the frozen CNN that it was distilled from, "imagenet" where it does not say
     device: str
 
 
@@ -60,8 +51,8 @@ def load_trained(
     """Loads a checkpoint beside the data folder *data*.
 
     Args:
-        checkpoint: what to load.
-        data: one folder that fairseq-preprocess wrote, with the dictionaries of the training.
+        checkpoint, data: a file, and one folder that fairseq-preprocess wrote with the dictionaries of its
+            training.
         device: ``cpu`` or ``cuda``.
         architecture: what it must be of, presets included; any of the plugin by default.
         image_free: leave images unread even for a model that looks at them. Else such a model finds them, or
@@ -69,8 +60,7 @@ def load_trained(
         student: whether the student network is needed; it is not loaded otherwise.
 
     Raises:
-        IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of other dictionaries or
-            another architecture, or lacks the student.
+        IkdError: folder or checkpoint cannot be used, do not fit each other or are not what is asked for.
     """
     check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
     check_device(device)
@@ -130,12 +120,13 @@ def load_sentences(trained: Trained, split: str) -> LanguagePairDataset:
     return trained.task.dataset(split)
 
 
-def open_images(trained: Trained, split: str) -> ImagePack:
-    """The image pack of *split*, checked to fit text and model.
+def open_pictured(trained: Trained, split: str) -> tuple[LanguagePairDataset, ImagePack]:
+    """The sentence pairs of *split* and its images, checked to fit text and model.
 
     Raises:
-        IkdError: there is none, or one for other text or of another size.
+        IkdError: there are none, or images for other text or of another size.
     """
+    dataset = load_sentences(trained, split)
     prefix = os.path.join(trained.data, split)
     check(
         ImagePack.exists(prefix),
@@ -150,7 +141,7 @@ def open_images(trained: Trained, split: str) -> ImagePack:
         f"{prefix}.images.npy holds images of {pack.image_size} px, but the checkpoint was trained with "
         f"--image-size {size}: pack them at that size",
     )
-    return pack
+    return dataset, pack
 
 
 def sentences_with_image(pack: ImagePack) -> np.ndarray:
@@ -243,6 +234,31 @@ def visual_features(
             features.append(cnn(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu())
             bar.update(len(images))
     return torch.cat(features)
+
+
+class ComparedFeatures(NamedTuple):
+    """Features of the S sentences with an image, and of their G distinct images, each of length 1 or 0."""
+
+    generated: Tensor  # S x C
+    seen: Tensor  # G x C, by the frozen CNN
+    targets: Tensor  # int64 S, the row of `seen` that is the sentence's own
+    shown_by: np.ndarray  # int64 G, the first sentence that has the image
+
+
+def compared_features(
+    trained: Trained,
+    dataset: LanguagePairDataset,
+    pack: ImagePack,
+    max_tokens: int,
+    centre: bool,
+    weights: str | None = None,
+) -> ComparedFeatures:
+    """Takes *centre* as :func:`for_cosine` does, the rest as the two kinds of features, and raises so."""
+    sentences = sentences_with_image(pack)
+    rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
+    generated = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
+    seen = for_cosine(visual_features(trained, pack, rows, weights), centre)
+    return ComparedFeatures(generated, seen, torch.from_numpy(targets), sentences[firsts])
 
 
 def for_cosine(features: Tensor, centre: bool) -> Tensor:

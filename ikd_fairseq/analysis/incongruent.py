@@ -157,13 +157,9 @@ def run(
     seed: int,
     references: str | None = None,
 ) -> Table:
-    """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png`` into
-    *output*; arguments are the command's options.
+    """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png``.
 
     BLEU is that of ``ikd-score --preset tokenised``, over the sentences that have an image.
-
-    Raises:
-        IkdError: input that cannot be used.
     """
     require("matplotlib")
     check(seed >= 0, f"--seed {seed}: give a number of at least 0")

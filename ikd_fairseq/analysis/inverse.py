@@ -20,9 +20,8 @@ from .features import (
     Trained,
     check_sentences,
     encode,
-    load_sentences,
     load_trained,
-    open_images,
+    open_pictured,
     sentences_with_image,
     source_text,
 )
@@ -107,15 +106,11 @@ def run(
     device: str,
     sentences: Sequence[int] | None = None,
 ) -> Table:
-    """Writes ``inverse.tsv`` and ``inverse.png`` into *output*; arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``inverse.tsv`` and ``inverse.png``."""
     require("matplotlib")
     check_folder(output)
     trained = load_trained(checkpoint, data, device, GENERATING, student=True)
-    dataset, pack = load_sentences(trained, split), open_images(trained, split)
+    dataset, pack = open_pictured(trained, split)
     default = sentences_with_image(pack)[:DEFAULT_COUNT].tolist()
     sentences = list(dict.fromkeys(default if sentences is None else sentences))
     check_sentences(sentences, split, len(dataset), pack)

@@ -108,13 +108,9 @@ def run(
     meteor_language: str | None = None,
     meteor_jar: str | None = None,
 ) -> Table:
-    """Writes ``no-text.tsv``, ``no-text.json``, ``no-text.png`` and the translations, ``SPLIT.SYSTEM.txt``,
-    into *output*; arguments are the command's options. Needs no images.
+    """Writes ``no-text.tsv``, ``.json``, ``.png`` and translations, ``SPLIT.SYSTEM.txt``. Needs no images.
 
     Scores are those of ``ikd-score --preset tokenised``.
-
-    Raises:
-        IkdError: input that cannot be used.
     """
     require("matplotlib")
     check(meteor_language or not meteor_jar, "--meteor-jar needs --meteor-language, such as de")

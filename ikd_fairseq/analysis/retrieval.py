@@ -11,21 +11,11 @@ and what is seen differ. The chance level, ``min(K, images) / images``, stands b
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ..io.progress import progress
-from .features import (
-    GENERATING,
-    for_cosine,
-    generated_features,
-    load_sentences,
-    load_trained,
-    open_images,
-    sentences_with_image,
-    visual_features,
-)
+from .features import GENERATING, compared_features, load_trained, open_pictured
 from .output import Table, check_folder, new_figure, require, write_files
 
 CUTOFFS = (1, 5, 10, 15)
@@ -98,28 +88,22 @@ def run(
     centre: bool,
     teacher_weights: str | None = None,
 ) -> Table:
-    """Writes ``retrieval.tsv`` and ``retrieval.png`` into *output*; arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``retrieval.tsv`` and ``retrieval.png``."""
     require("matplotlib")
     check_folder(output)
     trained = load_trained(checkpoint, data, device, GENERATING)
     # All of them, before the first one takes its minutes.
-    opened = [(load_sentences(trained, name), open_images(trained, name)) for name in split]
+    opened = [open_pictured(trained, name) for name in split]
     rows: list[tuple] = []
     for name, (dataset, pack) in zip(split, opened):
-        sentences = sentences_with_image(pack)
-        # Sentences that share an image all have its one row to find.
-        images, targets = np.unique(pack.index[sentences], return_inverse=True)
-        queries = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
-        gallery = for_cosine(visual_features(trained, pack, images, teacher_weights), centre)
-        places = torch.from_numpy(targets).to(device)
-        better, tied = competitors(queries.to(device), gallery.to(device), places)
+        pairs = compared_features(trained, dataset, pack, max_tokens, centre, teacher_weights)
+        queries, gallery, targets = (
+            tensor.to(device) for tensor in (pairs.generated, pairs.seen, pairs.targets)
+        )
+        better, tied = competitors(queries, gallery, targets)
         found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
-        by_chance = [chance(len(images), cutoff) for cutoff in CUTOFFS]
-        rows.append((name, len(sentences), len(images), *found, *by_chance))
+        by_chance = [chance(len(gallery), cutoff) for cutoff in CUTOFFS]
+        rows.append((name, len(queries), len(gallery), *found, *by_chance))
     columns = [f"{kind}@{cutoff}" for kind in ("R", "chance") for cutoff in CUTOFFS]
     table = Table(["split", "sentences", "images", *columns], rows)
     write_files(output, {"retrieval.tsv": table, "retrieval.png": draw(rows)})
