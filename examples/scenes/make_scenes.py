@@ -33,6 +33,7 @@ from scene_grammar import Group
 from ikd_fairseq.cli.arguments import positive_int
 from ikd_fairseq.errors import IkdError, check, command
 from ikd_fairseq.io.atomic import replacing, write_atomically
+from ikd_fairseq.io.manifests import read_record
 from ikd_fairseq.io.progress import progress, set_up_logging
 
 logger = logging.getLogger("make_scenes")
@@ -169,12 +170,8 @@ def _metadata(name: str, scene: Scene, placed: Sequence[PlacedObject]) -> str:
 
 
 def _check_same_options(folder: Path, options: dict) -> None:
-    record = folder / "scenes.json"
-    check(record.is_file(), f"{folder} exists and holds no scenes: choose another --output.")
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
+    found = read_record(str(folder / "scenes.json"))
+    check(found is not None, f"{folder} exists and holds no scenes: choose another --output.")
     check(found == options, f"{folder} was made with other options: delete it or choose another --output.")
 
 

@@ -145,41 +145,35 @@ def _place_group(group: Group, x: float, y: float) -> list[PlacedObject]:
     ]
 
 
-_PLACE_CENTRES = {
-    "left": (0.24, 0.5),
-    "right": (0.76, 0.5),
-    "top": (0.5, 0.24),
-    "bottom": (0.5, 0.76),
-    "middle": (0.5, 0.5),
-}
-_RELATION_CENTRES = {  # of the first and the second group
-    "left_of": ((0.25, 0.5), (0.75, 0.5)),
-    "right_of": ((0.75, 0.5), (0.25, 0.5)),
-    "above": ((0.5, 0.25), (0.5, 0.75)),
-    "below": ((0.5, 0.75), (0.5, 0.25)),
+_CENTRES = {  # of the group at a place, or of the two groups that stand in a relation
+    "left": [(0.24, 0.5)],
+    "right": [(0.76, 0.5)],
+    "top": [(0.5, 0.24)],
+    "bottom": [(0.5, 0.76)],
+    "middle": [(0.5, 0.5)],
+    "left_of": [(0.25, 0.5), (0.75, 0.5)],
+    "right_of": [(0.75, 0.5), (0.25, 0.5)],
+    "above": [(0.5, 0.25), (0.5, 0.75)],
+    "below": [(0.5, 0.75), (0.5, 0.25)],
 }
 
 
 def lay_out(groups: Sequence[Group], place: str, relation: str, rng: random.Random) -> list[PlacedObject]:
     """Where every object goes, the farthest first; *relation* for two groups, *place* for one."""
-
-    def near(point: Point) -> Point:
-        return point[0] + rng.uniform(-0.02, 0.02), point[1] + rng.uniform(-0.02, 0.02)
-
-    if len(groups) == 1:
-        return _place_group(groups[0], *near(_PLACE_CENTRES[place]))
-    first, second = groups
-    if relation in _RELATION_CENTRES:
-        centres = _RELATION_CENTRES[relation]
-        return _place_group(first, *near(centres[0])) + _place_group(second, *near(centres[1]))
-    # Behind or in front: the far group stands higher and to a side, partly hidden.
-    far, close = (first, second) if relation == "behind" else (second, first)
-    (far_width, far_height), (close_width, close_height) = _extent(far), _extent(close)
-    shift_x = rng.choice((-1, 1)) * 0.15 * (far_width + close_width)
-    shift_y = 0.15 * (far_height + close_height)
-    return _place_group(far, *near((0.5 + shift_x, 0.5 - shift_y))) + _place_group(
-        close, *near((0.5 - shift_x, 0.5 + shift_y))
-    )
+    if relation in ("behind", "in_front_of"):
+        # The far group stands higher and to a side, partly hidden.
+        far, close = groups if relation == "behind" else reversed(groups)
+        groups = far, close
+        width, height = (a + b for a, b in zip(_extent(far), _extent(close)))
+        x, y = rng.choice((-1, 1)) * 0.15 * width, 0.15 * height
+        centres = [(0.5 + x, 0.5 - y), (0.5 - x, 0.5 + y)]
+    else:
+        centres = _CENTRES[place or relation]
+    return [
+        placed
+        for group, (x, y) in zip(groups, centres)
+        for placed in _place_group(group, x + rng.uniform(-0.02, 0.02), y + rng.uniform(-0.02, 0.02))
+    ]
 
 
 def _draw_object(draw: ImageDraw.ImageDraw, item: PlacedObject, full: int) -> None:

@@ -4,7 +4,8 @@ A module has pure functions on tensors, and ``run(**options)``, which takes the 
 options by name, writes its files into the folder ``output``, and returns the
 :class:`~ikd_fairseq.analysis.output.Table` that the command prints. It raises :class:`IkdError` for input
 that cannot be used. A new one gets an entry here and its options in ``cli/analyse.py``. No module is imported
-before it is run.
+before it is run. What ``run`` calls ``model`` are options of
+:func:`~ikd_fairseq.analysis.features.load_trained`.
 """
 
 # By name, which is that of the module too, but for its hyphens.

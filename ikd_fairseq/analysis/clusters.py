@@ -128,23 +128,21 @@ def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: S
 
 def run(
     *,
-    data: str,
-    checkpoint: str,
     split: str,
     output: str,
     max_tokens: int,
-    device: str,
     clusters: int,
     neighbours: int,
     projection: str,
     seed: int,
     centre: bool,
     teacher_weights: str | None = None,
+    **model: str,
 ) -> Table:
     """Writes ``clusters.tsv``, ``.png`` and every sentence's cluster and place, ``clusters.points.tsv``."""
     require("matplotlib", "sklearn")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, GENERATING)
+    trained = load_trained(**model, architecture=GENERATING)
     dataset, pack = open_pictured(trained, split)
     sentences = sentences_with_image(pack)
     check(

@@ -82,11 +82,8 @@ def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]
             enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
             # Laid down pixel by pixel, where an axis would resample it. The origin is bottom left.
             figure.figimage(enlarged, _GAP + column * (cell + _GAP), height - top - cell, origin="upper")
-        place, text = (
-            (text_left / width, 1 - (top + cell / 2) / height),
-            textwrap.fill(captions[line], characters),
-        )
-        figure.text(*place, text, va="center", parse_math=False)
+        place = text_left / width, 1 - (top + cell / 2) / height
+        figure.text(*place, textwrap.fill(captions[line], characters), va="center", parse_math=False)
     return figure
 
 
@@ -97,19 +94,12 @@ def cell_size(image_size: int) -> tuple[int, int]:
 
 
 def run(
-    *,
-    data: str,
-    checkpoint: str,
-    split: str,
-    output: str,
-    max_tokens: int,
-    device: str,
-    sentences: Sequence[int] | None = None,
+    *, split: str, output: str, max_tokens: int, sentences: Sequence[int] | None = None, **model: str
 ) -> Table:
     """Writes ``inverse.tsv`` and ``inverse.png``."""
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, GENERATING, student=True)
+    trained = load_trained(**model, architecture=GENERATING, student=True)
     dataset, pack = open_pictured(trained, split)
     default = sentences_with_image(pack)[:DEFAULT_COUNT].tolist()
     sentences = list(dict.fromkeys(default if sentences is None else sentences))

@@ -79,26 +79,24 @@ def draw(rows: Sequence[tuple]):
 
 def run(
     *,
-    data: str,
-    checkpoint: str,
     split: Sequence[str],
     output: str,
     max_tokens: int,
-    device: str,
     centre: bool,
     teacher_weights: str | None = None,
+    **model: str,
 ) -> Table:
     """Writes ``retrieval.tsv`` and ``retrieval.png``."""
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, GENERATING)
+    trained = load_trained(**model, architecture=GENERATING)
     # All of them, before the first one takes its minutes.
     opened = [open_pictured(trained, name) for name in split]
     rows: list[tuple] = []
     for name, (dataset, pack) in zip(split, opened):
         pairs = compared_features(trained, dataset, pack, max_tokens, centre, teacher_weights)
         queries, gallery, targets = (
-            tensor.to(device) for tensor in (pairs.generated, pairs.seen, pairs.targets)
+            tensor.to(trained.device) for tensor in (pairs.generated, pairs.seen, pairs.targets)
         )
         better, tied = competitors(queries, gallery, targets)
         found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
