@@ -72,7 +72,7 @@ def entropy(weights: Tensor) -> Tensor:
 
 
 def draw(weights: Tensor, words: Sequence[str]):
-    """Heat maps of ``heads x (I+P) x I``, one a head: columns are words, rows their queries, then regions'."""
+    """Heat maps of ``heads x (I+P) x I``, one a head: a column a word, a row a query."""
     heads, queries, _ = weights.shape
     width, height = 1.5 + heads * max(1.6, 0.28 * len(words)), 1.2 + 0.14 * queries
     figure = new_figure(width, height, dpi=100, layout="constrained")
@@ -90,7 +90,7 @@ def draw(weights: Tensor, words: Sequence[str]):
 
 
 def run(
-    *, split: str, output: str, max_tokens: int, sentences: Sequence[int] | None = None, **model: str
+    *, split: str, output: str, max_tokens: int, sentences: Sequence[int] | None = None, **model: Any
 ) -> Table:
     """Writes ``attention.json``, ``.tsv`` and a picture a sentence, ``attention.N.png``. Needs no images."""
     require("matplotlib")

@@ -12,7 +12,7 @@ shows two clusters that were picked; here all are shown.
 import logging
 import textwrap
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -137,7 +137,7 @@ def run(
     seed: int,
     centre: bool,
     teacher_weights: str | None = None,
-    **model: str,
+    **model: Any,
 ) -> Table:
     """Writes ``clusters.tsv``, ``.png`` and every sentence's cluster and place, ``clusters.points.tsv``."""
     require("matplotlib", "sklearn")

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import IkdError, check
-from ..evaluation.translations import read_lines
+from ..io.text_lines import read_lines
 from .output import Table, check_folder, new_figure, require, write_files
 from .word_positions import (
     BASIC_COLOURS,

@@ -208,7 +208,7 @@ def generated_features(
     found: dict[int, Tensor] = {}
     for numbers, _, regions in encode(trained, dataset, sentences, max_tokens):
         found.update(zip(numbers, regions.mean(dim=1).float().cpu()))
-    return torch.stack([found[int(sentence)] for sentence in sentences])
+    return torch.stack([found[sentence] for sentence in sentences])
 
 
 def visual_features(
@@ -256,8 +256,8 @@ def compared_features(
     """Takes *centre* as :func:`for_cosine` does, the rest as the two kinds of features, and raises so."""
     sentences = sentences_with_image(pack)
     rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
-    generated = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
-    seen = for_cosine(visual_features(trained, pack, rows, weights), centre)
+    generated = for_cosine(generated_features(trained, dataset, sentences.tolist(), max_tokens), centre)
+    seen = for_cosine(visual_features(trained, pack, rows.tolist(), weights), centre)
     return ComparedFeatures(generated, seen, torch.from_numpy(targets), sentences[firsts])
 
 

@@ -78,14 +78,18 @@ def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
 
 
 def translate_conditions(
-    trained: Trained, dataset: ImagePairDataset, shuffles: Sequence[np.ndarray], beam: int, max_tokens: int
+    trained: Trained,
+    dataset: ImagePairDataset,
+    sentences: np.ndarray,
+    shuffles: Sequence[np.ndarray],
+    beam: int,
+    max_tokens: int,
 ) -> dict[str, list[str]]:
-    """Translations of the S sentences with an image, by condition: :data:`OWN`, the shuffles, :data:`NONE`.
+    """Translations of S *sentences* with an image, by condition: :data:`OWN`, the shuffles, :data:`NONE`.
 
     A model without text (``--no-text``) has no condition without images. *shuffles* are int64 ``S`` each, see
     :func:`derangement`.
     """
-    sentences = sentences_with_image(dataset.pack)
     datasets = {OWN: dataset}
     for number, others in enumerate(shuffles, start=1):
         order = np.arange(len(dataset))
@@ -94,7 +98,7 @@ def translate_conditions(
     if not getattr(trained.model.encoder, "no_text", False):
         datasets[NONE] = text_alone(dataset)
     return {
-        name: translate(trained, condition, sentences, beam, max_tokens, f"images: {name}")
+        name: translate(trained, condition, sentences.tolist(), beam, max_tokens, f"images: {name}")
         for name, condition in datasets.items()
     }
 
@@ -176,7 +180,7 @@ def run(
 
     random = np.random.default_rng(seed)
     orders = [derangement(images, random) for _ in range(shuffles)]
-    translations = translate_conditions(trained, dataset, orders, beam, max_tokens)
+    translations = translate_conditions(trained, dataset, sentences, orders, beam, max_tokens)
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # two lines a condition would break up the bar
     runs = {name: [lines] for name, lines in translations.items()}
     comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]

@@ -8,6 +8,7 @@ sentence has the second one near or below the first.
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -94,7 +95,7 @@ def cell_size(image_size: int) -> tuple[int, int]:
 
 
 def run(
-    *, split: str, output: str, max_tokens: int, sentences: Sequence[int] | None = None, **model: str
+    *, split: str, output: str, max_tokens: int, sentences: Sequence[int] | None = None, **model: Any
 ) -> Table:
     """Writes ``inverse.tsv`` and ``inverse.png``."""
     require("matplotlib")

@@ -113,7 +113,7 @@ def run(
     Scores are those of ``ikd-score --preset tokenised``.
     """
     require("matplotlib")
-    check(meteor_language or not meteor_jar, "--meteor-jar needs --meteor-language, such as de")
+    check(bool(meteor_language) or not meteor_jar, "--meteor-jar needs --meteor-language, such as de")
     check_folder(output)
     meteor = Meteor.find(meteor_language, "tokenised", meteor_jar) if meteor_language else None
     systems = load_systems(checkpoint, retrained, data, device)

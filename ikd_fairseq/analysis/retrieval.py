@@ -10,6 +10,7 @@ and what is seen differ. The chance level, ``min(K, images) / images``, stands b
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -84,7 +85,7 @@ def run(
     max_tokens: int,
     centre: bool,
     teacher_weights: str | None = None,
-    **model: str,
+    **model: Any,
 ) -> Table:
     """Writes ``retrieval.tsv`` and ``retrieval.png``."""
     require("matplotlib")

@@ -16,8 +16,9 @@ from torch.utils.data import Subset
 from ..data.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
 from ..errors import check
-from ..evaluation.translations import BPE_MARK, agreed_count, read_lines
+from ..evaluation.translations import BPE_MARK, agreed_count
 from ..io.progress import progress
+from ..io.text_lines import read_lines
 from .features import Trained
 
 REFERENCE_FOLDER = "reference"  # in the data folder, where examples/multi30k/prepare.sh leaves the test sets'
@@ -61,7 +62,7 @@ def translate(
         number: dictionary.string(best["tokens"].cpu(), BPE_MARK)
         for number, (best, *_) in progress(answers, total=len(sentences), desc=what, unit=" sentences")
     }
-    return [found[int(sentence)] for sentence in sentences]
+    return [found[sentence] for sentence in sentences]
 
 
 def references_of(

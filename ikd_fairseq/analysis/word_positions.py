@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from ..errors import IkdError, check
-from ..evaluation.translations import read_lines
 from ..io.progress import progress
+from ..io.text_lines import read_lines
 
 Sentence = Sequence[str]
 
