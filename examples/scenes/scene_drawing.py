@@ -47,7 +47,7 @@ PAINTS: dict[str, Colour] = {  # of the parts that have the same colour in every
 
 
 class Shape(NamedTuple):
-    """A line of ``sketches.txt``, which says what they mean; lengths in sides of the object's square."""
+    """A shape of ``sketches.txt``, which says what they mean; lengths in sides of the object's square."""
 
     kind: str
     paint: str
@@ -88,8 +88,9 @@ def _read_sketches(text: str) -> dict[str, list[Shape]]:
             case [kind]:
                 sketches[kind] = []
             case [shape, paint, number, *words]:
-                points = [point for word in words for point in _points(word)]
-                sketches[kind].append(Shape(shape, paint, float(number) / 100, points))
+                for outline in " ".join(words).split(" / "):
+                    points = [point for word in outline.split() for point in _points(word)]
+                    sketches[kind].append(Shape(shape, paint, float(number) / 100, points))
     return sketches
 
 
