@@ -74,30 +74,16 @@ COLOURS = {
 SIZES = {"small": ("small", "klein"), "medium": ("", ""), "big": ("big", "groß")}  # medium goes unsaid
 NUMERALS = {1: ("", ""), 2: ("two", "zwei"), 3: ("three", "drei"), 4: ("four", "vier")}
 
-ARTICLES = {  # case -> gender (or "p", plural) -> form
-    "indefinite": {
-        NOMINATIVE: {"m": "ein", "f": "eine", "n": "ein"},
-        ACCUSATIVE: {"m": "einen", "f": "eine", "n": "ein"},
-        DATIVE: {"m": "einem", "f": "einer", "n": "einem"},
-    },
-    "definite": {
-        NOMINATIVE: {"m": "der", "f": "die", "n": "das", "p": "die"},
-        ACCUSATIVE: {"m": "den", "f": "die", "n": "das", "p": "die"},
-        DATIVE: {"m": "dem", "f": "der", "n": "dem", "p": "den"},
-    },
-}
-
-ENDINGS = {  # adjective endings; an indefinite plural is a bare numeral, so its adjectives are strong
-    "indefinite": {
-        NOMINATIVE: {"m": "er", "f": "e", "n": "es", "p": "e"},
-        ACCUSATIVE: {"m": "en", "f": "e", "n": "es", "p": "e"},
-        DATIVE: {"m": "en", "f": "en", "n": "en", "p": "en"},
-    },
-    "definite": {
-        NOMINATIVE: {"m": "e", "f": "e", "n": "e", "p": "en"},
-        ACCUSATIVE: {"m": "en", "f": "e", "n": "e", "p": "en"},
-        DATIVE: {"m": "en", "f": "en", "n": "en", "p": "en"},
-    },
+# Articles and adjective endings by definiteness and case, each for masculine, feminine, neuter and plural. An
+# indefinite plural is a bare numeral, so its adjectives are strong.
+GENDERS = "mfnp"
+FORMS = {
+    (False, NOMINATIVE): (("ein", "eine", "ein", ""), ("er", "e", "es", "e")),
+    (False, ACCUSATIVE): (("einen", "eine", "ein", ""), ("en", "e", "es", "e")),
+    (False, DATIVE): (("einem", "einer", "einem", ""), ("en", "en", "en", "en")),
+    (True, NOMINATIVE): (("der", "die", "das", "die"), ("e", "e", "e", "en")),
+    (True, ACCUSATIVE): (("den", "die", "das", "die"), ("en", "e", "e", "en")),
+    (True, DATIVE): (("dem", "der", "dem", "den"), ("en", "en", "en", "en")),
 }
 
 # Where a group of objects stands, and how two groups stand to each other (German: all with the dative).
@@ -159,9 +145,8 @@ def english_phrase(group: Group, definite: bool = False) -> str:
 def german_phrase(group: Group, case: str, definite: bool = False) -> str:
     """E.g. ``einen kleinen roten ball`` (accusative), ``den zwei blauen autos`` (dative, definite)."""
     noun, one = NOUNS[group.kind], group.count == 1
-    gender = noun.gender if one else "p"
-    kind = "definite" if definite else "indefinite"
-    article, ending = ARTICLES[kind][case].get(gender, ""), ENDINGS[kind][case][gender]
+    gender = GENDERS.index(noun.gender if one else "p")
+    article, ending = (forms[gender] for forms in FORMS[definite, case])
     adjectives = [stem and stem + ending for stem in (SIZES[group.size][1], COLOURS[group.colour])]
     return _joined(article, NUMERALS[group.count][1], *adjectives, _german_noun(noun, case, one))
 
@@ -215,7 +200,7 @@ def captions(
     """
     english, german = TEMPLATES[template]
     (place, german_place), scenery, noun = (PLACES | RELATIONS)[where], BACKGROUNDS[background], NOUNS[absent]
-    article = ARTICLES["indefinite"][ACCUSATIVE][noun.gender]
+    article = FORMS[False, ACCUSATIVE][0][GENDERS.index(noun.gender)]
     return (
         english.format(
             *map(_english_forms, groups),

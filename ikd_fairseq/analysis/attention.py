@@ -15,7 +15,7 @@ from fairseq.data import LanguagePairDataset
 from torch import Tensor, nn
 
 from ..errors import check
-from .features import GENERATING, Trained, check_sentences, encode, load_sentences, load_trained, source_words
+from .features import GENERATING, Trained, check_sentences, encode, load_sentences, load_trained
 from .output import Table, check_folder, new_figure, require, write_files
 
 DEFAULT_COUNT = 4
@@ -110,7 +110,9 @@ def run(
     rows: list[tuple] = []
     entries: list[dict[str, Any]] = []
     for sentence in sentences:
-        weights, words = found[sentence], source_words(trained, dataset, sentence)
+        weights = found[sentence]
+        # Words, or pieces of them, with the end of sentence.
+        words = [trained.task.source_dictionary[unit] for unit in dataset.src[sentence].tolist()]
         bits, uniform = entropy(weights), float(torch.log2(torch.tensor(len(words))))
         for head, of_head in enumerate(bits, start=1):
             of_text, of_regions = of_head[: len(words)].mean(), of_head[len(words) :].mean()

@@ -49,21 +49,14 @@ class Corpus(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One sentence in the words of every system.
+    """One sentence in the words of every system."""
 
-    Attributes:
-        sentence: its number, counted from 0.
-        difference: score of the first system minus that of the second.
-        scores: sentence-level scores by system, 0 to 100.
-        translations: marked words by system.
-    """
-
-    sentence: int
-    difference: float
+    sentence: int  # counted from 0
+    difference: float  # score of the first system minus that of the second
     source: str | None
     reference: str
-    scores: dict[str, float]
-    translations: dict[str, list[Word]]
+    scores: dict[str, float]  # of the sentence by system, 0 to 100
+    translations: dict[str, list[Word]]  # marked, by system
 
     @property
     def pieces(self) -> dict[str, list[Word]]:
@@ -82,22 +75,14 @@ class Case:
 
 
 class Study(NamedTuple):
-    """Systems compared sentence by sentence, and the cases to show.
+    """Systems compared sentence by sentence, and the cases to show."""
 
-    Attributes:
-        metric: what the sentence-level score is called.
-        signature: sacreBLEU's, of that score.
-        scores: by system and sentence.
-        better, worse: in how many sentences the first system scores higher than the second, and lower.
-        shown: cases by "wins" and "losses" of the first system, clearest first, or "chosen".
-    """
-
-    metric: str
-    signature: str
-    scores: dict[str, list[float]]
-    better: int
+    metric: str  # what the sentence-level score is called
+    signature: str  # sacreBLEU's, of that score
+    scores: dict[str, list[float]]  # by system and sentence
+    better: int  # in how many sentences the first system scores higher than the second
     worse: int
-    shown: dict[str, list[Case]]
+    shown: dict[str, list[Case]]  # "wins" and "losses" of the first system, clearest first, or "chosen"
 
 
 def mark_words(translation: str, reference: str) -> list[Word]:
@@ -213,13 +198,10 @@ def load_corpus(
     sources: str | None = None,
     remove_bpe: bool = False,
 ) -> Corpus:
-    """Reads the translations of one test set.
+    """Reads the translations of one test set: names and files, each as ``fairseq-generate`` or by lines.
 
-    Args:
-        systems: name and file of each: output of ``fairseq-generate``, or a translation a line.
-        references, sources: files of a sentence a line. By default the T- lines, which must be the same in
-            every file of *systems*, and the S- lines of the first file that has any.
-        remove_bpe: join subwords first.
+    *references* and *sources* are files of a sentence a line; by default the T- lines, which must be the same
+    in every file of *systems*, and the S- lines of the first file that has any.
 
     Raises:
         IkdError: a file cannot be read, is empty, lacks sentences or is of another test set.

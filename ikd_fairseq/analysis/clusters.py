@@ -86,13 +86,10 @@ def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> list[in
 
 
 def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: Sequence[Sequence[Example]]):
-    """A figure: the plane of all sentences, and a line of thumbnails for each cluster in its colour.
+    """A figure: the plane of S sentences, and a line of thumbnails for each of K clusters in its colour.
 
-    Args:
-        points: ``S x 2``.
-        labels: int64 ``S``, below K.
-        central: K places of central sentences.
-        examples: K lists: the central sentence's image, then the nearest others.
+    *points* are ``S x 2``, *labels* int64 ``S`` below K, *central* the K places of central sentences, and
+    *examples* K lists: the central sentence's image, then the nearest others.
     """
     from matplotlib import colormaps
 

@@ -166,11 +166,6 @@ def check_sentences(sentences: Iterable[int], split: str, count: int, pack: Imag
         )
 
 
-def source_words(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> list[str]:
-    """The source units (words, or pieces of them) of a sentence, with the end of sentence."""
-    return [trained.task.source_dictionary[number] for number in dataset.src[sentence].tolist()]
-
-
 def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> str:
     """A source sentence as one would read it: pieces of BPE joined."""
     return trained.task.source_dictionary.string(dataset.src[sentence], BPE_MARK)
@@ -216,11 +211,7 @@ def visual_features(
 ) -> Tensor:
     """The frozen CNN's last map of each of R images, averaged over its positions: float32 ``R x C``.
 
-    Args:
-        trained: whose CNN.
-        pack: the images.
-        rows: of the pack.
-        weights: ``imagenet``, ``random`` or a file; those of *trained* by default.
+    *rows* are of the pack, *weights* ``imagenet``, ``random`` or a file; those of *trained* by default.
 
     Raises:
         IkdError: weights that cannot be had or used.

@@ -16,6 +16,7 @@ import statistics
 from collections.abc import Sequence
 
 import numpy as np
+from fairseq.data import LanguagePairDataset
 
 from ..contracts import ModelContract, contract_of
 from ..data.image_pair_dataset import ImagePairDataset
@@ -77,30 +78,21 @@ def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
     return trained
 
 
-def translate_conditions(
-    trained: Trained,
-    dataset: ImagePairDataset,
-    sentences: np.ndarray,
-    shuffles: Sequence[np.ndarray],
-    beam: int,
-    max_tokens: int,
-) -> dict[str, list[str]]:
-    """Translations of S *sentences* with an image, by condition: :data:`OWN`, the shuffles, :data:`NONE`.
+def conditions(
+    trained: Trained, dataset: ImagePairDataset, sentences: np.ndarray, shuffles: Sequence[np.ndarray]
+) -> dict[str, LanguagePairDataset]:
+    """*dataset* with what the model is to see in each condition: :data:`OWN`, the shuffles, :data:`NONE`.
 
-    A model without text (``--no-text``) has no condition without images. *shuffles* are int64 ``S`` each, see
-    :func:`derangement`.
+    A model without text (``--no-text``) has no condition without images. *shuffles* are those of S
+    *sentences* with an image, int64 ``S`` each, see :func:`derangement`.
     """
     datasets = {OWN: dataset}
     for number, others in enumerate(shuffles, start=1):
         order = np.arange(len(dataset))
         order[sentences] = sentences[others]
         datasets[SHUFFLE.format(number=number)] = with_images_of(dataset, order)
-    if not getattr(trained.model.encoder, "no_text", False):
-        datasets[NONE] = text_alone(dataset)
-    return {
-        name: translate(trained, condition, sentences.tolist(), beam, max_tokens, f"images: {name}")
-        for name, condition in datasets.items()
-    }
+    without_text = getattr(trained.model.encoder, "no_text", False)
+    return datasets if without_text else {**datasets, NONE: text_alone(dataset)}
 
 
 def changed(lines: Sequence[str], own: Sequence[str]) -> float:
@@ -180,7 +172,10 @@ def run(
 
     random = np.random.default_rng(seed)
     orders = [derangement(images, random) for _ in range(shuffles)]
-    translations = translate_conditions(trained, dataset, sentences, orders, beam, max_tokens)
+    translations = {
+        name: translate(trained, shown, sentences.tolist(), beam, max_tokens, f"images: {name}")
+        for name, shown in conditions(trained, dataset, sentences, orders).items()
+    }
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # two lines a condition would break up the bar
     runs = {name: [lines] for name, lines in translations.items()}
     comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]

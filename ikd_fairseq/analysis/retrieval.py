@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..io.progress import progress
 from .features import GENERATING, compared_features, load_trained, open_pictured
 from .output import Table, check_folder, new_figure, require, write_files
 
@@ -25,22 +24,16 @@ _QUERIES_AT_ONCE = 1024  # similarities of a block to 30,000 images: 120 MB
 
 
 def competitors(queries: Tensor, gallery: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How many images are more similar to each query than its own, and how many as similar.
+    """How many of G images are more similar to each of Q queries than its own, and how many as similar.
 
-    Exact: every similarity is computed, a block of queries at a time.
-
-    Args:
-        queries: ``Q x C``, each of length 1 or 0.
-        gallery: ``G x C``, likewise.
-        targets: int64 ``Q``, the gallery row that each query should find.
+    Exact: every similarity is computed, a block of queries at a time. *queries* are ``Q x C`` and *gallery*
+    ``G x C``, rows of length 1 or 0; *targets* int64 ``Q``, the image that each query should find.
 
     Returns:
         Two int32 ``Q``: the rows of larger similarity; those of equal similarity, the query's own among them.
     """
     better, tied = [], []
-    blocks = zip(queries.split(_QUERIES_AT_ONCE), targets.split(_QUERIES_AT_ONCE))
-    total = -(-len(queries) // _QUERIES_AT_ONCE)
-    for some, wanted in progress(blocks, total=total, desc="compare", unit="block"):
+    for some, wanted in zip(queries.split(_QUERIES_AT_ONCE), targets.split(_QUERIES_AT_ONCE)):
         similarities = some @ gallery.T
         own = similarities.gather(1, wanted.unsqueeze(1))
         # int32: counting in it takes half the time of int64.

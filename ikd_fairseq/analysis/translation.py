@@ -32,7 +32,7 @@ def with_images_of(dataset: ImagePairDataset, order: np.ndarray) -> ImagePairDat
 
 
 def text_alone(dataset: ImagePairDataset) -> LanguagePairDataset:
-    """The sentences of *dataset* without any image: an image-must model translates them by its text path."""
+    """The sentences without any image: an image-must model translates them by its text path."""
     return dataset.dataset
 
 
