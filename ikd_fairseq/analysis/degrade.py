@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from ..errors import IkdError, check
@@ -124,10 +125,9 @@ def write_folder(folder: str, output: str, language: str, masked: dict[str, list
     """
     for part in ("text", "image_splits"):
         os.makedirs(os.path.join(output, part))
-        source = os.path.join(folder, part)
-        for name in sorted(os.listdir(source)) if os.path.isdir(source) else ():
-            if name.split(".")[0] in masked:
-                shutil.copyfile(os.path.join(source, name), os.path.join(output, part, name))
+        for path in Path(folder, part).glob("*"):
+            if path.name.split(".")[0] in masked:
+                shutil.copyfile(path, os.path.join(output, part, path.name))
     write_files(output, {text_path(split, language): lines for split, lines in masked.items()})
     images = os.path.join(folder, "images")
     if os.path.isdir(images):

@@ -17,9 +17,7 @@ SYSTEM = "mean-image"
 def checkout(tmp_path_factory) -> Path:
     """A folder with a copy of the package to which the page's system was added."""
     folder = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(
-        CHECKOUT / "ikd_fairseq", folder / "ikd_fairseq", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(CHECKOUT / "ikd_fairseq", folder / "ikd_fairseq")
     blocks = dict(BLOCK.findall((CHECKOUT / "docs" / "new-system.md").read_text(encoding="utf-8")))
     entry = blocks.pop(REGISTRY)
     registry = folder / REGISTRY
