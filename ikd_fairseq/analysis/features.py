@@ -186,9 +186,8 @@ def encode(
     encoder = trained.model.encoder
     with torch.no_grad(), progress(None, total=len(sentences), desc="encode", unit=" sentences") as bar:
         for batch in batches(dataset, sentences, max_tokens, encoder.max_positions()):
-            tokens, lengths = (
-                batch["net_input"][k].to(trained.device) for k in ("src_tokens", "src_lengths")
-            )
+            source = batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
+            tokens, lengths = (tensor.to(trained.device) for tensor in source)
             yield batch["id"].tolist(), tokens, encoder(tokens, lengths)["regions"][0]
             bar.update(len(tokens))
 
@@ -244,7 +243,11 @@ def compared_features(
     centre: bool,
     weights: str | None = None,
 ) -> ComparedFeatures:
-    """Takes *centre* as :func:`for_cosine` does, the rest as the two kinds of features, and raises so."""
+    """The features of a split to compare; *centre* is of :func:`for_cosine`, *weights* of the frozen CNN.
+
+    Raises:
+        IkdError: a sentence is too long, or the weights cannot be had or used.
+    """
     sentences = sentences_with_image(pack)
     rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
     generated = for_cosine(generated_features(trained, dataset, sentences.tolist(), max_tokens), centre)
