@@ -3,6 +3,11 @@
 # checkout, which is made on the first call and kept until pyproject.toml changes. What the tests need beyond
 # the recipes is looked for where IKD_SET_UP_FOR is "tests".
 
+ikd_fail() {
+  echo "set_up.sh: $*" >&2
+  return 1
+}
+
 ikd_set_up() {
   local checkout venv stamp key active base scripts began heartbeat=
   checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
@@ -39,25 +44,17 @@ PYTHON
     return 0
   fi
 
-  base=$(command -v python3.11 || command -v python3 || command -v python) || {
-    echo "set_up.sh: no Python found; install Python 3.11." >&2
-    return 1
-  }
-  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || {
-    echo "set_up.sh: $base is older than Python 3.11; install Python 3.11." >&2
-    return 1
-  }
-  command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null || {
-    echo "set_up.sh: no C++ compiler found (c++ or g++), which fairseq needs to build; install one, e.g. g++." >&2
-    return 1
-  }
+  base=$(command -v python3.11 || command -v python3 || command -v python) ||
+    ikd_fail "no Python found; install Python 3.11." || return 1
+  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    ikd_fail "$base is older than Python 3.11; install Python 3.11." || return 1
+  command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null ||
+    ikd_fail "no C++ compiler found (c++ or g++), which fairseq needs to build; install one, e.g. g++." || return 1
 
   echo "set_up.sh: installing into $venv ($("$base" --version)); this is done once and takes some minutes"
   began=$SECONDS
-  "$base" -m venv "$venv" || {
-    echo "set_up.sh: $base cannot make a virtual environment; install its venv module (e.g. python3-venv)." >&2
-    return 1
-  }
+  "$base" -m venv "$venv" ||
+    ikd_fail "$base cannot make a virtual environment; install its venv module (e.g. python3-venv)." || return 1
   "$venv/bin/python" -m pip install --quiet --upgrade pip || return 1
   # In a log, pip says nothing while it downloads or compiles.
   if [[ ! -t 1 ]]; then
@@ -72,10 +69,8 @@ PYTHON
     wait "$heartbeat" 2>/dev/null || true
     trap - EXIT
   fi
-  if ((status != 0)); then
-    echo "set_up.sh: pip could not install the plugin (its message is above); mend that and run again." >&2
-    return 1
-  fi
+  ((status == 0)) ||
+    ikd_fail "pip could not install the plugin (its message is above); mend that and run again." || return 1
   echo "$key" >"$stamp.partial" && mv "$stamp.partial" "$stamp"
   echo "set_up.sh: installed in $((SECONDS - began)) s"
   export PATH=$venv/bin:$PATH

@@ -22,16 +22,18 @@ import logging
 import os
 import random
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import scene_grammar as grammar
-from scene_drawing import draw_scene, lay_out
+from scene_drawing import PlacedObject, draw_scene, lay_out
 from scene_grammar import Group
 
+from ikd_fairseq.cli.arguments import positive_int
 from ikd_fairseq.errors import IkdError, check, command
 from ikd_fairseq.io.atomic import replacing, write_atomically
+from ikd_fairseq.io.manifests import read_record
 from ikd_fairseq.io.progress import progress, set_up_logging
 
 logger = logging.getLogger("make_scenes")
@@ -71,21 +73,18 @@ def _draw_group(rng: random.Random, ambiguous: bool, taken: str = "") -> Group:
 
 def draw_one(rng: random.Random, ambiguous: bool) -> Scene:
     """A random scene; if *ambiguous*, exactly one of its nouns is."""
-    template = rng.choice(grammar.PLACED_TEMPLATES + grammar.RELATED_TEMPLATES + grammar.PAIRED_TEMPLATES)
+    template = rng.choice(list(grammar.TEMPLATES))
     background = rng.choice(list(grammar.BACKGROUNDS))
     first = _draw_group(rng, ambiguous)
+    groups, place, relation, absent = (first,), "", "", first.kind
     if template in grammar.PLACED_TEMPLATES:
-        groups, place, relation = (first,), rng.choice(list(grammar.PLACES)), ""
+        place = rng.choice(list(grammar.PLACES))
         absent = rng.choice([noun.kind for noun in grammar.PLAIN if noun.kind != first.kind])
-        english, german = grammar.placed_caption(template, first, place, background, absent)
     else:
         second = _draw_group(rng, False, taken=first.kind)
-        place, relation = "", rng.choice(list(grammar.RELATIONS))
+        relation = rng.choice(list(grammar.RELATIONS))
         groups = (first, second) if rng.random() < 0.5 else (second, first)
-        if template in grammar.RELATED_TEMPLATES:
-            english, german = grammar.related_caption(template, *groups, relation, background)
-        else:
-            english, german = grammar.paired_caption(template, *groups, background)
+    english, german = grammar.captions(template, groups, place or relation, background, absent)
     noun = grammar.NOUNS[first.kind]
     word, sense = (noun.english, noun.german) if ambiguous else (None, None)
     return Scene(template, groups, background, place, relation, english, german, word, sense)
@@ -138,11 +137,11 @@ def make_scenes(
     splits = draw_splits(sizes, ambiguous_share, seed)
     for split, scenes in splits.items():
         names = [f"{split}_{i:05d}.jpg" for i in range(len(scenes))]
-        objects = []
+        entries = []
         for name, scene in progress(list(zip(names, scenes)), desc=f"drawing {split}", unit="image"):
             rng = random.Random(f"{seed} {name}")  # of its own, so that a restart draws the same picture
             placed = lay_out(scene.groups, scene.place, scene.relation, rng)
-            objects.append([item._asdict() for item in placed])
+            entries.append(_metadata(name, scene, placed))
             if (partial / "images" / name).exists():
                 continue
             picture = draw_scene(placed, scene.background, image_size, rng)
@@ -151,47 +150,34 @@ def make_scenes(
         _write(partial / "image_splits" / f"{split}.txt", names)
         _write(partial / "text" / f"{split}.lc.norm.tok.en", (scene.english for scene in scenes))
         _write(partial / "text" / f"{split}.lc.norm.tok.de", (scene.german for scene in scenes))
-        _write(partial / f"{split}.meta.jsonl", _metadata(names, scenes, objects))
+        _write(partial / f"{split}.meta.jsonl", entries)
     os.replace(partial, output)
 
 
-def _metadata(names: Sequence[str], scenes: Sequence[Scene], objects: Sequence[list]) -> Iterator[str]:
-    for name, scene, placed in zip(names, scenes, objects):
-        entry = {
-            "image": name,
-            "ambiguous": scene.word is not None,
-            "word": scene.word,
-            "sense": scene.sense,
-            "template": scene.template,
-            "background": scene.background,
-            "place": scene.place,
-            "relation": scene.relation,
-            "groups": [group._asdict() for group in scene.groups],
-            "objects": placed,
-        }
-        yield json.dumps(entry, ensure_ascii=False)
+def _metadata(name: str, scene: Scene, placed: Sequence[PlacedObject]) -> str:
+    known = {
+        key: getattr(scene, key) for key in ("word", "sense", "template", "background", "place", "relation")
+    }
+    groups, objects = ([item._asdict() for item in items] for items in (scene.groups, placed))
+    entry = {
+        "image": name,
+        "ambiguous": scene.word is not None,
+        **known,
+        "groups": groups,
+        "objects": objects,
+    }
+    return json.dumps(entry, ensure_ascii=False)
 
 
 def _check_same_options(folder: Path, options: dict) -> None:
-    record = folder / "scenes.json"
-    check(record.is_file(), f"{folder} exists and holds no scenes: choose another --output.")
-    try:
-        found = json.loads(record.read_text(encoding="utf-8"))
-    except ValueError:
-        found = None
+    found = read_record(str(folder / "scenes.json"))
+    check(found is not None, f"{folder} exists and holds no scenes: choose another --output.")
     check(found == options, f"{folder} was made with other options: delete it or choose another --output.")
 
 
 def _write(path: Path, lines: Iterable[str]) -> None:
     with write_atomically(path, "w", encoding="utf-8", newline="\n") as stream:
         stream.writelines(line + "\n" for line in lines)
-
-
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"must be at least 1, not {value}")
-    return value
 
 
 def _share(text: str) -> float:
@@ -208,13 +194,13 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     parser.add_argument("--output", type=Path, required=True, help="folder to make")
-    parser.add_argument("--train", type=_positive, default=3000, help="sentences to train on")
-    parser.add_argument("--val", type=_positive, default=200, help="sentences to validate on")
-    parser.add_argument("--test", type=_positive, default=400, help="sentences to test on")
+    parser.add_argument("--train", type=positive_int, default=3000, help="sentences to train on")
+    parser.add_argument("--val", type=positive_int, default=200, help="sentences to validate on")
+    parser.add_argument("--test", type=positive_int, default=400, help="sentences to test on")
     parser.add_argument(
         "--ambiguous", type=_share, default=0.25, help="share of sentences that need the picture"
     )
-    parser.add_argument("--image-size", type=_positive, default=224, help="pixels a side")
+    parser.add_argument("--image-size", type=positive_int, default=224, help="pixels a side")
     parser.add_argument("--seed", type=int, default=1, help="other seeds give other scenes")
     return parser
 

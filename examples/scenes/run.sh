@@ -31,18 +31,12 @@ restore_images() {
 restore_images # a run that was killed may have left them away
 trap restore_images EXIT
 
+objective=(--criterion label_smoothed_cross_entropy) vision=(--backbone efficientnet_lite0 --image-size 64)
 case $arch in
   ikd_transformer*)
-    objective=(
-      --criterion inversion_distillation --label-smoothing 0.1
-      --teacher-weights imagenet --kd-images-per-batch 8
-    )
+    objective=(--criterion inversion_distillation --teacher-weights imagenet --kd-images-per-batch 8)
     ;;
-  *) objective=(--criterion label_smoothed_cross_entropy --label-smoothing 0.1) ;;
-esac
-case $arch in
   transformer_mmt*) vision=() ;;
-  *) vision=(--backbone efficientnet_lite0 --image-size 64) ;;
 esac
 
 step "drawing scenes"
@@ -55,13 +49,11 @@ step "training $arch for $updates updates"
 cp "$data/code" "$run/code"
 if [[ ! -f $run/trained ]]; then
   processor=()
-  if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-    processor=(--cpu)
-  fi
+  python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || processor=(--cpu)
   fairseq-train "$data" \
     --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation \
     --arch "$arch" ${vision[@]+"${vision[@]}"} \
-    "${objective[@]}" \
+    "${objective[@]}" --label-smoothing 0.1 \
     --optimizer adam --adam-betas '(0.9, 0.98)' \
     --lr 0.003 --lr-scheduler inverse_sqrt --warmup-init-lr 1e-7 --warmup-updates 200 \
     --max-tokens 2048 --max-update "$updates" \
@@ -76,12 +68,12 @@ if [[ ! -f $run/average.pt ]]; then
   ikd-average-checkpoints --last 3 --output "$run/average.pt" "$run"
 fi
 
+use=()
 if [[ $arch == multimodal_transformer* ]]; then
   step "translating the test set with its images"
   use=(--with-images)
 else
   step "translating the test set, all images and packs moved away"
-  use=()
 fi
 if [[ ! -f $run/score.txt ]]; then
   if ((${#use[@]} == 0)); then

@@ -5,6 +5,8 @@ senses with different German words, often of different gender: the English capti
 meant, only the picture does.
 """
 
+from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 NOMINATIVE, ACCUSATIVE, DATIVE = "nominative", "accusative", "dative"
@@ -23,7 +25,8 @@ class Noun(NamedTuple):
     german_oblique: str = ""  # accusative and dative singular, where they differ from the nominative
 
 
-PLAIN: tuple[Noun, ...] = (
+# The two senses of an ambiguous word stand together. They are drawn differently and are equally likely.
+LEXICON = (
     Noun("ball", "ball", "balls", "m", "ball", "bälle", "bällen"),
     Noun("tree", "tree", "trees", "m", "baum", "bäume", "bäumen"),
     Noun("star", "star", "stars", "m", "stern", "sterne", "sternen"),
@@ -35,45 +38,27 @@ PLAIN: tuple[Noun, ...] = (
     Noun("house", "house", "houses", "n", "haus", "häuser", "häusern"),
     Noun("car", "car", "cars", "n", "auto", "autos", "autos"),
     Noun("boat", "boat", "boats", "n", "boot", "boote", "booten"),
+    Noun("bat_animal", "bat", "bats", "f", "fledermaus", "fledermäuse", "fledermäusen"),
+    Noun("bat_club", "bat", "bats", "m", "schläger", "schläger", "schlägern"),
+    Noun("crane_machine", "crane", "cranes", "m", "kran", "kräne", "kränen"),
+    Noun("crane_bird", "crane", "cranes", "m", "kranich", "kraniche", "kranichen"),
+    Noun("palm_tree", "palm", "palms", "f", "palme", "palmen", "palmen"),
+    Noun("palm_hand", "palm", "palms", "f", "handfläche", "handflächen", "handflächen"),
+    Noun("seal_animal", "seal", "seals", "f", "robbe", "robben", "robben"),
+    Noun("seal_wax", "seal", "seals", "n", "siegel", "siegel", "siegeln"),
+    Noun("pipe_tube", "pipe", "pipes", "n", "rohr", "rohre", "rohren"),
+    Noun("pipe_tobacco", "pipe", "pipes", "f", "pfeife", "pfeifen", "pfeifen"),
+    Noun("key_lock", "key", "keys", "m", "schlüssel", "schlüssel", "schlüsseln"),
+    Noun("key_board", "key", "keys", "f", "taste", "tasten", "tasten"),
+    Noun("letter_mail", "letter", "letters", "m", "brief", "briefe", "briefen"),
+    Noun("letter_type", "letter", "letters", "m", "buchstabe", "buchstaben", "buchstaben", "buchstaben"),
+    Noun("bow_ribbon", "bow", "bows", "f", "schleife", "schleifen", "schleifen"),
+    Noun("bow_weapon", "bow", "bows", "m", "bogen", "bögen", "bögen"),
 )
-
-# Each pair shares its English word; the two senses are drawn differently and are equally likely.
-AMBIGUOUS: tuple[tuple[Noun, Noun], ...] = (
-    (
-        Noun("bat_animal", "bat", "bats", "f", "fledermaus", "fledermäuse", "fledermäusen"),
-        Noun("bat_club", "bat", "bats", "m", "schläger", "schläger", "schlägern"),
-    ),
-    (
-        Noun("crane_machine", "crane", "cranes", "m", "kran", "kräne", "kränen"),
-        Noun("crane_bird", "crane", "cranes", "m", "kranich", "kraniche", "kranichen"),
-    ),
-    (
-        Noun("palm_tree", "palm", "palms", "f", "palme", "palmen", "palmen"),
-        Noun("palm_hand", "palm", "palms", "f", "handfläche", "handflächen", "handflächen"),
-    ),
-    (
-        Noun("seal_animal", "seal", "seals", "f", "robbe", "robben", "robben"),
-        Noun("seal_wax", "seal", "seals", "n", "siegel", "siegel", "siegeln"),
-    ),
-    (
-        Noun("pipe_tube", "pipe", "pipes", "n", "rohr", "rohre", "rohren"),
-        Noun("pipe_tobacco", "pipe", "pipes", "f", "pfeife", "pfeifen", "pfeifen"),
-    ),
-    (
-        Noun("key_lock", "key", "keys", "m", "schlüssel", "schlüssel", "schlüsseln"),
-        Noun("key_board", "key", "keys", "f", "taste", "tasten", "tasten"),
-    ),
-    (
-        Noun("letter_mail", "letter", "letters", "m", "brief", "briefe", "briefen"),
-        Noun("letter_type", "letter", "letters", "m", "buchstabe", "buchstaben", "buchstaben", "buchstaben"),
-    ),
-    (
-        Noun("bow_ribbon", "bow", "bows", "f", "schleife", "schleifen", "schleifen"),
-        Noun("bow_weapon", "bow", "bows", "m", "bogen", "bögen", "bögen"),
-    ),
-)
-
-NOUNS: dict[str, Noun] = {noun.kind: noun for noun in PLAIN + tuple(n for pair in AMBIGUOUS for n in pair)}
+NOUNS: dict[str, Noun] = {noun.kind: noun for noun in LEXICON}
+_SENSES = [tuple(senses) for _, senses in groupby(LEXICON, key=lambda noun: noun.english)]
+PLAIN: tuple[Noun, ...] = tuple(noun for noun, *others in _SENSES if not others)
+AMBIGUOUS: tuple[tuple[Noun, Noun], ...] = tuple(senses for senses in _SENSES if len(senses) == 2)
 
 # English adjective -> German stem; every stem here takes the regular endings.
 COLOURS = {
@@ -86,34 +71,19 @@ COLOURS = {
     "brown": "braun",
     "grey": "grau",
 }
-SIZES = {"small": "klein", "medium": "", "big": "groß"}  # medium goes unsaid
+SIZES = {"small": ("small", "klein"), "medium": ("", ""), "big": ("big", "groß")}  # medium goes unsaid
+NUMERALS = {1: ("", ""), 2: ("two", "zwei"), 3: ("three", "drei"), 4: ("four", "vier")}
 
-NUMERALS = {2: ("two", "zwei"), 3: ("three", "drei"), 4: ("four", "vier")}
-
-ARTICLES = {  # case -> gender (or "p", plural) -> form
-    "indefinite": {
-        NOMINATIVE: {"m": "ein", "f": "eine", "n": "ein"},
-        ACCUSATIVE: {"m": "einen", "f": "eine", "n": "ein"},
-        DATIVE: {"m": "einem", "f": "einer", "n": "einem"},
-    },
-    "definite": {
-        NOMINATIVE: {"m": "der", "f": "die", "n": "das", "p": "die"},
-        ACCUSATIVE: {"m": "den", "f": "die", "n": "das", "p": "die"},
-        DATIVE: {"m": "dem", "f": "der", "n": "dem", "p": "den"},
-    },
-}
-
-ENDINGS = {  # adjective endings; an indefinite plural is a bare numeral, so its adjectives are strong
-    "indefinite": {
-        NOMINATIVE: {"m": "er", "f": "e", "n": "es", "p": "e"},
-        ACCUSATIVE: {"m": "en", "f": "e", "n": "es", "p": "e"},
-        DATIVE: {"m": "en", "f": "en", "n": "en", "p": "en"},
-    },
-    "definite": {
-        NOMINATIVE: {"m": "e", "f": "e", "n": "e", "p": "en"},
-        ACCUSATIVE: {"m": "en", "f": "e", "n": "e", "p": "en"},
-        DATIVE: {"m": "en", "f": "en", "n": "en", "p": "en"},
-    },
+# Articles and adjective endings by definiteness and case, each for masculine, feminine, neuter and plural. An
+# indefinite plural is a bare numeral, so its adjectives are strong.
+GENDERS = "mfnp"
+FORMS = {
+    (False, NOMINATIVE): (("ein", "eine", "ein", ""), ("er", "e", "es", "e")),
+    (False, ACCUSATIVE): (("einen", "eine", "ein", ""), ("en", "e", "es", "e")),
+    (False, DATIVE): (("einem", "einer", "einem", ""), ("en", "en", "en", "en")),
+    (True, NOMINATIVE): (("der", "die", "das", "die"), ("e", "e", "e", "en")),
+    (True, ACCUSATIVE): (("den", "die", "das", "die"), ("en", "e", "e", "en")),
+    (True, DATIVE): (("dem", "der", "dem", "den"), ("en", "en", "en", "en")),
 }
 
 # Where a group of objects stands, and how two groups stand to each other (German: all with the dative).
@@ -160,114 +130,101 @@ class Group(NamedTuple):
     count: int
 
 
+def _joined(*words: str) -> str:
+    return " ".join(filter(None, words))
+
+
 def english_phrase(group: Group, definite: bool = False) -> str:
     """E.g. ``a small red ball``, ``the two blue cars``."""
-    noun = NOUNS[group.kind]
-    words = [] if group.size == "medium" else [group.size]
-    words += [group.colour, noun.english if group.count == 1 else noun.english_plural]
-    if group.count > 1:
-        words.insert(0, NUMERALS[group.count][0])
-    if definite:
-        words.insert(0, "the")
-    elif group.count == 1:
-        words.insert(0, "a")  # every size and colour begins with a consonant
-    return " ".join(words)
+    noun, one = NOUNS[group.kind], group.count == 1
+    article = "the" if definite else "a" if one else ""  # every size and colour begins with a consonant
+    name = noun.english if one else noun.english_plural
+    return _joined(article, NUMERALS[group.count][0], SIZES[group.size][0], group.colour, name)
 
 
 def german_phrase(group: Group, case: str, definite: bool = False) -> str:
     """E.g. ``einen kleinen roten ball`` (accusative), ``den zwei blauen autos`` (dative, definite)."""
-    noun = NOUNS[group.kind]
-    kind_of_article = "definite" if definite else "indefinite"
-    gender = noun.gender if group.count == 1 else "p"
-    ending = ENDINGS[kind_of_article][case][gender]
-    stems = [stem for stem in (SIZES[group.size], COLOURS[group.colour]) if stem]
-    words = [stem + ending for stem in stems]
-    if group.count > 1:
-        words.insert(0, NUMERALS[group.count][1])
-    if definite or group.count == 1:
-        words.insert(0, ARTICLES[kind_of_article][case][gender])
-    return " ".join(words + [_german_noun(noun, case, group.count)])
+    noun, one = NOUNS[group.kind], group.count == 1
+    gender = GENDERS.index(noun.gender if one else "p")
+    article, ending = (forms[gender] for forms in FORMS[definite, case])
+    adjectives = [stem and stem + ending for stem in (SIZES[group.size][1], COLOURS[group.colour])]
+    return _joined(article, NUMERALS[group.count][1], *adjectives, _german_noun(noun, case, one))
 
 
-def _german_noun(noun: Noun, case: str, count: int) -> str:
-    if count > 1:
-        return noun.german_plural_dative if case == DATIVE else noun.german_plural
-    return noun.german_oblique if case != NOMINATIVE and noun.german_oblique else noun.german
+def _german_noun(noun: Noun, case: str, one: bool) -> str:
+    if one:
+        return noun.german if case == NOMINATIVE else noun.german_oblique or noun.german
+    return noun.german_plural_dative if case == DATIVE else noun.german_plural
 
 
-# Ways to say a scene: one group and its place, two groups and their relation, or two groups only.
-PLACED_TEMPLATES = ("placed", "shows", "is_placed", "without")
-RELATED_TEMPLATES = ("related", "shows_related", "is_related")
-PAIRED_TEMPLATES = ("with_both", "both")
+# Ways to say a scene, in English and German: one group and its place, two groups and their relation, or two
+# groups only. A group is said with an indefinite article (English "a", German by case) or a definite one.
+PLACED_TEMPLATES = {
+    "placed": ("{0[a]} {where} {at} .", "{0[nominative]} {where} {at} ."),
+    "shows": ("the picture shows {0[a]} {where} {at} .", "das bild zeigt {0[accusative]} {where} {at} ."),
+    "is_placed": ("{0[the]} {0[is]} {where} {at} .", "{0[the_nominative]} {0[is]} {where} {at} ."),
+    "without": (
+        "{scene} with {0[a]} {where} , but without {absent} .",
+        "{scene} mit {0[dative]} {where} , aber ohne {absent} .",
+    ),
+}
+RELATED_TEMPLATES = {
+    "related": ("{0[a]} {where} {1[a]} {at} .", "{0[nominative]} {where} {1[dative]} {at} ."),
+    "shows_related": (
+        "you can see {0[a]} {where} {1[a]} {at} .",
+        "man sieht {0[accusative]} {where} {1[dative]} {at} .",
+    ),
+    "is_related": (
+        "{0[the]} {0[is]} {where} {1[the]} .",
+        "{0[the_nominative]} {0[is]} {where} {1[the_dative]} .",
+    ),
+}
+PAIRED_TEMPLATES = {
+    "with_both": ("{scene} with {0[a]} and {1[a]} .", "{scene} mit {0[dative]} und {1[dative]} ."),
+    "both": ("{0[a]} and {1[a]} {at} .", "{0[nominative]} und {1[nominative]} {at} ."),
+}
+TEMPLATES = PLACED_TEMPLATES | RELATED_TEMPLATES | PAIRED_TEMPLATES
 
 
-def placed_caption(template: str, group: Group, place: str, background: str, absent: str) -> tuple[str, str]:
-    """English and German sentence for one group; *absent* is the kind that template ``without`` names."""
-    scenery, (where, wo) = BACKGROUNDS[background], PLACES[place]
-    if template == "placed":
-        english = f"{english_phrase(group)} {where} {scenery.english}"
-        german = f"{german_phrase(group, NOMINATIVE)} {wo} {scenery.german}"
-    elif template == "shows":
-        english = f"the picture shows {english_phrase(group)} {where} {scenery.english}"
-        german = f"das bild zeigt {german_phrase(group, ACCUSATIVE)} {wo} {scenery.german}"
-    elif template == "is_placed":
-        is_, ist = _is(group)
-        english = f"{english_phrase(group, definite=True)} {is_} {where} {scenery.english}"
-        german = f"{german_phrase(group, NOMINATIVE, definite=True)} {ist} {wo} {scenery.german}"
-    else:
-        noun = NOUNS[absent]
-        article = ARTICLES["indefinite"][ACCUSATIVE][noun.gender]
-        english = (
-            f"{scenery.english_phrase} with {english_phrase(group)} {where} , but without a {noun.english}"
-        )
-        german = (
-            f"{scenery.german_phrase} mit {german_phrase(group, DATIVE)} {wo} , "
-            f"aber ohne {article} {_german_noun(noun, ACCUSATIVE, 1)}"
-        )
-    return english + " .", german + " ."
-
-
-def related_caption(
-    template: str, first: Group, second: Group, relation: str, background: str
+def captions(
+    template: str, groups: Sequence[Group], where: str, background: str, absent: str = "ball"
 ) -> tuple[str, str]:
-    """English and German sentence for two groups, *relation* being the first one's to the second."""
-    scenery, (where, wo) = BACKGROUNDS[background], RELATIONS[relation]
-    if template == "related":
-        english = f"{english_phrase(first)} {where} {english_phrase(second)} {scenery.english}"
-        german = f"{german_phrase(first, NOMINATIVE)} {wo} {german_phrase(second, DATIVE)} {scenery.german}"
-    elif template == "shows_related":
-        english = f"you can see {english_phrase(first)} {where} {english_phrase(second)} {scenery.english}"
-        german = (
-            f"man sieht {german_phrase(first, ACCUSATIVE)} {wo} {german_phrase(second, DATIVE)} "
-            f"{scenery.german}"
-        )
-    else:
-        is_, ist = _is(first)
-        english = (
-            f"{english_phrase(first, definite=True)} {is_} {where} {english_phrase(second, definite=True)}"
-        )
-        german = (
-            f"{german_phrase(first, NOMINATIVE, definite=True)} {ist} {wo} "
-            f"{german_phrase(second, DATIVE, definite=True)}"
-        )
-    return english + " .", german + " ."
+    """English and German sentence for a scene.
+
+    Args:
+        template: a key of :data:`TEMPLATES`.
+        groups: one or two, as the template has it.
+        where: the place of one group, or the first one's relation to the second.
+        background: a key of :data:`BACKGROUNDS`.
+        absent: the kind that template ``without`` names.
+    """
+    english, german = TEMPLATES[template]
+    (place, german_place), scenery, noun = (PLACES | RELATIONS)[where], BACKGROUNDS[background], NOUNS[absent]
+    article = FORMS[False, ACCUSATIVE][0][GENDERS.index(noun.gender)]
+    return (
+        english.format(
+            *map(_english_forms, groups),
+            where=place,
+            at=scenery.english,
+            scene=scenery.english_phrase,
+            absent=f"a {noun.english}",
+        ),
+        german.format(
+            *map(_german_forms, groups),
+            where=german_place,
+            at=scenery.german,
+            scene=scenery.german_phrase,
+            absent=f"{article} {_german_noun(noun, ACCUSATIVE, True)}",
+        ),
+    )
 
 
-def paired_caption(template: str, first: Group, second: Group, background: str) -> tuple[str, str]:
-    """English and German sentence that names two groups and nothing of where they stand."""
-    scenery = BACKGROUNDS[background]
-    if template == "with_both":
-        english = f"{scenery.english_phrase} with {english_phrase(first)} and {english_phrase(second)}"
-        german = (
-            f"{scenery.german_phrase} mit {german_phrase(first, DATIVE)} und {german_phrase(second, DATIVE)}"
-        )
-    else:
-        english = f"{english_phrase(first)} and {english_phrase(second)} {scenery.english}"
-        german = (
-            f"{german_phrase(first, NOMINATIVE)} und {german_phrase(second, NOMINATIVE)} {scenery.german}"
-        )
-    return english + " .", german + " ."
+def _english_forms(group: Group) -> dict[str, str]:
+    be = "is" if group.count == 1 else "are"
+    return {"a": english_phrase(group), "the": english_phrase(group, definite=True), "is": be}
 
 
-def _is(group: Group) -> tuple[str, str]:
-    return ("is", "ist") if group.count == 1 else ("are", "sind")
+def _german_forms(group: Group) -> dict[str, str]:
+    forms = {case: german_phrase(group, case) for case in (NOMINATIVE, ACCUSATIVE, DATIVE)}
+    definite = {f"the_{case}": german_phrase(group, case, definite=True) for case in forms}
+    return {**forms, **definite, "is": "ist" if group.count == 1 else "sind"}

@@ -1,9 +1,11 @@
 """What a trained model has learnt: one module an analysis, each a subcommand of ``ikd-analyse``.
 
 A module has pure functions on tensors, and ``run(**options)``, which takes the values of the command's
-options by name, writes its files into ``output``, and returns the
-:class:`~ikd_fairseq.analysis.output.Table` that the command prints. A new one gets an entry here and its
-options in ``cli/analyse.py``. No module is imported before it is run.
+options by name, writes its files into the folder ``output``, and returns the
+:class:`~ikd_fairseq.analysis.output.Table` that the command prints. It raises :class:`IkdError` for input
+that cannot be used. A new one gets an entry here and its options in ``cli/analyse.py``. No module is imported
+before it is run. What ``run`` calls ``model`` are options of
+:func:`~ikd_fairseq.analysis.features.load_trained`.
 """
 
 # By name, which is that of the module too, but for its hyphens.

@@ -15,7 +15,7 @@ from fairseq.data import LanguagePairDataset
 from torch import Tensor, nn
 
 from ..errors import check
-from .features import GENERATING, Trained, check_sentences, encode, load_sentences, load_trained, source_words
+from .features import GENERATING, Trained, check_sentences, encode, load_sentences, load_trained
 from .output import Table, check_folder, new_figure, require, write_files
 
 DEFAULT_COUNT = 4
@@ -25,12 +25,10 @@ DEFAULT_COUNT = 4
 def head_weights(attention: nn.Module) -> Iterator[list[Tensor]]:
     """Collects the weights of every call of a fairseq *attention* within the block, head by head.
 
-    The layer that calls it asks for no weights. It is asked for them on the way in, and its result is left as
-    it is.
+    The layer that calls it asks for no weights: it is asked on the way in, and its result is left as it is.
 
     Yields:
-        A list to which each call adds a tensor, ``heads x B x queries x keys``. Keys under the padding mask
-        have a weight of 0.
+        A list to which each call adds ``heads x B x queries x keys``, 0 for keys under the padding mask.
     """
     found: list[Tensor] = []
 
@@ -42,15 +40,8 @@ def head_weights(attention: nn.Module) -> Iterator[list[Tensor]]:
     def keep(module, args, result):
         found.append(result[1].detach())
 
-    hooks = (
-        attention.register_forward_pre_hook(ask, with_kwargs=True),
-        attention.register_forward_hook(keep),
-    )
-    try:
+    with attention.register_forward_pre_hook(ask, with_kwargs=True), attention.register_forward_hook(keep):
         yield found
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def attention_of(
@@ -65,12 +56,12 @@ def attention_of(
     padding = trained.task.source_dictionary.pad()
     found: dict[int, Tensor] = {}
     with head_weights(trained.model.encoder.layers[0].self_attn) as weights:
-        for batch in encode(trained, dataset, sentences, max_tokens):
+        for numbers, tokens, regions in encode(trained, dataset, sentences, max_tokens):
             (all_weights,) = weights
             weights.clear()
-            for row, sentence in enumerate(batch["id"]):
-                words = batch["src_tokens"][row].ne(padding)
-                queries = torch.cat([words, words.new_ones(batch["regions"].size(1))])
+            for row, sentence in enumerate(numbers):
+                words = tokens[row].ne(padding)
+                queries = torch.cat([words, words.new_ones(regions.size(1))])
                 found[sentence] = all_weights[:, row][:, queries][:, :, words].float().cpu()
     return found
 
@@ -81,16 +72,10 @@ def entropy(weights: Tensor) -> Tensor:
 
 
 def draw(weights: Tensor, words: Sequence[str]):
-    """Heat maps of one sentence, a head each: columns are words, rows the words' queries, then the regions'.
-
-    Args:
-        weights: ``heads x (I+P) x I``.
-        words: I of them.
-    """
+    """Heat maps of ``heads x (I+P) x I``, one a head: a column a word, a row a query."""
     heads, queries, _ = weights.shape
-    figure = new_figure(
-        1.5 + heads * max(1.6, 0.28 * len(words)), 1.2 + 0.14 * queries, dpi=100, layout="constrained"
-    )
+    width, height = 1.5 + heads * max(1.6, 0.28 * len(words)), 1.2 + 0.14 * queries
+    figure = new_figure(width, height, dpi=100, layout="constrained")
     panels = figure.subplots(1, heads, sharey=True, squeeze=False)[0]
     names = [*words, *(f"region {number}" for number in range(1, queries - len(words) + 1))]
     for head, axes in enumerate(panels):
@@ -105,30 +90,16 @@ def draw(weights: Tensor, words: Sequence[str]):
 
 
 def run(
-    *,
-    data: str,
-    checkpoint: str,
-    split: str,
-    output: str,
-    max_tokens: int,
-    device: str,
-    sentences: Sequence[int] | None = None,
+    *, split: str, output: str, max_tokens: int, sentences: Sequence[int] | None = None, **model: Any
 ) -> Table:
-    """Writes ``attention.json``, ``attention.tsv`` and a picture for each sentence, ``attention.N.png``, into
-    *output*; arguments are the command's options.
-
-    Needs no images: the regions come from the text.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``attention.json``, ``.tsv`` and a picture a sentence, ``attention.N.png``. Needs no images."""
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, GENERATING)
+    trained = load_trained(**model, architecture=GENERATING)
     check(
         not trained.model.encoder.no_text,
-        f"{checkpoint} was trained with --no-text, so that nothing in it attends to words: give one that was "
-        "not",
+        f"{model['checkpoint']} was trained with --no-text, so that nothing in it attends to words: give one "
+        "that was not",
     )
     dataset = load_sentences(trained, split)
     default = range(min(DEFAULT_COUNT, len(dataset)))
@@ -139,7 +110,9 @@ def run(
     rows: list[tuple] = []
     entries: list[dict[str, Any]] = []
     for sentence in sentences:
-        weights, words = found[sentence], source_words(trained, dataset, sentence)
+        weights = found[sentence]
+        # Words, or pieces of them, with the end of sentence.
+        words = [trained.task.source_dictionary[unit] for unit in dataset.src[sentence].tolist()]
         bits, uniform = entropy(weights), float(torch.log2(torch.tensor(len(words))))
         for head, of_head in enumerate(bits, start=1):
             of_text, of_regions = of_head[: len(words)].mean(), of_head[len(words) :].mean()
@@ -147,6 +120,5 @@ def run(
         entries.append({"sentence": sentence, "words": words, "weights": weights.tolist()})
         write_files(output, {f"attention.{sentence}.png": draw(weights, words)})
     table = Table(["sentence", "head", "bits of text", "bits of regions", "bits if uniform"], rows)
-    report = {"split": split, "sentences": entries}
-    write_files(output, {"attention.json": report, "attention.tsv": table})
+    write_files(output, {"attention.json": {"split": split, "sentences": entries}, "attention.tsv": table})
     return table

@@ -19,14 +19,12 @@ from sacrebleu.metrics.chrf import CHRF
 
 from ..errors import check
 from ..evaluation.significance import named_runs
-from ..evaluation.translations import agreed_count, load_run
+from ..evaluation.translations import Translations, agreed_count, load_run
 from ..io.html import render
 from ..io.progress import progress
 from ..io.text_lines import read_lines
 from .output import Table, check_folder, write_files
 
-DEFAULT_COUNT = 5
-DEFAULT_METRIC = "bleu"
 METRICS = {"bleu": "BLEU", "chrf": "chrF"}  # of a single sentence, and what it is called
 
 RIGHT, WRONG, MISSING = "right", "wrong", "missing"
@@ -35,23 +33,14 @@ logger = logging.getLogger(__name__)
 
 
 class Word(NamedTuple):
-    """A word of a translation, or of the reference where the translation lacks it.
-
-    Attributes:
-        mark: :data:`RIGHT`, :data:`WRONG` or :data:`MISSING`.
-    """
+    """A word of a translation, or of the reference where the translation lacks it (:data:`MISSING`)."""
 
     text: str
     mark: str
 
 
 class Corpus(NamedTuple):
-    """A test set and its translations, as many lines each.
-
-    Attributes:
-        translations: by the system's name, in the order given.
-        sources: None where they are not known.
-    """
+    """A test set and its translations by system, as many lines each; sources are None where not known."""
 
     translations: dict[str, list[str]]
     references: list[str]
@@ -60,25 +49,14 @@ class Corpus(NamedTuple):
 
 @dataclass(frozen=True)
 class Case:
-    """One sentence in the words of every system.
+    """One sentence in the words of every system."""
 
-    Attributes:
-        sentence: its number, counted from 0.
-        scores: sentence-level scores by system, 0 to 100.
-        translations: marked words by system.
-    """
-
-    sentence: int
+    sentence: int  # counted from 0
+    difference: float  # score of the first system minus that of the second
     source: str | None
     reference: str
-    scores: dict[str, float]
-    translations: dict[str, list[Word]]
-
-    @property
-    def difference(self) -> float:
-        """Score of the first system minus that of the second."""
-        first, second, *_ = self.scores.values()
-        return first - second
+    scores: dict[str, float]  # of the sentence by system, 0 to 100
+    translations: dict[str, list[Word]]  # marked, by system
 
     @property
     def pieces(self) -> dict[str, list[Word]]:
@@ -91,24 +69,20 @@ class Case:
             for name, words in self.translations.items()
         }
 
+    def as_json(self) -> dict[str, Any]:
+        marked = {name: [word._asdict() for word in words] for name, words in self.translations.items()}
+        return {**vars(self), "translations": marked}
+
 
 class Study(NamedTuple):
-    """Systems compared sentence by sentence, and the cases to show.
+    """Systems compared sentence by sentence, and the cases to show."""
 
-    Attributes:
-        metric: what the sentence-level score is called.
-        signature: sacreBLEU's, of that score.
-        scores: by system and sentence.
-        better, worse: in how many sentences the first system scores higher than the second, and lower.
-        shown: cases by "wins" and "losses" of the first system, clearest first, or "chosen".
-    """
-
-    metric: str
-    signature: str
-    scores: dict[str, list[float]]
-    better: int
+    metric: str  # what the sentence-level score is called
+    signature: str  # sacreBLEU's, of that score
+    scores: dict[str, list[float]]  # by system and sentence
+    better: int  # in how many sentences the first system scores higher than the second
     worse: int
-    shown: dict[str, list[Case]]
+    shown: dict[str, list[Case]]  # "wins" and "losses" of the first system, clearest first, or "chosen"
 
 
 def mark_words(translation: str, reference: str) -> list[Word]:
@@ -152,10 +126,16 @@ def score_sentences(corpus: Corpus, scorer: Metric) -> dict[str, list[float]]:
     }
 
 
-def sort_by_difference(scores: dict[str, list[float]]) -> list[int]:
-    """Sentences by score of the first system minus that of the second, largest first; ties by number."""
+def differences(scores: dict[str, list[float]]) -> list[float]:
+    """Score of the first system minus that of the second, by sentence."""
     first, second, *_ = scores.values()
-    return sorted(range(len(first)), key=lambda place: (second[place] - first[place], place))
+    return [ours - theirs for ours, theirs in zip(first, second)]
+
+
+def sort_by_difference(scores: dict[str, list[float]]) -> list[int]:
+    """Sentences by :func:`differences`, largest first; ties by number."""
+    by_sentence = differences(scores)
+    return sorted(range(len(by_sentence)), key=lambda place: (-by_sentence[place], place))
 
 
 def select_ends(scores: dict[str, list[float]], count: int) -> tuple[list[int], list[int]]:
@@ -163,10 +143,9 @@ def select_ends(scores: dict[str, list[float]], count: int) -> tuple[list[int], 
 
     Sentences of equal score are in neither, so that there may be fewer.
     """
-    first, second, *_ = scores.values()
-    order = sort_by_difference(scores)
-    wins = [place for place in order if first[place] > second[place]]
-    losses = [place for place in reversed(order) if first[place] < second[place]]
+    by_sentence, order = differences(scores), sort_by_difference(scores)
+    wins = [place for place in order if by_sentence[place] > 0]
+    losses = [place for place in reversed(order) if by_sentence[place] < 0]
     return wins[:count], losses[:count]
 
 
@@ -175,6 +154,7 @@ def make_case(corpus: Corpus, scores: dict[str, list[float]], sentence: int) -> 
     reference = corpus.references[sentence]
     return Case(
         sentence,
+        differences(scores)[sentence],
         corpus.sources[sentence] if corpus.sources else None,
         reference,
         {name: own[sentence] for name, own in scores.items()},
@@ -183,10 +163,7 @@ def make_case(corpus: Corpus, scores: dict[str, list[float]], sentence: int) -> 
 
 
 def make_study(
-    corpus: Corpus,
-    metric: str = DEFAULT_METRIC,
-    count: int = DEFAULT_COUNT,
-    sentences: Sequence[int] | None = None,
+    corpus: Corpus, metric: str = "bleu", count: int = 5, sentences: Sequence[int] | None = None
 ) -> Study:
     """Holds the first system of *corpus* against the second.
 
@@ -206,15 +183,13 @@ def make_study(
         )
     scorer = make_scorer(metric)
     scores = score_sentences(corpus, scorer)
+    wins, losses = select_ends(scores, total)
     if sentences is None:
-        chosen = dict(zip(("wins", "losses"), select_ends(scores, count)))
+        chosen = {"wins": wins[:count], "losses": losses[:count]}
     else:
         chosen = {"chosen": list(dict.fromkeys(sentences))}
     shown = {kind: [make_case(corpus, scores, place) for place in places] for kind, places in chosen.items()}
-    first, second, *_ = scores.values()
-    better = sum(ours > theirs for ours, theirs in zip(first, second))
-    worse = sum(ours < theirs for ours, theirs in zip(first, second))
-    return Study(METRICS[metric], str(scorer.get_signature()), scores, better, worse, shown)
+    return Study(METRICS[metric], str(scorer.get_signature()), scores, len(wins), len(losses), shown)
 
 
 def load_corpus(
@@ -223,36 +198,32 @@ def load_corpus(
     sources: str | None = None,
     remove_bpe: bool = False,
 ) -> Corpus:
-    """Reads the translations of one test set.
+    """Reads the translations of one test set: names and files, each as ``fairseq-generate`` or by lines.
 
-    Args:
-        systems: name and file of each: output of ``fairseq-generate``, or a translation a line.
-        references, sources: files of a sentence a line. By default the T- lines, which must be the same in
-            every file of *systems*, and the S- lines of the first file that has any.
-        remove_bpe: join subwords first.
+    *references* and *sources* are files of a sentence a line; by default the T- lines, which must be the same
+    in every file of *systems*, and the S- lines of the first file that has any.
 
     Raises:
         IkdError: a file cannot be read, is empty, lacks sentences or is of another test set.
     """
-    if references is None:
-        for _, path in systems:
-            check(
-                any(line.startswith("T-") for line in read_lines(path)),
-                f"{path} holds no references (T- lines); give --references FILE",
-            )
-    texts = {name: load_run(path, references, without_bpe=remove_bpe) for name, path in systems}
-    (first, path), *others = systems
-    for name, other in others:
+    texts: dict[str, Translations] = {}
+    for name, path in systems:
         check(
-            texts[name].references == texts[first].references,
-            f"{other} and {path} hold different references (T- lines); give outputs for one test set, or "
-            "--references FILE",
+            references is not None or any(line.startswith("T-") for line in read_lines(path)),
+            f"{path} holds no references (T- lines); give --references FILE",
+        )
+        texts[name] = load_run(path, references, without_bpe=remove_bpe)
+        first, *_ = texts.values()
+        check(
+            texts[name].references == first.references,
+            f"{path} and {systems[0][1]} hold different references (T- lines); give outputs for one test "
+            "set, or --references FILE",
         )
     lines = next((text.sources for text in texts.values() if text.sources), None)
     if sources is not None:
         lines = read_lines(sources)
-        agreed_count({sources: len(lines), path: len(texts[first].references)})
-    return Corpus({name: text.hypotheses for name, text in texts.items()}, texts[first].references, lines)
+        agreed_count({sources: len(lines), systems[0][1]: len(first.references)})
+    return Corpus({name: text.hypotheses for name, text in texts.items()}, first.references, lines)
 
 
 def run(
@@ -261,20 +232,13 @@ def run(
     references: str | None = None,
     sources: str | None = None,
     remove_bpe: bool = False,
-    metric: str = DEFAULT_METRIC,
-    count: int = DEFAULT_COUNT,
+    metric: str = "bleu",
+    count: int = 5,
     sentences: Sequence[int] | None = None,
 ) -> Table:
-    """Writes ``cases.tsv``, ``cases.json`` and ``cases.html`` into *output*.
+    """Writes ``cases.tsv``, every sentence, sorted; ``cases.json`` and ``cases.html``, those that are shown.
 
-    The first holds every sentence, sorted, the others those that are shown, with their words marked.
-    Arguments are the command's options.
-
-    Returns:
-        The scores of the sentences shown: wins, then losses, clearest first, or in the order asked for.
-
-    Raises:
-        IkdError: input that cannot be used, or nothing to choose from, as all translations score the same.
+    The table returned has the sentences shown: wins, then losses, clearest first, or in the order asked for.
     """
     named = [(name, named_runs("--systems", (name, path))[1][0]) for name, path in systems]
     names = [name for name, _ in named]
@@ -290,14 +254,14 @@ def run(
         f"{first} and {second} score the same in every sentence: name some --sentences",
     )
     better, worse, total = study.better, study.worse, len(corpus.references)
-    counts = (first, second, better, worse, total - better - worse)
-    logger.info("%s is better than %s in %d sentences, worse in %d, and as good in %d", *counts)
+    message = "%s is better than %s in %d sentences, worse in %d, and as good in %d"
+    logger.info(message, first, second, better, worse, total - better - worse)
     report = {
         "systems": dict(named),
         "metric": metric,
         "signature": study.signature,
         "sentences": {"all": total, "better": better, "worse": worse},
-        **{kind: [_as_json(case) for case in cases] for kind, cases in study.shown.items()},
+        **{kind: [case.as_json() for case in cases] for kind, cases in study.shown.items()},
     }
     title = f"{first} and {second} side by side"
     page = render("cases.html.j2", title=title, study=study, command="ikd-analyse cases")
@@ -311,31 +275,10 @@ def run(
 
 
 def _table_of_all(corpus: Corpus, scores: dict[str, list[float]]) -> Table:
-    first, second, *_ = scores.values()
-    texts = {"reference": corpus.references, **corpus.translations}
-    if corpus.sources:
-        texts = {"source": corpus.sources, **texts}
+    sources = {"source": corpus.sources} if corpus.sources else {}
+    texts = {**sources, "reference": corpus.references, **corpus.translations}
     columns = ["sentence", "difference", *(f"score of {name}" for name in scores), *texts]
-    rows = [
-        (
-            place,
-            first[place] - second[place],
-            *(own[place] for own in scores.values()),
-            *(" ".join(lines[place].split()) for lines in texts.values()),  # no tab of theirs
-        )
-        for place in sort_by_difference(scores)
-    ]
-    return Table(columns, rows)
-
-
-def _as_json(case: Case) -> dict[str, Any]:
-    return {
-        "sentence": case.sentence,
-        "difference": case.difference,
-        "source": case.source,
-        "reference": case.reference,
-        "scores": case.scores,
-        "translations": {
-            name: [word._asdict() for word in words] for name, words in case.translations.items()
-        },
-    }
+    numbers = list(zip(differences(scores), *scores.values()))
+    # Without the tabs that they may hold.
+    lines = [[" ".join(line.split()) for line in of_sentence] for of_sentence in zip(*texts.values())]
+    return Table(columns, [(place, *numbers[place], *lines[place]) for place in sort_by_difference(scores)])

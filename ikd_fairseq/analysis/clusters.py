@@ -12,7 +12,7 @@ shows two clusters that were picked; here all are shown.
 import logging
 import textwrap
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,14 +21,11 @@ from torch import Tensor
 from ..errors import check
 from .features import (
     GENERATING,
-    for_cosine,
-    generated_features,
-    load_sentences,
+    compared_features,
     load_trained,
-    open_images,
+    open_pictured,
     sentences_with_image,
     source_text,
-    visual_features,
 )
 from .output import Table, check_folder, new_figure, require, write_files
 
@@ -37,15 +34,8 @@ logger = logging.getLogger(__name__)
 _PERPLEXITY = 30  # of t-SNE, scikit-learn's default, where there are enough sentences
 
 
-@dataclass(frozen=True)
-class Example:
-    """An image and a text that belongs to it.
-
-    Attributes:
-        sentence: its number.
-        image: uint8 ``H x W x 3``.
-        caption: its source text.
-    """
+class Example(NamedTuple):
+    """An image, uint8 ``H x W x 3``, and the number and source text of a sentence that it belongs to."""
 
     sentence: int
     image: np.ndarray
@@ -53,12 +43,7 @@ class Example:
 
 
 def cluster(features: Tensor, clusters: int, seed: int) -> tuple[Tensor, Tensor]:
-    """k-means, from the best of ten starts.
-
-    Args:
-        features: ``S x C``.
-        clusters: how many, S at most.
-        seed: of the starts.
+    """k-means of ``S x C``, from the best of ten starts.
 
     Returns:
         The cluster of each feature, int64 ``S``, numbered by size, largest first; and for each cluster the
@@ -77,12 +62,9 @@ def cluster(features: Tensor, clusters: int, seed: int) -> tuple[Tensor, Tensor]
 
 
 def project(features: Tensor, projection: str, seed: int) -> np.ndarray:
-    """A place on the plane for each feature: float ``S x 2``.
+    """A place on the plane for each feature: ``S x C``, both at least 2, to float ``S x 2``.
 
-    Args:
-        features: ``S x C``, S and C at least 2.
-        projection: ``tsne`` (by cosine similarity; takes minutes beyond ten thousand features) or ``pca``.
-        seed: of t-SNE.
+    *projection* is ``tsne`` (by cosine similarity; takes minutes beyond ten thousand features) or ``pca``.
     """
     from sklearn.decomposition import PCA
     from sklearn.manifold import TSNE
@@ -103,23 +85,11 @@ def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> list[in
     return similarities.topk(min(count, len(gallery) - 1)).indices.tolist()
 
 
-def table_of(labels: Tensor, examples: Sequence[Sequence[Example]]) -> Table:
-    """A row a cluster; arguments as :func:`draw` takes them."""
-    rows = [
-        (number, size, own.sentence, own.caption, " ".join(str(other.sentence) for other in others))
-        for number, (size, (own, *others)) in enumerate(zip(torch.bincount(labels).tolist(), examples))
-    ]
-    return Table(["cluster", "sentences", "central", "source", "nearest others"], rows)
-
-
 def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: Sequence[Sequence[Example]]):
-    """A figure: the plane of all sentences, and a line of thumbnails for each cluster in its colour.
+    """A figure: the plane of S sentences, and a line of thumbnails for each of K clusters in its colour.
 
-    Args:
-        points: ``S x 2``.
-        labels: int64 ``S``, below K.
-        central: K places of central sentences.
-        examples: K lists: the central sentence's image, then the nearest others.
+    *points* are ``S x 2``, *labels* int64 ``S`` below K, *central* the K places of central sentences, and
+    *examples* K lists: the central sentence's image, then the nearest others.
     """
     from matplotlib import colormaps
 
@@ -155,52 +125,42 @@ def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: S
 
 def run(
     *,
-    data: str,
-    checkpoint: str,
     split: str,
     output: str,
     max_tokens: int,
-    device: str,
     clusters: int,
     neighbours: int,
     projection: str,
     seed: int,
     centre: bool,
     teacher_weights: str | None = None,
+    **model: Any,
 ) -> Table:
-    """Writes ``clusters.tsv``, ``clusters.points.tsv`` and ``clusters.png`` into *output*.
-
-    The points are every sentence's cluster and place; arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``clusters.tsv``, ``.png`` and every sentence's cluster and place, ``clusters.points.tsv``."""
     require("matplotlib", "sklearn")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, GENERATING)
-    dataset, pack = load_sentences(trained, split), open_images(trained, split)
+    trained = load_trained(**model, architecture=GENERATING)
+    dataset, pack = open_pictured(trained, split)
     sentences = sentences_with_image(pack)
     check(
         len(sentences) >= max(clusters, 2),
         f"--clusters {clusters}: {split} has {len(sentences)} sentences with an image, too few for so many "
         "clusters on a plane",
     )
-    rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
-    generated = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
-    gallery = for_cosine(visual_features(trained, pack, rows, teacher_weights), centre)
+    pairs = compared_features(trained, dataset, pack, max_tokens, centre, teacher_weights)
+    generated = pairs.generated
     logger.info("clustering and projecting %d features", len(generated))
     labels, central = cluster(generated, clusters, seed)
     points = project(generated, projection, seed)
 
-    examples = []
-    for place in central.tolist():
-        others = nearest(generated[place], gallery, neighbours, without=int(targets[place]))
-        # Of the sentences that share an image the first one speaks for it.
-        shown = sentences[[place, *(firsts[row] for row in others)]].tolist()
-        examples.append(
-            [Example(number, pack[number], source_text(trained, dataset, number)) for number in shown]
-        )
-    table = table_of(labels, examples)
+    examples, rows_of_table = [], []
+    for number, (place, size) in enumerate(zip(central.tolist(), torch.bincount(labels).tolist())):
+        others = nearest(generated[place], pairs.seen, neighbours, without=int(pairs.targets[place]))
+        shown = [int(sentences[place]), *pairs.shown_by[others].tolist()]
+        texts = [source_text(trained, dataset, sentence) for sentence in shown]
+        examples.append([Example(*entry) for entry in zip(shown, map(pack.__getitem__, shown), texts)])
+        rows_of_table.append((number, size, shown[0], texts[0], " ".join(map(str, shown[1:]))))
+    table = Table(["cluster", "sentences", "central", "source", "nearest others"], rows_of_table)
     places = zip(sentences.tolist(), labels.tolist(), *points.T.tolist())
     files = {
         "clusters.tsv": table,

@@ -15,10 +15,11 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import Any
 
 from ..errors import IkdError, check
-from ..evaluation.translations import read_lines
+from ..io.text_lines import read_lines
 from .output import Table, check_folder, new_figure, require, write_files
 from .word_positions import (
     BASIC_COLOURS,
@@ -37,20 +38,8 @@ ENGLISH = "en"
 SPLITS = ("train", "val", "test", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
 
 
-class Share(NamedTuple):
-    """How much of a split was masked, a row of the table.
-
-    Attributes:
-        touched: sentences with at least one masked word.
-        percent: masked words of all words.
-    """
-
-    split: str
-    sentences: int
-    touched: int
-    words: int
-    masked: int
-    percent: float
+# A row of the table, how much of a split was masked: `touched` are sentences with at least one masked word.
+COLUMNS = ("split", "sentences", "touched", "words", "masked", "percent")
 
 
 def text_path(split: str, language: str) -> str:
@@ -74,55 +63,20 @@ def read_splits(folder: str, language: str) -> dict[str, list[Sentence]]:
     return {split: [line.split() for line in lines] for split, lines in there.items()}
 
 
-def mask_words(sentence: Sentence, positions: set[int], token: str) -> str:
-    """The sentence with the words at *positions* replaced, one by one."""
-    return " ".join(token if place in positions else word for place, word in enumerate(sentence))
-
-
-def share_of(split: str, sentences: Sequence[Sentence], positions: Sequence[set[int]]) -> Share:
-    """Counts what the *positions* in each of the *sentences* of *split* touch."""
-    words, masked = sum(map(len, sentences)), sum(map(len, positions))
-    percent = 100 * masked / max(1, words)
-    return Share(split, len(sentences), sum(map(bool, positions)), words, masked, percent)
-
-
-def draw(shares: Sequence[Share], mask: str):
+def draw(rows: Sequence[tuple], mask: str):
     """A figure with a bar for each split: the share of masked words."""
-    figure = new_figure(1.6 * len(shares) + 1, 3.5, layout="constrained")
+    figure = new_figure(1.6 * len(rows) + 1, 3.5, layout="constrained")
     axes = figure.subplots()
-    bars = axes.bar(
-        [share.split.replace("_", "\n", 1) for share in shares], [share.percent for share in shares]
-    )
+    bars = axes.bar([row[0].replace("_", "\n", 1) for row in rows], [row[-1] for row in rows])
     axes.bar_label(bars, fmt="%.2f")
     axes.margins(y=0.1)
     axes.set(ylabel="masked words in %", title={COLOUR: "colours", ENTITY: "entities"}[mask])
     return figure
 
 
-def check_options(
-    mask: str,
-    positions: Sequence[str] | None,
-    colours: str | None,
-    spacy_model: str | None,
-    language: str,
-) -> None:
-    """Refuses options that contradict each other. Raises :class:`IkdError`."""
-    for option, value, kind in (("--colours", colours, COLOUR), ("--spacy-model", spacy_model, ENTITY)):
-        check(value is None or mask == kind, f"{option} is of no use with --mask {mask}: leave it out")
-        check(
-            value is None or positions is None,
-            f"{option} and --positions both say which words to mask: give one",
-        )
-    if positions is None and language != ENGLISH:
-        needed, value = ("--colours", colours) if mask == COLOUR else ("--spacy-model", spacy_model)
-        check(
-            value is not None,
-            f"which words to mask in {language} is not built in: give {needed} or --positions",
-        )
-
-
 def find_positions(
     sentences: Sequence[Sentence],
+    language: str,
     mask: str,
     positions: Sequence[str] | None = None,
     colours: str | None = None,
@@ -131,10 +85,21 @@ def find_positions(
     """Where the words to mask stand in each sentence, and what says so, for the record.
 
     Raises:
-        IkdError: input that cannot be used, see :mod:`.word_positions`.
+        IkdError: options that contradict each other, or input that cannot be used (:mod:`.word_positions`).
     """
+    for option, value, kind in (("--colours", colours, COLOUR), ("--spacy-model", spacy_model, ENTITY)):
+        check(value is None or mask == kind, f"{option} is of no use with --mask {mask}: leave it out")
+        check(
+            value is None or positions is None,
+            f"{option} and --positions both say which words to mask: give one",
+        )
     if positions is not None:
         return annotated_positions(sentences, positions), {"positions": list(positions)}
+    needed, value = ("--colours", colours) if mask == COLOUR else ("--spacy-model", spacy_model)
+    check(
+        language == ENGLISH or value is not None,
+        f"which words to mask in {language} is not built in: give {needed} or --positions",
+    )
     if mask == COLOUR:
         words = list(BASIC_COLOURS) if colours is None else read_words(colours)
         return listed_positions(sentences, words), {"colours": words}
@@ -160,10 +125,9 @@ def write_folder(folder: str, output: str, language: str, masked: dict[str, list
     """
     for part in ("text", "image_splits"):
         os.makedirs(os.path.join(output, part))
-        source = os.path.join(folder, part)
-        for name in sorted(os.listdir(source)) if os.path.isdir(source) else ():
-            if name.split(".")[0] in masked:
-                shutil.copyfile(os.path.join(source, name), os.path.join(output, part, name))
+        for path in Path(folder, part).glob("*"):
+            if path.name.split(".")[0] in masked:
+                shutil.copyfile(path, os.path.join(output, part, path.name))
     write_files(output, {text_path(split, language): lines for split, lines in masked.items()})
     images = os.path.join(folder, "images")
     if os.path.isdir(images):
@@ -181,15 +145,11 @@ def run(
     colours: str | None = None,
     spacy_model: str | None = None,
 ) -> Table:
-    """Writes the folder *output* with ``degrade.tsv``, ``.json`` and ``.png``, complete or not at all.
+    """Writes the folder *output*, which must be new or empty, complete or not at all.
 
-    Arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used, or *output* holds something already.
+    It gets ``degrade.tsv``, ``degrade.json`` and ``degrade.png`` too.
     """
     require("matplotlib")
-    check_options(mask, positions, colours, spacy_model, language)
     output = os.path.abspath(output)
     check(
         not os.path.exists(output) or (os.path.isdir(output) and not os.listdir(output)),
@@ -199,22 +159,27 @@ def run(
     splits = read_splits(folder, language)
     check_mask_token(mask_token, splits)
     every = [sentence for sentences in splits.values() for sentence in sentences]
-    found, source = find_positions(every, mask, positions, colours, spacy_model)
+    found, source = find_positions(every, language, mask, positions, colours, spacy_model)
 
     masked: dict[str, list[str]] = {}
-    shares: list[Share] = []
+    rows: list[tuple] = []
     for split, sentences in splits.items():
         own, found = found[: len(sentences)], found[len(sentences) :]
-        masked[split] = [mask_words(*pair, mask_token) for pair in zip(sentences, own)]
-        shares.append(share_of(split, sentences, own))
+        masked[split] = [
+            " ".join(mask_token if place in places else word for place, word in enumerate(sentence))
+            for sentence, places in zip(sentences, own)
+        ]
+        words, hidden = sum(map(len, sentences)), sum(map(len, own))
+        percent = 100 * hidden / max(1, words)
+        rows.append((split, len(sentences), sum(map(bool, own)), words, hidden, percent))
     check(
-        any(share.masked for share in shares),
+        any(masked[split] != [" ".join(words) for words in splits[split]] for split in splits),
         f"no word of {folder} is to be masked, so that nothing would change",
     )
-    table = Table(["split", "sentences", "touched", "words", "masked", "% of words"], shares)
+    table = Table([*COLUMNS[:-1], "% of words"], rows)
     settings = {"mask": mask, "token": mask_token, "language": language, "folder": os.path.abspath(folder)}
-    report = {**settings, **source, "splits": [share._asdict() for share in shares]}
-    files = {"degrade.tsv": table, "degrade.png": draw(shares, mask), "degrade.json": report}
+    report = {**settings, **source, "splits": [dict(zip(COLUMNS, row)) for row in rows]}
+    files = {"degrade.tsv": table, "degrade.png": draw(rows, mask), "degrade.json": report}
     try:
         # Beside its final name, which it gets when complete.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(output), prefix=".degrade.") as temporary:

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from fairseq import checkpoint_utils, utils
+from fairseq import checkpoint_utils
 from fairseq.data import LanguagePairDataset
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
@@ -18,6 +17,7 @@ from ..contracts import contract_of_architecture, decoding_overrides, options_wi
 from ..data.image_pack import ImagePack
 from ..distillation.search import batches
 from ..errors import IkdError, check
+from ..evaluation.translations import BPE_MARK
 from ..io.checkpoints import State, architecture_of, config_section, load_checkpoint
 from ..io.progress import progress
 from ..tasks.multimodal_translation import MultimodalTranslationTask
@@ -30,23 +30,13 @@ GENERATING = "ikd_transformer"  # and its presets: the architecture whose genera
 _IMAGES_AT_ONCE = 64
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A checkpoint, loaded for analysis.
+class Trained(NamedTuple):
+    """A checkpoint, loaded for analysis."""
 
-    Attributes:
-        model: in eval mode, in float32, on *device*.
-        task: of the data folder.
-        data: the data folder.
-        cnn_weights: of the frozen CNN: what the checkpoint was distilled from, ``imagenet`` where it does not
-            say.
-        device: ``cpu`` or ``cuda``.
-    """
-
-    model: BaseFairseqModel
-    task: MultimodalTranslationTask
+    model: BaseFairseqModel  # in eval mode, in float32, on the device
+    task: MultimodalTranslationTask  # of the data folder
     data: str
-    cnn_weights: str
+    cnn_weights: str  # of the frozen CNN that it was distilled from, "imagenet" where it does not say
     device: str
 
 
@@ -54,15 +44,15 @@ def load_trained(
     checkpoint: str,
     data: str,
     device: str = "cpu",
-    architecture: str | None = None,
+    architecture: str = "",
     image_free: bool = True,
     student: bool = False,
 ) -> Trained:
     """Loads a checkpoint beside the data folder *data*.
 
     Args:
-        checkpoint: what to load.
-        data: one folder that fairseq-preprocess wrote, with the dictionaries of the training.
+        checkpoint, data: a file, and one folder that fairseq-preprocess wrote with the dictionaries of its
+            training.
         device: ``cpu`` or ``cuda``.
         architecture: what it must be of, presets included; any of the plugin by default.
         image_free: leave images unread even for a model that looks at them. Else such a model finds them, or
@@ -70,15 +60,14 @@ def load_trained(
         student: whether the student network is needed; it is not loaded otherwise.
 
     Raises:
-        IkdError: the folder or the checkpoint cannot be used, or the checkpoint is of other dictionaries or
-            another architecture, or lacks the student.
+        IkdError: folder or checkpoint cannot be used, do not fit each other or are not what is asked for.
     """
     check(os.path.isdir(data), f"--data {data} is no folder: give one; of a path a:b, analyse each by itself")
     check_device(device)
     state = load_checkpoint(checkpoint)
     name = architecture_of(state) or "unknown"
     check(
-        name.startswith(architecture or ""),
+        name.startswith(architecture),
         f"{checkpoint} is of architecture {name}, and this analysis looks at what {architecture} generates: "
         "give a checkpoint of that",
     )
@@ -105,13 +94,10 @@ def load_trained(
 
 def _open_task_of(state: State, checkpoint: str, data: str, image_free: bool) -> MultimodalTranslationTask:
     trained_on = config_section(state, "task")
-    task = open_task(
-        data,
-        source_lang=trained_on.get("source_lang"),
-        target_lang=trained_on.get("target_lang"),
-        image_free=image_free,
-        image_features=None if image_free else trained_on.get("image_features"),
-    )
+    options = {name: trained_on.get(name) for name in ("source_lang", "target_lang", "image_features")}
+    if image_free:
+        options["image_features"] = None
+    task = open_task(data, image_free=image_free, **options)
     words = state["model"].get("encoder.embed_tokens.weight")
     check(
         words is not None, f"{checkpoint} has no encoder with word embeddings, so it is no translation model"
@@ -134,12 +120,13 @@ def load_sentences(trained: Trained, split: str) -> LanguagePairDataset:
     return trained.task.dataset(split)
 
 
-def open_images(trained: Trained, split: str) -> ImagePack:
-    """The image pack of *split*, checked to fit text and model.
+def open_pictured(trained: Trained, split: str) -> tuple[LanguagePairDataset, ImagePack]:
+    """The sentence pairs of *split* and its images, checked to fit text and model.
 
     Raises:
-        IkdError: there is none, or one for other text or of another size.
+        IkdError: there are none, or images for other text or of another size.
     """
+    dataset = load_sentences(trained, split)
     prefix = os.path.join(trained.data, split)
     check(
         ImagePack.exists(prefix),
@@ -154,7 +141,7 @@ def open_images(trained: Trained, split: str) -> ImagePack:
         f"{prefix}.images.npy holds images of {pack.image_size} px, but the checkpoint was trained with "
         f"--image-size {size}: pack them at that size",
     )
-    return pack
+    return dataset, pack
 
 
 def sentences_with_image(pack: ImagePack) -> np.ndarray:
@@ -179,24 +166,19 @@ def check_sentences(sentences: Iterable[int], split: str, count: int, pack: Imag
         )
 
 
-def source_words(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> list[str]:
-    """The source units (words, or pieces of them) of a sentence, with the end of sentence."""
-    return [trained.task.source_dictionary[number] for number in dataset.src[sentence].tolist()]
-
-
 def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> str:
     """A source sentence as one would read it: pieces of BPE joined."""
-    return trained.task.source_dictionary.string(dataset.src[sentence], bpe_symbol="@@ ")
+    return trained.task.source_dictionary.string(dataset.src[sentence], BPE_MARK)
 
 
 def encode(
     trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[tuple[list[int], Tensor, Tensor]]:
     """Runs the encoder over *sentences*, with a progress bar and without gradients.
 
     Yields:
-        For each of :func:`batches`: its ``id``, ``src_tokens``, and ``regions``, the generated feature
-        ``B x P x C`` on the model's device.
+        For each of :func:`batches`: the numbers of its sentences, their tokens ``B x I``, and the generated
+        feature ``B x P x C``, both on the model's device.
 
     Raises:
         IkdError: a sentence is too long.
@@ -204,16 +186,10 @@ def encode(
     encoder = trained.model.encoder
     with torch.no_grad(), progress(None, total=len(sentences), desc="encode", unit=" sentences") as bar:
         for batch in batches(dataset, sentences, max_tokens, encoder.max_positions()):
-            net_input = batch["net_input"]
-            if trained.device == "cuda":
-                net_input = utils.move_to_cuda(net_input)
-            out = encoder(net_input["src_tokens"], net_input["src_lengths"])
-            yield {
-                "id": batch["id"].tolist(),
-                "src_tokens": net_input["src_tokens"],
-                "regions": out["regions"][0],
-            }
-            bar.update(len(batch["id"]))
+            source = batch["net_input"]["src_tokens"], batch["net_input"]["src_lengths"]
+            tokens, lengths = (tensor.to(trained.device) for tensor in source)
+            yield batch["id"].tolist(), tokens, encoder(tokens, lengths)["regions"][0]
+            bar.update(len(tokens))
 
 
 def generated_features(
@@ -223,12 +199,10 @@ def generated_features(
 
     Rows are in the order of *sentences*, which are distinct.
     """
-    place = {int(sentence): number for number, sentence in enumerate(sentences)}
-    features = torch.empty(len(sentences), trained.model.backbone.channels)
-    for batch in encode(trained, dataset, sentences, max_tokens):
-        rows = torch.tensor([place[sentence] for sentence in batch["id"]])
-        features[rows] = batch["regions"].mean(dim=1).float().cpu()
-    return features
+    found: dict[int, Tensor] = {}
+    for numbers, _, regions in encode(trained, dataset, sentences, max_tokens):
+        found.update(zip(numbers, regions.mean(dim=1).float().cpu()))
+    return torch.stack([found[sentence] for sentence in sentences])
 
 
 def visual_features(
@@ -236,26 +210,49 @@ def visual_features(
 ) -> Tensor:
     """The frozen CNN's last map of each of R images, averaged over its positions: float32 ``R x C``.
 
-    Args:
-        trained: whose CNN.
-        pack: the images.
-        rows: of the pack.
-        weights: ``imagenet``, ``random`` or a file; those of *trained* by default.
+    *rows* are of the pack, *weights* ``imagenet``, ``random`` or a file; those of *trained* by default.
 
     Raises:
         IkdError: weights that cannot be had or used.
     """
     backbone = trained.model.backbone
     cnn = FrozenCNN(backbone, weights or trained.cnn_weights).to(trained.device)
-    rows = np.asarray(rows)
-    features = torch.empty(len(rows), backbone.channels)
+    features = []
     with torch.no_grad(), progress(None, total=len(rows), desc="look", unit=" images") as bar:
-        for start in range(0, len(rows), _IMAGES_AT_ONCE):
-            some = slice(start, start + _IMAGES_AT_ONCE)
-            images = torch.from_numpy(np.array(pack.images[rows[some]])).to(trained.device)
-            features[some] = cnn(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu()
+        for some in torch.as_tensor(rows).split(_IMAGES_AT_ONCE):
+            images = torch.from_numpy(pack.images[some.numpy()]).to(trained.device)
+            features.append(cnn(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu())
             bar.update(len(images))
-    return features
+    return torch.cat(features)
+
+
+class ComparedFeatures(NamedTuple):
+    """Features of the S sentences with an image, and of their G distinct images, each of length 1 or 0."""
+
+    generated: Tensor  # S x C
+    seen: Tensor  # G x C, by the frozen CNN
+    targets: Tensor  # int64 S, the row of `seen` that is the sentence's own
+    shown_by: np.ndarray  # int64 G, the first sentence that has the image
+
+
+def compared_features(
+    trained: Trained,
+    dataset: LanguagePairDataset,
+    pack: ImagePack,
+    max_tokens: int,
+    centre: bool,
+    weights: str | None = None,
+) -> ComparedFeatures:
+    """The features of a split to compare; *centre* is of :func:`for_cosine`, *weights* of the frozen CNN.
+
+    Raises:
+        IkdError: a sentence is too long, or the weights cannot be had or used.
+    """
+    sentences = sentences_with_image(pack)
+    rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
+    generated = for_cosine(generated_features(trained, dataset, sentences.tolist(), max_tokens), centre)
+    seen = for_cosine(visual_features(trained, pack, rows.tolist(), weights), centre)
+    return ComparedFeatures(generated, seen, torch.from_numpy(targets), sentences[firsts])
 
 
 def for_cosine(features: Tensor, centre: bool) -> Tensor:

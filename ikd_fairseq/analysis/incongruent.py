@@ -16,8 +16,10 @@ import statistics
 from collections.abc import Sequence
 
 import numpy as np
+from fairseq.data import LanguagePairDataset
 
 from ..contracts import ModelContract, contract_of
+from ..data.image_pair_dataset import ImagePairDataset
 from ..errors import check
 from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
@@ -36,13 +38,9 @@ logger = logging.getLogger(__name__)
 def derangement(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """Shuffles images so that no sentence keeps its own.
 
-    Args:
-        images: int ``S``: which image each sentence has. Several may have the same, but no more than half of
-            them, as there would be too few others.
-        random: where the chance comes from.
-
-    Returns:
-        int64 ``S``, a permutation: sentence i gets the image of sentence ``result[i]``.
+    *images* are int ``S``: which image each sentence has. Several may have the same, but no more than half of
+    them, as there would be too few others. Returns an int64 permutation ``S``: sentence i gets the image of
+    sentence ``result[i]``.
     """
     _, of_sentence, counts = np.unique(images, return_inverse=True, return_counts=True)
     # Sentences in random order, those with the same image side by side. As far on as the most frequent image
@@ -55,11 +53,7 @@ def derangement(images: np.ndarray, random: np.random.Generator) -> np.ndarray:
 
 
 def check_shuffling(images: np.ndarray, split: str) -> None:
-    """Refuses images that cannot be shuffled so that no sentence keeps its own.
-
-    Raises:
-        IkdError: there are fewer than two, or one belongs to more than half of the sentences.
-    """
+    """Raises :class:`IkdError` if there are fewer than two images, or most of the sentences share one."""
     _, counts = np.unique(images, return_counts=True)
     check(
         len(counts) > 1,
@@ -74,11 +68,7 @@ def check_shuffling(images: np.ndarray, split: str) -> None:
 
 
 def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
-    """Loads a model that needs images at test.
-
-    Raises:
-        IkdError: it cannot be loaded, or never looks at any.
-    """
+    """Loads a model that needs images at test. Raises :class:`IkdError`, also if it never looks at any."""
     trained = load_trained(checkpoint, data, device, image_free=False)
     check(
         contract_of(trained.model, ModelContract).requires_images,
@@ -88,40 +78,21 @@ def load_image_must(checkpoint: str, data: str, device: str) -> Trained:
     return trained
 
 
-def translate_conditions(
-    trained: Trained, split: str, shuffles: Sequence[np.ndarray], beam: int, max_tokens: int
-) -> dict[str, list[str]]:
-    """Translations of the sentences with an image, by condition: :data:`OWN`, the shuffles, :data:`NONE`.
+def conditions(
+    trained: Trained, dataset: ImagePairDataset, sentences: np.ndarray, shuffles: Sequence[np.ndarray]
+) -> dict[str, LanguagePairDataset]:
+    """*dataset* with what the model is to see in each condition: :data:`OWN`, the shuffles, :data:`NONE`.
 
-    A model without text (``--no-text``) has no condition without images.
-
-    Args:
-        trained: the model; its task has loaded *split*.
-        split: its name.
-        shuffles: int64 ``S`` each, over the S sentences with an image, see :func:`derangement`.
-        beam, max_tokens: see :func:`~ikd_fairseq.analysis.translation.translate`.
+    A model without text (``--no-text``) has no condition without images. *shuffles* are those of S
+    *sentences* with an image, int64 ``S`` each, see :func:`derangement`.
     """
-    dataset = trained.task.dataset(split)
-    sentences = sentences_with_image(dataset.pack)
     datasets = {OWN: dataset}
     for number, others in enumerate(shuffles, start=1):
         order = np.arange(len(dataset))
         order[sentences] = sentences[others]
         datasets[SHUFFLE.format(number=number)] = with_images_of(dataset, order)
-    if not getattr(trained.model.encoder, "no_text", False):
-        datasets[NONE] = text_alone(dataset)
-    return {
-        name: translate(trained, condition, sentences, beam, max_tokens, f"images: {name}")
-        for name, condition in datasets.items()
-    }
-
-
-def compare_conditions(translations: dict[str, list[str]], references: Sequence[str]) -> Comparison:
-    """BLEU of every condition, each tested against :data:`OWN`, the first."""
-    # Its two lines a condition would break up the progress bar.
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
-    runs = {name: [lines] for name, lines in translations.items()}
-    return compare_runs(runs, references, make_scorers(metrics=["bleu"]))["bleu"]
+    without_text = getattr(trained.model.encoder, "no_text", False)
+    return datasets if without_text else {**datasets, NONE: text_alone(dataset)}
 
 
 def changed(lines: Sequence[str], own: Sequence[str]) -> float:
@@ -131,40 +102,35 @@ def changed(lines: Sequence[str], own: Sequence[str]) -> float:
 
 def table_of(translations: dict[str, list[str]], comparison: Comparison) -> Table:
     """A row a condition, and behind the shuffles their mean and sample standard deviation."""
-    own = translations[OWN]
-    rows: list[tuple] = []
-    shuffled: list[tuple] = []
-    for name, outcome in comparison.outcomes.items():
-        (bleu,) = outcome.scores
-        if name == OWN:
-            rows.append((name, bleu, "", "", "", ""))
-            continue
-        row = (name, bleu, "", outcome.difference, changed(translations[name], own), *outcome.p_values)
-        rows.append(row)
-        if name != NONE:
-            shuffled.append(row)
-    _, bleu, _, difference, share, _ = zip(*shuffled)
+    (_, own), *others = comparison.outcomes.items()
+    rows: list[tuple] = [(OWN, *own.scores, "", "", "", "")]
+    for name, outcome in others:
+        share = changed(translations[name], translations[OWN])
+        rows.append((name, *outcome.scores, "", outcome.difference, share, *outcome.p_values))
+    shuffled = [row for row in rows if row[0] not in (OWN, NONE)]
+    _, bleu, _, *means, _ = zip(*shuffled)
     deviation = statistics.stdev(bleu) if len(bleu) > 1 else ""
-    mean = (MEAN, statistics.mean(bleu), deviation, statistics.mean(difference), statistics.mean(share), "")
+    mean = (MEAN, statistics.mean(bleu), deviation, *map(statistics.mean, means), "")
     rows.insert(1 + len(shuffled), mean)
     return Table(["images", "BLEU", "deviation", "difference", "changed %", "p"], rows)
 
 
 def draw(table: Table):
     """BLEU by condition as points, the shuffles in one line with their mean and deviation."""
-    lines: dict[str, list[tuple]] = {}
-    for row in table.rows:
-        lines.setdefault("another's" if row[0] not in (OWN, NONE) else row[0], []).append(row)
+    lines: dict[str, list[float]] = {}
+    for name, bleu, deviation, *_ in table.rows:
+        if name == MEAN:
+            mean = bleu, deviation
+        else:
+            lines.setdefault(name if name in (OWN, NONE) else "another's", []).append(bleu)
     figure = new_figure(6.4, 1.1 + 0.6 * len(lines), dpi=120, layout="constrained")
     axes = figure.subplots()
-    for place, rows in enumerate(lines.values()):
-        points = [row[1] for row in rows if row[0] != MEAN]
-        several = len(points) > 1
-        axes.plot(points, [place] * len(points), "o", color="C0", alpha=0.4 if several else 1)
-        for _, mean, deviation, *_ in (row for row in rows if row[0] == MEAN and several):
-            mark = dict(fmt="D", color="C1", capsize=4, label="mean ± deviation")
-            axes.errorbar(mean, place, xerr=deviation, **mark)
-            axes.legend(frameon=False, fontsize=8)
+    for place, points in enumerate(lines.values()):
+        axes.plot(points, [place] * len(points), "o", color="C0", alpha=0.4 if len(points) > 1 else 1)
+    if mean[1] != "":
+        mark = dict(fmt="D", color="C1", capsize=4, label="mean ± deviation")
+        axes.errorbar(mean[0], 1, xerr=mean[1], **mark)
+        axes.legend(frameon=False, fontsize=8)
     axes.axvline(table.rows[0][1], color="grey", linewidth=0.8, linestyle="--", zorder=0)
     axes.set(xlabel="BLEU (the axis does not begin at 0)", yticks=range(len(lines)))
     axes.set_yticklabels([f"image: {name}" for name in lines])
@@ -187,13 +153,9 @@ def run(
     seed: int,
     references: str | None = None,
 ) -> Table:
-    """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png`` into
-    *output*; arguments are the command's options.
+    """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png``.
 
     BLEU is that of ``ikd-score --preset tokenised``, over the sentences that have an image.
-
-    Raises:
-        IkdError: input that cannot be used.
     """
     require("matplotlib")
     check(seed >= 0, f"--seed {seed}: give a number of at least 0")
@@ -210,12 +172,16 @@ def run(
 
     random = np.random.default_rng(seed)
     orders = [derangement(images, random) for _ in range(shuffles)]
-    translations = translate_conditions(trained, split, orders, beam, max_tokens)
-    comparison = compare_conditions(translations, wanted)
+    translations = {
+        name: translate(trained, shown, sentences.tolist(), beam, max_tokens, f"images: {name}")
+        for name, shown in conditions(trained, dataset, sentences, orders).items()
+    }
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # two lines a condition would break up the bar
+    runs = {name: [lines] for name, lines in translations.items()}
+    comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]
     table = table_of(translations, comparison)
-    settings = {"checkpoint": checkpoint, "data": data, "split": split, "beam": beam, "seed": seed}
     report = {
-        **settings,
+        **{"checkpoint": checkpoint, "data": data, "split": split, "beam": beam, "seed": seed},
         "sentences with an image": len(sentences),
         "distinct images": len(np.unique(images)),
         "comparison": comparison.as_json(),
@@ -230,6 +196,7 @@ def run(
             for row, sentence in enumerate(sentences)
         ],
     }
-    picture = draw(table)
-    write_files(output, {"incongruent.tsv": table, "incongruent.json": report, "incongruent.png": picture})
+    write_files(
+        output, {"incongruent.tsv": table, "incongruent.json": report, "incongruent.png": draw(table)}
+    )
     return table

@@ -8,6 +8,7 @@ sentence has the second one near or below the first.
 
 import textwrap
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,9 +21,8 @@ from .features import (
     Trained,
     check_sentences,
     encode,
-    load_sentences,
     load_trained,
-    open_images,
+    open_pictured,
     sentences_with_image,
     source_text,
 )
@@ -42,22 +42,15 @@ def to_pixels(images: Tensor, backbone: Backbone) -> Tensor:
     return pixels.mul(255).round().clamp(0, 255).to(torch.uint8)
 
 
+@torch.no_grad()
 def paint(
     trained: Trained, dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int
 ) -> Tensor:
-    """The student's image of each of S distinct *sentences*, in their order: uint8 ``S x H x W x 3``.
-
-    Args:
-        trained: with its student.
-        dataset: sentence pairs.
-        sentences: their numbers.
-        max_tokens: of a batch, padding included.
-    """
-    painted = {}
-    for batch in encode(trained, dataset, sentences, max_tokens):
-        with torch.no_grad():
-            images = trained.model.student(batch["regions"]).image.float()
-        painted.update(zip(batch["id"], to_pixels(images, trained.model.backbone).cpu()))
+    """The student's image of each of S distinct *sentences*, in their order: uint8 ``S x H x W x 3``."""
+    painted: dict[int, Tensor] = {}
+    for numbers, _, regions in encode(trained, dataset, sentences, max_tokens):
+        images = trained.model.student(regions).image.float()
+        painted.update(zip(numbers, to_pixels(images, trained.model.backbone).cpu()))
     return torch.stack([painted[sentence] for sentence in sentences])
 
 
@@ -76,11 +69,7 @@ def distances(real: Tensor, painted: Tensor) -> tuple[list[float], list[float]]:
 def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]):
     """A figure with a line for each of S sentences: real image, painted image, caption. Pixels are exact.
 
-    Line i begins :func:`cell_size` plus a gap below line i - 1; the real image is at the left.
-
-    Args:
-        real, painted: uint8 ``S x H x W x 3``.
-        captions: S of them.
+    The real image is at the left; *real* and *painted* are uint8 ``S x H x W x 3``.
     """
     cell, factor = cell_size(real.shape[1])
     height = _GAP + len(real) * (cell + _GAP)
@@ -94,13 +83,8 @@ def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]
             enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
             # Laid down pixel by pixel, where an axis would resample it. The origin is bottom left.
             figure.figimage(enlarged, _GAP + column * (cell + _GAP), height - top - cell, origin="upper")
-        figure.text(
-            text_left / width,
-            1 - (top + cell / 2) / height,
-            textwrap.fill(captions[line], characters),
-            va="center",
-            parse_math=False,
-        )
+        place = text_left / width, 1 - (top + cell / 2) / height
+        figure.text(*place, textwrap.fill(captions[line], characters), va="center", parse_math=False)
     return figure
 
 
@@ -111,24 +95,13 @@ def cell_size(image_size: int) -> tuple[int, int]:
 
 
 def run(
-    *,
-    data: str,
-    checkpoint: str,
-    split: str,
-    output: str,
-    max_tokens: int,
-    device: str,
-    sentences: Sequence[int] | None = None,
+    *, split: str, output: str, max_tokens: int, sentences: Sequence[int] | None = None, **model: Any
 ) -> Table:
-    """Writes ``inverse.tsv`` and ``inverse.png`` into *output*; arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``inverse.tsv`` and ``inverse.png``."""
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, GENERATING, student=True)
-    dataset, pack = load_sentences(trained, split), open_images(trained, split)
+    trained = load_trained(**model, architecture=GENERATING, student=True)
+    dataset, pack = open_pictured(trained, split)
     default = sentences_with_image(pack)[:DEFAULT_COUNT].tolist()
     sentences = list(dict.fromkeys(default if sentences is None else sentences))
     check_sentences(sentences, split, len(dataset), pack)

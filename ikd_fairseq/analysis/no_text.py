@@ -14,6 +14,8 @@ The paper does not say which of the two its row "w/o Text Feat." is.
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from ..errors import check
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import compute_scores
@@ -28,14 +30,7 @@ RETRAINED = "trained without text"
 
 
 class System(NamedTuple):
-    """A row of the table.
-
-    Attributes:
-        name: :data:`WITH_TEXT`, :data:`TAKEN_AWAY` or :data:`RETRAINED`.
-        checkpoint: its file.
-        trained: the model, which two rows share.
-        no_text: whether its encoder is to see the regions alone.
-    """
+    """A row of the table: a model, which two rows share; whether its encoder sees the regions alone."""
 
     name: str
     checkpoint: str
@@ -44,11 +39,7 @@ class System(NamedTuple):
 
 
 def load_image_free(checkpoint: str, data: str, device: str) -> Trained:
-    """Loads a model that makes its regions from the text, such as ``ikd_transformer``.
-
-    Raises:
-        IkdError: it cannot be loaded, or is of another kind.
-    """
+    """Loads a model that makes its regions from the text. Raises :class:`IkdError`, also for another kind."""
     trained = load_trained(checkpoint, data, device)
     check(
         isinstance(trained.model.encoder, MultimodalEncoder) and not trained.model.requires_images,
@@ -59,11 +50,7 @@ def load_image_free(checkpoint: str, data: str, device: str) -> Trained:
 
 
 def load_systems(checkpoint: str, retrained: str | None, data: str, device: str) -> list[System]:
-    """The rows of the table.
-
-    Raises:
-        IkdError: a checkpoint cannot be loaded or is not what its option is for.
-    """
+    """The rows of the table. Raises :class:`IkdError`, also for a checkpoint that its option is not for."""
     trained = load_image_free(checkpoint, data, device)
     check(
         not trained.model.encoder.no_text,
@@ -91,15 +78,15 @@ def draw(table: Table, splits: Sequence[str], metrics: Sequence[str]):
     """Bars of the *table*'s rows side by side, a group a split and a panel a metric."""
     figure = new_figure(2 + 2.2 * len(splits) * len(metrics), 3.8, dpi=120, layout="constrained")
     panels = figure.subplots(1, len(metrics), squeeze=False)[0]
-    width = 0.8 / len(table.rows)
+    width, groups = 0.8 / len(table.rows), np.arange(len(splits))
     for metric, axes in zip(metrics, panels):
         columns = [table.columns.index(f"{metric} {split}") for split in splits]
         for number, row in enumerate(table.rows):
-            places = [group + (number - (len(table.rows) - 1) / 2) * width for group in range(len(splits))]
+            places = groups + (number - (len(table.rows) - 1) / 2) * width
             bars = axes.bar(places, [row[column] for column in columns], width, label=row[0])
             axes.bar_label(bars, fmt="%.1f", fontsize=8)
-        axes.set(ylabel=metric, xticks=range(len(splits)))
-        axes.set_xticklabels(splits, parse_math=False)
+        axes.set(ylabel=metric)
+        axes.set_xticks(groups, splits, parse_math=False)
         axes.margins(y=0.1)
         axes.spines[["top", "right"]].set_visible(False)
     handles, names = panels[0].get_legend_handles_labels()
@@ -121,27 +108,22 @@ def run(
     meteor_language: str | None = None,
     meteor_jar: str | None = None,
 ) -> Table:
-    """Writes ``no-text.tsv``, ``no-text.json``, ``no-text.png`` and the translations, ``SPLIT.SYSTEM.txt``,
-    into *output*; arguments are the command's options. Needs no images.
+    """Writes ``no-text.tsv``, ``.json``, ``.png`` and translations, ``SPLIT.SYSTEM.txt``. Needs no images.
 
     Scores are those of ``ikd-score --preset tokenised``.
-
-    Raises:
-        IkdError: input that cannot be used.
     """
     require("matplotlib")
-    check(meteor_language or not meteor_jar, "--meteor-jar needs --meteor-language, such as de")
+    check(bool(meteor_language) or not meteor_jar, "--meteor-jar needs --meteor-language, such as de")
     check_folder(output)
     meteor = Meteor.find(meteor_language, "tokenised", meteor_jar) if meteor_language else None
     systems = load_systems(checkpoint, retrained, data, device)
+    trained = systems[0].trained
     # All of them, before the first one takes its minutes.
-    datasets = {name: load_sentences(systems[0].trained, name) for name in split}
-    wanted = {
-        name: references_of(systems[0].trained, dataset, name, references)
-        for name, dataset in datasets.items()
-    }
+    datasets = {name: load_sentences(trained, name) for name in split}
+    wanted = {name: references_of(trained, dataset, name, references) for name, dataset in datasets.items()}
 
     metrics = ["BLEU", "METEOR"] if meteor else ["BLEU"]
+    rows: list[tuple] = []
     entries: list[dict[str, Any]] = []
     for system in systems:
         system.trained.model.encoder.no_text = system.no_text
@@ -154,14 +136,10 @@ def run(
             if meteor:
                 scores[name].append(meteor.score(lines, wanted[name]))
         entries.append({"system": system.name, "checkpoint": system.checkpoint, "scores": scores})
+        rows.append((system.name, *(score["score"] for found in scores.values() for score in found)))
 
-    columns = ["system", *(f"{metric} {name}" for name in split for metric in metrics)]
-    rows = [
-        (entry["system"], *(score["score"] for name in split for score in entry["scores"][name]))
-        for entry in entries
-    ]
-    table = Table(columns, rows)
+    table = Table(["system", *(f"{metric} {name}" for name in datasets for metric in metrics)], rows)
     report = {"data": data, "beam": beam, "systems": entries}
-    picture = draw(table, split, metrics)
+    picture = draw(table, list(datasets), metrics)
     write_files(output, {"no-text.tsv": table, "no-text.json": report, "no-text.png": picture})
     return table

@@ -1,17 +1,14 @@
 """What the analyses write: tables, JSON, text and pictures, each file complete or not at all."""
 
-import importlib
+import importlib.util
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import IkdError, check
 from ..io.atomic import write_atomically
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 
 def require(*modules: str) -> None:
@@ -21,10 +18,10 @@ def require(*modules: str) -> None:
         IkdError: one is not installed.
     """
     for module in modules:
-        try:
-            importlib.import_module(module)
-        except ModuleNotFoundError as error:
-            raise IkdError(f'this analysis needs {module}: pip install "ikd-fairseq[analysis]"') from error
+        check(
+            importlib.util.find_spec(module) is not None,
+            f'this analysis needs {module}: pip install "ikd-fairseq[analysis]"',
+        )
 
 
 def check_folder(output: str) -> None:
@@ -53,17 +50,12 @@ class Table:
 
     def __str__(self) -> str:
         """The table in columns of equal width, numbers to the right, without a line break at its end."""
-        cells = self._cells()
-        widths = [max(map(len, column)) for column in zip(*cells)]
-        numeric = [all(isinstance(value, (int, float)) for value in column) for column in zip(*self.rows)]
-        numeric = numeric or [False] * len(widths)
-        return "\n".join(
-            "  ".join(
-                cell.rjust(width) if is_number else cell.ljust(width)
-                for cell, width, is_number in zip(row, widths, numeric)
-            ).rstrip()
-            for row in cells
-        )
+        columns = []
+        for place, cells in enumerate(zip(*self._cells())):
+            width, values = max(map(len, cells)), [row[place] for row in self.rows]
+            numeric = values and all(isinstance(value, (int, float)) for value in values)
+            columns.append([cell.rjust(width) if numeric else cell.ljust(width) for cell in cells])
+        return "\n".join("  ".join(row).rstrip() for row in zip(*columns))
 
     def _cells(self) -> list[tuple[str, ...]]:
         rows = [
@@ -97,7 +89,7 @@ def write_files(folder: str, files: dict[str, Any]) -> None:
                     content.savefig(stream, format="png", dpi=content.dpi)
 
 
-def new_figure(width: float, height: float, **options: Any) -> "Figure":
+def new_figure(width: float, height: float, **options: Any):
     """An empty figure of *width* x *height* inches that no window, display or global state belongs to."""
     from matplotlib.figure import Figure
 

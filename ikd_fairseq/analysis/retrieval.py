@@ -10,25 +10,12 @@ and what is seen differ. The chance level, ``min(K, images) / images``, stands b
 """
 
 from collections.abc import Sequence
+from typing import Any
 
-import numpy as np
 import torch
-from fairseq.data import LanguagePairDataset
 from torch import Tensor
 
-from ..data.image_pack import ImagePack
-from ..io.progress import progress
-from .features import (
-    GENERATING,
-    Trained,
-    for_cosine,
-    generated_features,
-    load_sentences,
-    load_trained,
-    open_images,
-    sentences_with_image,
-    visual_features,
-)
+from .features import GENERATING, compared_features, load_trained, open_pictured
 from .output import Table, check_folder, new_figure, require, write_files
 
 CUTOFFS = (1, 5, 10, 15)
@@ -37,22 +24,16 @@ _QUERIES_AT_ONCE = 1024  # similarities of a block to 30,000 images: 120 MB
 
 
 def competitors(queries: Tensor, gallery: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-    """How many images are more similar to each query than its own, and how many as similar.
+    """How many of G images are more similar to each of Q queries than its own, and how many as similar.
 
-    Exact: every similarity is computed, a block of queries at a time.
-
-    Args:
-        queries: ``Q x C``, each of length 1 or 0.
-        gallery: ``G x C``, likewise.
-        targets: int64 ``Q``, the gallery row that each query should find.
+    Exact: every similarity is computed, a block of queries at a time. *queries* are ``Q x C`` and *gallery*
+    ``G x C``, rows of length 1 or 0; *targets* int64 ``Q``, the image that each query should find.
 
     Returns:
         Two int32 ``Q``: the rows of larger similarity; those of equal similarity, the query's own among them.
     """
     better, tied = [], []
-    blocks = zip(queries.split(_QUERIES_AT_ONCE), targets.split(_QUERIES_AT_ONCE))
-    total = -(-len(queries) // _QUERIES_AT_ONCE)
-    for some, wanted in progress(blocks, total=total, desc="compare", unit="block"):
+    for some, wanted in zip(queries.split(_QUERIES_AT_ONCE), targets.split(_QUERIES_AT_ONCE)):
         similarities = some @ gallery.T
         own = similarities.gather(1, wanted.unsqueeze(1))
         # int32: counting in it takes half the time of int64.
@@ -76,39 +57,6 @@ def chance(images: int, cutoff: int) -> float:
     return 100 * min(cutoff, images) / images
 
 
-def retrieval_of_split(
-    trained: Trained,
-    dataset: LanguagePairDataset,
-    pack: ImagePack,
-    max_tokens: int,
-    centre: bool,
-    weights: str | None = None,
-) -> tuple:
-    """A row of the table: sentences, images, R@K for each of :data:`CUTOFFS`, and the chance of each.
-
-    Sentences that share an image all have that one row of the pack to find.
-
-    Args:
-        trained: the model.
-        dataset, pack: sentences and images of the split.
-        max_tokens: of a batch, padding included.
-        centre: see :func:`~ikd_fairseq.analysis.features.for_cosine`.
-        weights: of the frozen CNN, see :func:`~ikd_fairseq.analysis.features.visual_features`.
-
-    Raises:
-        IkdError: a sentence is too long, or the weights cannot be used.
-    """
-    sentences = sentences_with_image(pack)
-    rows, targets = np.unique(pack.index[sentences], return_inverse=True)
-    queries = for_cosine(generated_features(trained, dataset, sentences, max_tokens), centre)
-    gallery = for_cosine(visual_features(trained, pack, rows, weights), centre)
-    better, tied = competitors(
-        *(tensor.to(trained.device) for tensor in (queries, gallery, torch.from_numpy(targets)))
-    )
-    found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
-    return (len(sentences), len(rows), *found, *(chance(len(rows), cutoff) for cutoff in CUTOFFS))
-
-
 def draw(rows: Sequence[tuple]):
     """A figure of the table's *rows*: recall over K, the chance level dashed in the same colour."""
     figure = new_figure(6, 4, layout="constrained")
@@ -125,29 +73,29 @@ def draw(rows: Sequence[tuple]):
 
 def run(
     *,
-    data: str,
-    checkpoint: str,
     split: Sequence[str],
     output: str,
     max_tokens: int,
-    device: str,
     centre: bool,
     teacher_weights: str | None = None,
+    **model: Any,
 ) -> Table:
-    """Writes ``retrieval.tsv`` and ``retrieval.png`` into *output*; arguments are the command's options.
-
-    Raises:
-        IkdError: input that cannot be used.
-    """
+    """Writes ``retrieval.tsv`` and ``retrieval.png``."""
     require("matplotlib")
     check_folder(output)
-    trained = load_trained(checkpoint, data, device, GENERATING)
+    trained = load_trained(**model, architecture=GENERATING)
     # All of them, before the first one takes its minutes.
-    opened = [(load_sentences(trained, name), open_images(trained, name)) for name in split]
-    rows: list[tuple] = [
-        (name, *retrieval_of_split(trained, dataset, pack, max_tokens, centre, teacher_weights))
-        for name, (dataset, pack) in zip(split, opened)
-    ]
+    opened = [open_pictured(trained, name) for name in split]
+    rows: list[tuple] = []
+    for name, (dataset, pack) in zip(split, opened):
+        pairs = compared_features(trained, dataset, pack, max_tokens, centre, teacher_weights)
+        queries, gallery, targets = (
+            tensor.to(trained.device) for tensor in (pairs.generated, pairs.seen, pairs.targets)
+        )
+        better, tied = competitors(queries, gallery, targets)
+        found = [recall(better, tied, cutoff) for cutoff in CUTOFFS]
+        by_chance = [chance(len(gallery), cutoff) for cutoff in CUTOFFS]
+        rows.append((name, len(queries), len(gallery), *found, *by_chance))
     columns = [f"{kind}@{cutoff}" for kind in ("R", "chance") for cutoff in CUTOFFS]
     table = Table(["split", "sentences", "images", *columns], rows)
     write_files(output, {"retrieval.tsv": table, "retrieval.png": draw(rows)})

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 import numpy as np
 from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
+from torch.utils.data import Subset
 
-from ..data.image_pair_dataset import BySentence, ImagePairDataset
+from ..data.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
 from ..errors import check
-from ..evaluation.translations import BPE_MARK, agreed_count, read_lines
+from ..evaluation.translations import BPE_MARK, agreed_count
 from ..io.progress import progress
+from ..io.text_lines import read_lines
 from .features import Trained
 
 REFERENCE_FOLDER = "reference"  # in the data folder, where examples/multi30k/prepare.sh leaves the test sets'
@@ -24,32 +26,13 @@ REFERENCE_FOLDER = "reference"  # in the data folder, where examples/multi30k/pr
 logger = logging.getLogger(__name__)
 
 
-class _Rearranged:
-    """A pack in which sentence i has the entry of sentence ``order[i]``."""
-
-    def __init__(self, pack: BySentence, order: np.ndarray):
-        self.pack = pack
-        self.order = order
-
-    def __len__(self) -> int:
-        return len(self.order)
-
-    def __getitem__(self, sentence: int) -> np.ndarray | None:
-        return self.pack[self.order[sentence]]
-
-
 def with_images_of(dataset: ImagePairDataset, order: np.ndarray) -> ImagePairDataset:
-    """The sentences of *dataset* with each other's images.
-
-    Args:
-        dataset: N sentences and their images or features.
-        order: int64 ``N``: sentence i gets the image of sentence ``order[i]``.
-    """
-    return ImagePairDataset(dataset.dataset, dataset.key, _Rearranged(dataset.pack, order))
+    """The sentences of *dataset* with each other's images: i gets that of ``order[i]``, int64 ``N``."""
+    return ImagePairDataset(dataset.dataset, dataset.key, Subset(dataset.pack, order.tolist()))
 
 
 def text_alone(dataset: ImagePairDataset) -> LanguagePairDataset:
-    """The sentences of *dataset* without any image: an image-must model translates them by its text path."""
+    """The sentences without any image: an image-must model translates them by its text path."""
     return dataset.dataset
 
 
@@ -67,20 +50,19 @@ def translate(
         trained: the model and the task whose search translates.
         dataset: with the images that the model is to see, if any.
         sentences: distinct numbers.
-        beam: of the search; all else is as ``fairseq-generate`` has it by default.
-        max_tokens: of a batch, padding included.
+        beam, max_tokens: of the search and of a batch; all else is as ``fairseq-generate`` has it.
         what: stands before the progress bar.
 
     Raises:
         IkdError: a sentence is too long, or lacks an image that the model cannot do without.
     """
-    found = {}
-    models, config = [trained.model], GenerationConfig(beam=beam)
-    with progress(None, total=len(sentences), desc=what, unit=" sentences") as bar:
-        for number, hypotheses in search(trained.task, models, dataset, sentences, config, max_tokens):
-            found[number] = trained.task.target_dictionary.string(hypotheses[0]["tokens"].cpu(), BPE_MARK)
-            bar.update(1)
-    return [found[int(sentence)] for sentence in sentences]
+    config, dictionary = GenerationConfig(beam=beam), trained.task.target_dictionary
+    answers = search(trained.task, [trained.model], dataset, sentences, config, max_tokens)
+    found = {
+        number: dictionary.string(best["tokens"].cpu(), BPE_MARK)
+        for number, (best, *_) in progress(answers, total=len(sentences), desc=what, unit=" sentences")
+    }
+    return [found[sentence] for sentence in sentences]
 
 
 def references_of(
@@ -88,13 +70,8 @@ def references_of(
 ) -> list[str]:
     """A reference for every sentence of *split*, tokenised, subwords joined.
 
-    Args:
-        trained: whose target language.
-        dataset: the split.
-        split: its name.
-        folder: holds ``SPLIT.LANGUAGE``. By default that of :data:`REFERENCE_FOLDER` in the data folder if it
-            is there, else the binarised targets, in which a word that the dictionary lacks matches no
-            translation.
+    They stand in ``SPLIT.LANGUAGE`` in *folder*, by default :data:`REFERENCE_FOLDER` in the data folder. If
+    that is not there, they are the binarised targets, in which an unknown word matches no translation.
 
     Raises:
         IkdError: there is no such file, it has another number of lines, or the split has no targets.

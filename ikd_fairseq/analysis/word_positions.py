@@ -3,13 +3,12 @@
 Every function takes sentences as lists of words and returns, for each of them, a set of positions from 0.
 """
 
-import os
 import re
 from collections.abc import Iterable, Sequence
 
 from ..errors import IkdError, check
-from ..evaluation.translations import read_lines
 from ..io.progress import progress
+from ..io.text_lines import read_lines
 
 Sentence = Sequence[str]
 
@@ -41,10 +40,7 @@ def annotated_positions(sentences: Sequence[Sentence], paths: Iterable[str]) -> 
             f"{path} has {len(lines)} lines, but the splits {len(sentences)} sentences together: give "
             "positions for all of them in one file, split by split",
         )
-        pairs = progress(
-            zip(lines, sentences), total=len(lines), desc=os.path.basename(path), unit=" sentences"
-        )
-        for number, (line, sentence) in enumerate(pairs):
+        for number, (line, sentence) in enumerate(zip(lines, sentences)):
             union[number] |= _positions_of_line(line, sentence, f"{path}, line {number + 1}")
     return union
 
@@ -78,8 +74,9 @@ def read_words(path: str) -> list[str]:
 def listed_positions(sentences: Sequence[Sentence], words: Iterable[str]) -> list[set[int]]:
     """Where a sentence has one of *words*, which are in lower case; case does not matter."""
     listed = frozenset(words)
-    bar = progress(sentences, desc="colours", unit=" sentences")
-    return [{place for place, word in enumerate(sentence) if word.lower() in listed} for sentence in bar]
+    return [
+        {place for place, word in enumerate(sentence) if word.lower() in listed} for sentence in sentences
+    ]
 
 
 def noun_positions(sentences: Sequence[Sentence], model: str) -> list[set[int]]:
@@ -111,13 +108,12 @@ def noun_positions(sentences: Sequence[Sentence], model: str) -> list[set[int]]:
     documents = (Doc(pipeline.vocab, words=list(sentence)) for sentence in sentences)
     tagged = progress(pipeline.pipe(documents), total=len(sentences), desc=model, unit=" sentences")
     try:
-        return [_nouns_of_phrases(document) for document in tagged]
+        return [
+            {word.i for phrase in document.noun_chunks for word in phrase if word.pos_ in ("NOUN", "PROPN")}
+            for document in tagged
+        ]
     except (ValueError, NotImplementedError) as error:  # no parser; no rules for phrases of this language
         raise IkdError(
             f"spaCy's model {model} cannot find noun phrases: name one that has a parser with --spacy-model, "
             "or give --positions FILE"
         ) from error
-
-
-def _nouns_of_phrases(document) -> set[int]:
-    return {word.i for phrase in document.noun_chunks for word in phrase if word.pos_ in ("NOUN", "PROPN")}

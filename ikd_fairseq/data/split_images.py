@@ -106,7 +106,7 @@ def open_split_images(
         logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
         packs.append(pack)
     if all(isinstance(pack, NoImages) for pack in packs):
-        logger.info("%s: no images, text only", parts[0].prefix)
+        logger.info("%s %s: no images, text only", parts[0].folder, parts[0].name)
         return None
     return concatenate(packs, upsample_primary)
 

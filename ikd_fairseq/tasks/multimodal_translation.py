@@ -204,7 +204,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def _add_images(self, split: str, parts: list[Part]) -> None:
         images = open_split_images(parts, self._demands, self.cfg.upsample_primary)
         if images is None and split == self.cfg.train_subset and self._criterion.uses_images:
-            logger.warning("%s has no images, so nothing is distilled: run ikd-pack-images", parts[0].prefix)
+            message = "%s %s has no images, so nothing is distilled: run ikd-pack-images"
+            logger.warning(message, parts[0].folder, parts[0].name)
         if images is not None and self.reads_images:
             key = FEATURES if self.cfg.image_features else IMAGES
             self.datasets[split] = ImagePairDataset(self.datasets[split], key, images)

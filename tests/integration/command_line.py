@@ -47,13 +47,19 @@ def start(command: str, *parts, **options) -> subprocess.Popen:
     )
 
 
+def warm_process(checkout: Path = CHECKOUT) -> str:
+    """The socket of the process that commands are forked from, with the package of *checkout*."""
+    return _start_warm_process(checkout)
+
+
 @functools.cache
-def warm_process() -> str:
-    """Starts the process that commands are forked from, see ``warm_process.py``; returns its socket."""
+def _start_warm_process(checkout: Path) -> str:
+    """Starts ``warm_process.py``; returns its socket."""
     folder = tempfile.mkdtemp(prefix="ikd-warm-")  # short: a socket's path has at most 107 bytes
     address = os.path.join(folder, "socket")
-    command = [sys.executable, "-m", "tests.integration.warm_process", address]
-    server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=CHECKOUT, env=ENVIRONMENT)
+    command = [sys.executable, "-P", str(Path(__file__).with_name("warm_process.py")), address]
+    environment = {**ENVIRONMENT, "PYTHONPATH": str(checkout)}
+    server = subprocess.Popen(command, stdin=subprocess.PIPE, cwd=checkout, env=environment)
 
     def end() -> None:
         server.stdin.close()
@@ -67,26 +73,27 @@ def warm_process() -> str:
     return address
 
 
-def run(command: str, *parts, fails: bool = False, cold: bool = False) -> str:
+def run(command: str, *parts, fails: bool = False, cold: bool = False, checkout: Path = CHECKOUT) -> str:
     """Runs ``python -m command`` to its end and returns what it printed; *fails* says what status is due.
 
-    It runs in a copy of a process that has imported fairseq, unless it shall start *cold*.
+    It runs in a copy of a process that has imported fairseq and the package of *checkout*, unless it shall
+    start *cold*.
     """
     if cold:
         process = start(command, *parts)
         output, _ = process.communicate(timeout=600)
         status = process.returncode
     else:
-        output, status = _run_warm(command, arguments(*parts))
+        output, status = _run_warm(command, arguments(*parts), checkout)
     assert (status != 0) == fails, output[-4000:]
     return output
 
 
-def _run_warm(command: str, argv: list[str]) -> tuple[str, int]:
-    request = {"command": command, "argv": [command, *argv], "cwd": str(CHECKOUT), "environ": ENVIRONMENT}
+def _run_warm(command: str, argv: list[str], checkout: Path) -> tuple[str, int]:
+    request = {"command": command, "argv": [command, *argv], "cwd": str(checkout), "environ": ENVIRONMENT}
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, open(os.devnull) as nothing:
         server.settimeout(600)
-        server.connect(warm_process())
+        server.connect(warm_process(checkout))
         reading, writing = os.pipe()
         streams = [nothing.fileno(), writing, writing]
         socket.send_fds(server, [json.dumps(request).encode() + b"\n"], streams)

@@ -1,6 +1,10 @@
 """A toy data set of sentence pairs and small pictures, and a model trained on it, made once a session."""
 
+import fcntl
+import os
 import random
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,28 +64,46 @@ def prepare(folder: Path, splits, image_size: int = 64, dictionary=None) -> Path
     return data
 
 
+def made_once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """The folder *name*, which *make* fills in the first process of this run that asks for it."""
+    root = factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent  # a folder of all workers
+    folder, complete = root / name, root / f"{name}.complete"
+    with open(root / f"{name}.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not complete.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            complete.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def toy_data(tmp_path_factory) -> Path:
     """A data folder: 64 training pairs of which 40 have an image, 13 for validation, 39 for test."""
-    folder = tmp_path_factory.mktemp("toy")
-    return prepare(
-        folder,
-        {"train": (64, range(40)), "valid": (13, range(0, 13, 2)), "test": (39, range(0, 39, 3))},
-    )
+    splits = {"train": (64, range(40)), "valid": (13, range(0, 13, 2)), "test": (39, range(0, 39, 3))}
+    return made_once(tmp_path_factory, "toy", lambda folder: prepare(folder, splits)) / "data"
 
 
 @pytest.fixture(scope="session")
 def trained(toy_data, tmp_path_factory) -> SimpleNamespace:
     """An IKD model after three epochs, with everything that training left behind."""
-    folder = tmp_path_factory.mktemp("trained")
-    log = run(
-        "fairseq_cli.train",
-        [str(toy_data)],
-        TASK,
-        IKD,
-        OPTIMIZER,
-        "--max-tokens 100 --update-freq 2 --max-epoch 3 --seed 2",
-        "--eval-bleu --eval-bleu-detok space --best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
-        f"--save-dir {folder} --tensorboard-logdir {folder / 'tensorboard'}",
-    )
+
+    def train(folder: Path) -> None:
+        log = run(
+            "fairseq_cli.train",
+            [str(toy_data)],
+            TASK,
+            IKD,
+            OPTIMIZER,
+            "--max-tokens 100 --update-freq 2 --max-epoch 3 --seed 2 --eval-bleu --eval-bleu-detok space",
+            "--best-checkpoint-metric bleu --maximize-best-checkpoint-metric",
+            f"--save-dir {folder} --tensorboard-logdir {folder / 'tensorboard'}",
+        )
+        (folder / "train.log").write_text(log, encoding="utf-8")
+
+    folder = made_once(tmp_path_factory, "trained", train)
+    log = (folder / "train.log").read_text(encoding="utf-8")
     return SimpleNamespace(folder=folder, log=log, data=toy_data, last=folder / "checkpoint_last.pt")

@@ -2,13 +2,11 @@
 
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
-from tests.integration.command_line import CHECKOUT, ENVIRONMENT, MODEL, OPTIMIZER, arguments, translations
+from tests.integration.command_line import CHECKOUT, MODEL, OPTIMIZER, run, translations
 
 BLOCK = re.compile(r"^```python\n# (\S+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 REGISTRY = "ikd_fairseq/experiments/systems.py"
@@ -19,9 +17,7 @@ SYSTEM = "mean-image"
 def checkout(tmp_path_factory) -> Path:
     """A folder with a copy of the package to which the page's system was added."""
     folder = tmp_path_factory.mktemp("checkout")
-    shutil.copytree(
-        CHECKOUT / "ikd_fairseq", folder / "ikd_fairseq", ignore=shutil.ignore_patterns("__pycache__")
-    )
+    shutil.copytree(CHECKOUT / "ikd_fairseq", folder / "ikd_fairseq")
     blocks = dict(BLOCK.findall((CHECKOUT / "docs" / "new-system.md").read_text(encoding="utf-8")))
     entry = blocks.pop(REGISTRY)
     registry = folder / REGISTRY
@@ -33,28 +29,13 @@ def checkout(tmp_path_factory) -> Path:
     return folder
 
 
-def run(checkout: Path, *command) -> str:
-    """Runs this Python on *command* with the copied package, and returns what it printed."""
-    done = subprocess.run(
-        [sys.executable, *arguments(*command)],
-        env={**ENVIRONMENT, "PYTHONPATH": str(checkout)},
-        cwd=checkout,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-4000:]
-    return done.stdout
-
-
 def test_a_model_file_and_an_entry_make_a_system_that_trains_and_decodes(checkout, toy_data, tmp_path):
-    options = run(checkout, ["-c", f"from ikd_fairseq.cli.systems import main; main(['{SYSTEM}'])"]).split()
+    options = run("ikd_fairseq.cli.systems:main", SYSTEM, checkout=checkout).split()
     assert options[:2] == ["--arch", "mean_image_tiny"]
 
     task = f"--user-dir {checkout / 'ikd_fairseq'} --task multimodal_translation"
     log = run(
-        checkout,
-        "-m fairseq_cli.train",
+        "fairseq_cli.train",
         [str(toy_data)],
         task,
         options,
@@ -62,14 +43,15 @@ def test_a_model_file_and_an_entry_make_a_system_that_trains_and_decodes(checkou
         OPTIMIZER,
         "--label-smoothing 0.1 --backbone efficientnet_lite0 --image-size 64 --max-tokens 200 --max-update 2",
         f"--disable-validation --save-dir {tmp_path}",
+        checkout=checkout,
     )
     assert "MeanImageModel" in log and "done training" in log
     decoded = run(
-        checkout,
-        "-m fairseq_cli.generate",
+        "fairseq_cli.generate",
         [str(toy_data)],
         task,
         f"--path {tmp_path / 'checkpoint_last.pt'} --gen-subset test --beam 2 --max-len-b 10 --cpu",
         "--required-batch-size-multiple 1 --num-workers 0",
+        checkout=checkout,
     )
     assert sorted(translations(decoded)) == list(range(39))

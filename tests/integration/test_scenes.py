@@ -123,12 +123,10 @@ CAPTIONS = {
 
 def test_every_template_says_what_it_should():
     made = {}
-    for template in grammar.PLACED_TEMPLATES:
-        made[template] = grammar.placed_caption(template, BAT, "left", "night", absent="ball")
-    for template in grammar.RELATED_TEMPLATES:
-        made[template] = grammar.related_caption(template, BAT, TREE, "behind", "night")
-    for template in grammar.PAIRED_TEMPLATES:
-        made[template] = grammar.paired_caption(template, BAT, TREE, "night")
+    for template in grammar.TEMPLATES:
+        groups = (BAT,) if template in grammar.PLACED_TEMPLATES else (BAT, TREE)
+        where = "left" if template in grammar.PLACED_TEMPLATES else "behind"
+        made[template] = grammar.captions(template, groups, where, "night", absent="ball")
     assert made == CAPTIONS
 
 

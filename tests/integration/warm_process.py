@@ -1,6 +1,6 @@
 """Runs commands in copies of a process that has imported fairseq and the plugin, which takes seconds, once.
 
-``python -m tests.integration.warm_process SOCKET`` imports them, then waits. A client connects to the Unix
+``python -P tests/integration/warm_process.py SOCKET`` imports them, then waits. A client connects to the Unix
 socket and sends one JSON line, the request, with its own standard streams. The server forks; the copy takes
 over streams, folder, environment and arguments, and runs the command to the ordinary end of an interpreter.
 The server answers with its status. If the client goes away first, killed perhaps, the copy and all that it
