@@ -26,7 +26,7 @@ from ..constants import (
     MANIFEST_SUFFIX,
 )
 from ..data.feature_pack import BY_SENTENCE, FeaturePack
-from ..data.image_pack import ImagePack, read_image_manifest
+from ..data.image_pack import ImagePack
 from ..errors import IkdError, check
 from ..io.atomic import copy_file, link_file, replacing
 from ..io.manifests import sha256_of_file, text_fingerprint, write_manifest
@@ -119,7 +119,7 @@ class Split:
         ]
         digests = {os.path.basename(path): sha256_of_file(path) for path in paths}
         if ImagePack.exists(self.prefix):
-            manifest = read_image_manifest(self.prefix)
+            manifest = ImagePack.read_manifest(self.prefix)
             digests.update({key: manifest[key] for key in ("images_sha256", "index_sha256")})
         return digests
 
