@@ -86,15 +86,9 @@ class Comparison:
     outcomes: dict[str, Outcome]
 
     def as_json(self) -> dict[str, Any]:
+        entries = ("mean", "deviation", "difference", "mark", "scores", "p_values")
         systems = {
-            name: {
-                "mean": outcome.mean,
-                "deviation": outcome.deviation,
-                "difference": outcome.difference,
-                "mark": outcome.mark,
-                "scores": outcome.scores,
-                "p_values": outcome.p_values,
-            }
+            name: {entry: getattr(outcome, entry) for entry in entries}
             for name, outcome in self.outcomes.items()
         }
         return {"name": self.metric, "signature": self.signature, "systems": systems}
@@ -133,6 +127,26 @@ def named_runs(option: str, values: Sequence[str]) -> tuple[str, list[str]]:
     return name, files
 
 
+def files_of_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The files of every run by system, the baseline first, by the values of ``--baseline`` and ``--system``.
+
+    Raises:
+        IkdError: a name is there twice, or a system has more or fewer runs than the baseline.
+    """
+    first, baseline_files = named_runs("--baseline", baseline)
+    files = {first: baseline_files}
+    for values in systems:
+        name, own = named_runs("--system", values)
+        check(name not in files, f"two systems are called {name}; give each a name of its own")
+        check(
+            len(own) == len(baseline_files),
+            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), but the baseline {first} has "
+            f"{len(baseline_files)} ({', '.join(baseline_files)}); runs are tested in pairs, so give as many",
+        )
+        files[name] = own
+    return files
+
+
 def compare_runs(
     systems: Mapping[str, Sequence[Sequence[str]]],
     references: Sequence[str],
@@ -161,8 +175,8 @@ def compare_runs(
     if not scorers:
         return {}
     baseline, *others = systems
-    scores: dict[tuple[str, str], list[float]] = {(key, name): [] for key in scorers for name in systems}
-    p_values: dict[tuple[str, str], list[float]] = {(key, name): [] for key in scorers for name in others}
+    scores: dict[str, dict[str, list[float]]] = {key: {name: [] for name in systems} for key in scorers}
+    p_values: dict[str, dict[str, list[float]]] = {key: {name: [] for name in others} for key in scorers}
     signatures = {}
     for run in progress(range(runs[baseline]), desc=TESTS[test].title, unit="run"):
         texts = {name: systems[name][run] for name in systems}
@@ -177,17 +191,12 @@ def compare_runs(
         for key, (title, signature) in zip(scorers, found.items()):
             signatures[key] = title, str(signature)
             for name, result in zip(systems, results[title]):
-                scores[key, name].append(result.score)
+                scores[key][name].append(result.score)
                 if name != baseline:
                     unlike = sum(mine != theirs for mine, theirs in zip(texts[name], texts[baseline]))
-                    difference = result.score - scores[key, baseline][run]
-                    p_values[key, name].append(_corrected(result.p_value, difference, unlike, test))
-    comparisons = {}
-    for key, (title, signature) in signatures.items():
-        by_system = {name: scores[key, name] for name in systems}
-        tested = {name: p_values[key, name] for name in others}
-        comparisons[key] = compare_scores(title, signature, by_system, tested)
-    return comparisons
+                    difference = result.score - scores[key][baseline][run]
+                    p_values[key][name].append(_corrected(result.p_value, difference, unlike, test))
+    return {key: compare_scores(*signatures[key], scores[key], p_values[key]) for key in scorers}
 
 
 def _corrected(p_value: float, difference: float, unlike: int, test: str) -> float:

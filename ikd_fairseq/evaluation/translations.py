@@ -7,14 +7,12 @@ anything, so such output is refused here.
 """
 
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from ..errors import check
 from ..io.generate_output import is_generate_output, read_generate_output
-from ..io.text_index import sentence_counts
 from ..io.text_lines import read_lines
 
 T = TypeVar("T")
@@ -30,15 +28,6 @@ _DROPPING = (
     "--skip-invalid-size-inputs-valid-test"
 )
 _IDS_SHOWN = 10
-
-
-def count_sentences(data: str, split: str) -> int:
-    """How many sentences the binarised *split* has in the data folder *data* (the first of ``a:b``).
-
-    Raises:
-        IkdError: there is no such split, it cannot be read, or its files disagree.
-    """
-    return next(iter(sentence_counts(data.split(os.pathsep)[0], split).values()))
 
 
 def _shown(ids: Sequence[int]) -> str:
