@@ -72,9 +72,8 @@ def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> I
     pending: set[Future] = set()
     try:
         # A few tasks ahead of the workers, not all of them: decoded images wait here until they are written.
-        pending = {
-            executor.submit(_decode_some, task, image_size) for task in itertools.islice(tasks, 3 * workers)
-        }
+        for task in itertools.islice(tasks, 3 * workers):
+            pending.add(executor.submit(_decode_some, task, image_size))
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -86,9 +85,7 @@ def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> I
             "a decoding process was killed, perhaps for lack of memory: use fewer --workers"
         ) from error
     finally:
-        for future in pending:
-            future.cancel()
-        executor.shutdown()
+        executor.shutdown(cancel_futures=True)
 
 
 def _matching_pack(prefix: str, digest: str) -> ImagePack | None:

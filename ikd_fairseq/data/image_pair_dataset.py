@@ -11,24 +11,11 @@ from ..constants import IMAGE_POSITIONS
 
 
 class BySentence(Protocol):
-    """What a pack of images or features looks like from here: an entry a sentence, ``None`` for no image."""
+    """What a pack looks like from here, and a list of ``None``: an entry a sentence, ``None`` for no image."""
 
     def __len__(self) -> int: ...
 
     def __getitem__(self, sentence: int) -> np.ndarray | None: ...
-
-
-class NoImages:
-    """Stands for the pack of *sentences* sentences of which none has an image."""
-
-    def __init__(self, sentences: int):
-        self.sentences = sentences
-
-    def __len__(self) -> int:
-        return self.sentences
-
-    def __getitem__(self, sentence: int) -> None:
-        return None
 
 
 def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySentence:

@@ -112,14 +112,10 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
 
     shown = ", ".join(f"{name} in line {line}" for line, name in missing[:_NAMES_SHOWN])
     shown += ", ..." if len(missing) > _NAMES_SHOWN else ""
-    check(
-        bool(sources.paths),
-        (
-            f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
-            if missing
-            else f"{list_path} names no image at all: a split without images needs no pack"
-        ),
-    )
+    none = f"{list_path} names no image at all: a split without images needs no pack"
+    if missing:
+        none = f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
+    check(bool(sources.paths), none)
     check(
         allow_missing or not missing,
         f"{len(missing)} of the images that {list_path} names are not in {folder} ({shown}): check "

@@ -12,7 +12,7 @@ from ..constants import FEATURES_SUFFIX, IMAGES_SUFFIX
 from ..errors import check
 from .feature_pack import FeaturePack
 from .image_pack import ImagePack
-from .image_pair_dataset import BySentence, NoImages, concatenate
+from .image_pair_dataset import BySentence, concatenate
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def open_split_images(
                 f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
                 f"{name}, or translate by the text path alone with --image-free",
             )
-            packs.append(NoImages(sentences))
+            packs.append([None] * sentences)
             continue
         check(
             len(pack) == sentences,
@@ -105,7 +105,7 @@ def open_split_images(
         )
         logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
         packs.append(pack)
-    if all(isinstance(pack, NoImages) for pack in packs):
+    if all(isinstance(pack, list) for pack in packs):
         logger.info("%s: no images, text only", parts[0].prefix)
         return None
     return concatenate(packs, upsample_primary)
@@ -124,17 +124,17 @@ def _open_pack(part: Part, demands: Demands) -> ImagePack | FeaturePack | None:
             return None
         pack = FeaturePack.open(part.prefix, demands.features)
         found, misfit = pack.channels, "has {found} channels, but the model's --backbone has {wanted}"
-    else:
-        if not ImagePack.exists(part.prefix):
-            return None
+    elif ImagePack.exists(part.prefix):
         pack = ImagePack.open(part.prefix)
         found, misfit = (
             pack.image_size,
             "holds images of {found} px, but the model was built for --image-size {wanted}: pack them at "
             "that size, or train with --image-size {found}",
         )
+    else:
+        return None
     pack.check_text(part.folder, part.name)
     for wanted in demands.sizes:
-        sentence = f"{_file_of(part, demands)} {misfit.format(found=found, wanted=wanted)}"
-        check(wanted == found, sentence)
+        sentence = misfit.format(found=found, wanted=wanted)
+        check(wanted == found, f"{_file_of(part, demands)} {sentence}")
     return pack

@@ -43,10 +43,8 @@ def find_jar(given: str | None = None) -> Path:
     """
     for source, path in (("--meteor-jar", given), (JAR_VARIABLE, os.environ.get(JAR_VARIABLE))):
         if path:
-            check(
-                os.path.isfile(path),
-                f"{source} {path}: there is no such file; give the path of meteor-1.5.jar",
-            )
+            there = os.path.isfile(path)
+            check(there, f"{source} {path}: there is no such file; give the path of meteor-1.5.jar")
             return Path(path).resolve()
     package = importlib.util.find_spec(JAR_IN_PACKAGE[0])
     folders = (package.submodule_search_locations or []) if package else []
@@ -57,21 +55,6 @@ def find_jar(given: str | None = None) -> Path:
         "package that ships it (pip install pycocoevalcap)",
     )
     return jars[0]
-
-
-def find_java() -> str:
-    """The ``java`` on the PATH.
-
-    Raises:
-        IkdError: there is none.
-    """
-    java = shutil.which("java")
-    check(
-        java is not None,
-        "METEOR is a Java program and there is no java on the PATH; install a Java "
-        "runtime, or leave meteor out of --metrics",
-    )
-    return java
 
 
 @dataclass(frozen=True)
@@ -105,7 +88,12 @@ class Meteor:
             IkdError: there is no jar or no Java.
         """
         found = find_jar(jar)
-        java = find_java()
+        java = shutil.which("java")
+        check(
+            java is not None,
+            "METEOR is a Java program and there is no java on the PATH; install a Java runtime, or leave meteor "
+            "out of --metrics",
+        )
         table = found.parent / "data" / f"paraphrase-{language}.gz"  # where METEOR itself looks
         modules = None
         if "paraphrase" in MODULES[language] and not table.is_file():
@@ -161,9 +149,9 @@ class Meteor:
         self, systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str]
     ) -> Comparison:
         """Scores every run, the baseline's first. sacreBLEU tests its own metrics alone: there is no p."""
-        jobs = [(name, lines) for name, runs in systems.items() for lines in runs]
-        found = [self.score(lines, references) for _, lines in progress(jobs, desc="METEOR", unit="run")]
+        runs = [(name, lines) for name, own in systems.items() for lines in own]
         values: dict[str, list[float]] = {name: [] for name in systems}
-        for (name, _), score in zip(jobs, found):
+        for name, lines in progress(runs, desc="METEOR", unit="run"):
+            score = self.score(lines, references)
             values[name].append(score["score"])
-        return compare_scores(found[0]["name"], found[0]["signature"], values)
+        return compare_scores(score["name"], score["signature"], values)

@@ -6,6 +6,7 @@ of the longest sentences, when its size is no multiple of ``--required-batch-siz
 anything, so such output is refused here.
 """
 
+import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -72,8 +73,8 @@ def agreed_count(counts: dict[str, int | None]) -> int | None:
         IkdError: two sources differ.
     """
     known = [(source, count) for source, count in counts.items() if count is not None]
-    for source, count in known[1:]:
-        check(count == known[0][1], f"{known[0][0]} has {known[0][1]} sentences, but {source} has {count}")
+    for (first, number), (source, count) in itertools.pairwise(known):
+        check(count == number, f"{first} has {number} sentences, but {source} has {count}")
     return known[0][1] if known else None
 
 
@@ -143,35 +144,28 @@ def load_translations(
     if lines is None:
         check(bool(output.references), f"{name} holds no references (T- lines); give --references FILE")
         lines = ordered_sentences(output.references, expected, name, "reference")
-        _warn_of_unknown_words(lines, name)
+        unknown = sum(UNKNOWN_IN_REFERENCE in line for line in lines)
+        if unknown:
+            logger.warning(
+                "%s: %d references hold words unknown to the dictionary, which no translation can match; give "
+                "the original text by --references",
+                name,
+                unknown,
+            )
     sources = [output.sources.get(sentence, "") for sentence in range(expected)] if output.sources else None
-    return Translations(
-        hypotheses, lines, sources, [source for source, count in counts.items() if count is not None]
-    )
-
-
-def _warn_of_unknown_words(references: Sequence[str], name: str) -> None:
-    unknown = sum(UNKNOWN_IN_REFERENCE in line for line in references)
-    if unknown:
-        logger.warning(
-            "%s: %d references hold words unknown to the dictionary, which no translation can "
-            "match; give the original text by --references",
-            name,
-            unknown,
-        )
+    counted_by = [source for source, count in counts.items() if count is not None]
+    return Translations(hypotheses, lines, sources, counted_by)
 
 
 def prepare_text(
     text: Translations, without_bpe: bool = False, detokenise_as: str | None = None
 ) -> Translations:
     """Removes BPE, then Moses tokenisation of the language *detokenise_as*; warns of BPE that stays."""
+    hypotheses, references, sources = text.hypotheses, text.references, text.sources
     if without_bpe:
-        joined = [
-            lines and [remove_bpe(line) for line in lines]
-            for lines in (text.hypotheses, text.references, text.sources)
-        ]
-        text = replace(text, hypotheses=joined[0], references=joined[1], sources=joined[2])
-    for what, lines in (("hypotheses", text.hypotheses), ("references", text.references)):
+        hypotheses, references = [*map(remove_bpe, hypotheses)], [*map(remove_bpe, references)]
+        sources = sources and [*map(remove_bpe, sources)]
+    for what, lines in (("hypotheses", hypotheses), ("references", references)):
         marked = sum(BPE_MARK in f"{line} " for line in lines)
         if marked:
             logger.warning(
@@ -181,12 +175,8 @@ def prepare_text(
                 BPE_MARK,
             )
     if detokenise_as:
-        text = replace(
-            text,
-            hypotheses=detokenise(text.hypotheses, detokenise_as),
-            references=detokenise(text.references, detokenise_as),
-        )
-    return text
+        hypotheses, references = (detokenise(lines, detokenise_as) for lines in (hypotheses, references))
+    return replace(text, hypotheses=hypotheses, references=references, sources=sources)
 
 
 def load_run(

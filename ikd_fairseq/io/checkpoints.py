@@ -9,7 +9,7 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,28 +26,27 @@ State = dict[str, Any]
 
 
 class Naming(NamedTuple):
-    """How fairseq names some of its checkpoints: the group "order" of *pattern* ranks the files.
+    """How fairseq names some of its checkpoints.
 
     Attributes:
+        pattern: of the names; its group "order" ranks the files.
         example: of a name.
         option: of fairseq-train that says how many are kept.
     """
 
-    pattern: re.Pattern[str]
+    pattern: str
     example: str
     option: str
 
 
 NAMINGS = {
-    "epochs": Naming(re.compile(r"checkpoint(?P<order>\d+)\.pt"), "checkpointN.pt", "--keep-last-epochs"),
+    "epochs": Naming(r"checkpoint(?P<order>\d+)\.pt", "checkpointN.pt", "--keep-last-epochs"),
     "updates": Naming(
-        re.compile(r"checkpoint_\d+_(?P<order>\d+)\.pt"),
-        "checkpoint_EPOCH_UPDATE.pt",
-        "--keep-interval-updates",
+        r"checkpoint_\d+_(?P<order>\d+)\.pt", "checkpoint_EPOCH_UPDATE.pt", "--keep-interval-updates"
     ),
     # fairseq appends digits after the third decimal to tell ties apart.
     "best": Naming(
-        re.compile(r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt"),
+        r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt",
         "checkpoint.best_METRIC_VALUE.pt",
         "--keep-best-checkpoints",
     ),
@@ -55,6 +54,9 @@ NAMINGS = {
 
 # Entries of "extra_state" that describe one checkpoint's parameters and would be wrong for a mean of several.
 _NOT_OF_THE_MEAN = ("metrics", "val_loss", "best", "ema", "ema_fp32_params")
+
+# What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
+_KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported", "pruned")
 
 # Entries of a state dictionary that are no parameters: running statistics, and marks of fairseq's modules.
 _BUFFERS = re.compile(r"\.(running_mean|running_var|num_batches_tracked|_float_tensor|version)$")
@@ -73,26 +75,16 @@ def load_checkpoint(path: os.PathLike) -> State:
     check(os.path.isfile(path), f"{path}: there is no such file")
     check(os.access(path, os.R_OK), f"{path} cannot be read; check its permissions")
     state = load_safely(path)
-    _check_layout(state, path)
-    return state
-
-
-def _check_layout(state: Any, path: os.PathLike) -> None:
     no_fairseq = f"{path} is no checkpoint of fairseq 0.10 or later"
     check(isinstance(state, dict), f"{no_fairseq}: it holds no dictionary")
     for name, kind in (("model", dict), ("optimizer_history", list), ("extra_state", dict)):
-        check(
-            isinstance(state.get(name), kind) and (state[name] or kind is dict),
-            f"{no_fairseq}: its entry {name!r} is missing or malformed",
-        )
-    check(
-        state["model"] and all(torch.is_tensor(value) for value in state["model"].values()),
-        f"{no_fairseq}: its entry 'model' holds no parameters",
-    )
-    check(
-        state.get("cfg") is not None or state.get("args") is not None,
-        f"{no_fairseq}: it holds neither 'cfg' nor 'args'",
-    )
+        whole = isinstance(state.get(name), kind) and (state[name] or kind is dict)
+        check(whole, f"{no_fairseq}: its entry {name!r} is missing or malformed")
+    parameters = state["model"] and all(map(torch.is_tensor, state["model"].values()))
+    check(parameters, f"{no_fairseq}: its entry 'model' holds no parameters")
+    settings = state.get("cfg") is not None or state.get("args") is not None
+    check(settings, f"{no_fairseq}: it holds neither 'cfg' nor 'args'")
+    return state
 
 
 def config_section(state: State, name: str) -> dict[str, Any]:
@@ -127,6 +119,12 @@ def without_optimizer(state: State) -> State:
     history = {key: value for key, value in state["optimizer_history"][-1].items() if key != "optimizer"}
     kept = {key: value for key, value in state.items() if key != "last_optimizer_state"}
     return {**kept, "optimizer_history": [history]}
+
+
+def without_training_state(state: State) -> State:
+    """:func:`without_optimizer`, and without what only training reads of "extra_state"."""
+    extra_state = {key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE}
+    return {**without_optimizer(state), "extra_state": extra_state}
 
 
 def memory_of(tensor: torch.Tensor) -> Hashable:
@@ -181,14 +179,15 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | Non
         IkdError: the folder holds fewer, or best checkpoints of several metrics.
     """
     naming = NAMINGS[by]
-    matches = [match for match in map(naming.pattern.fullmatch, sorted(os.listdir(folder))) if match]
+    matches = [match for name in os.listdir(folder) if (match := re.fullmatch(naming.pattern, name))]
+    matches.sort(key=lambda match: match.string)
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
         check(
             len(metrics) == 1,
-            f"{folder} holds the best checkpoints by several metrics "
-            f"({', '.join(metrics)}); name the files to average instead",
+            f"{folder} holds the best checkpoints by several metrics ({', '.join(metrics)}); name the files "
+            "to average instead",
         )
         settings = config_section(load_checkpoint(Path(folder, matches[0].string)), "checkpoint")
         highest_first = bool(settings.get("maximize_best_checkpoint_metric", False))
@@ -204,6 +203,26 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | Non
     return [Path(folder, match.string) for match in matches[:count]]
 
 
+def map_models(
+    models: Sequence[dict[str, torch.Tensor]],
+    change: Callable[[str, list[torch.Tensor]], torch.Tensor],
+    title: str,
+) -> dict[str, torch.Tensor]:
+    """What *change* makes of every name and its tensors in several state dictionaries with the same keys.
+
+    Entries that share memory in all of them (tied embeddings) share it in the result.
+    """
+    changed: dict[str, torch.Tensor] = {}
+    done: dict[Hashable, torch.Tensor] = {}
+    for key in progress(models[0], desc=title, unit="tensor"):
+        tensors = [model[key] for model in models]
+        memory = tuple(map(memory_of, tensors))
+        if memory not in done:
+            done[memory] = change(key, tensors)
+        changed[key] = done[memory]
+    return changed
+
+
 def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> dict[str, torch.Tensor]:
     """The mean of several state dictionaries with the same keys and shapes, entry by entry.
 
@@ -212,40 +231,32 @@ def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> di
         newest: index of the one whose integer entries (counters) and dtypes are taken.
 
     Returns:
-        New tensors. Sums run in float64 whatever the stored dtype. Entries that share memory in every input
-        (tied embeddings) share it in the result.
+        New tensors, tied as those of the inputs. Sums run in float64 whatever the stored dtype.
     """
-    averaged: dict[str, torch.Tensor] = {}
-    done: dict[Hashable, torch.Tensor] = {}
-    for key, like in progress(models[newest].items(), desc="average", unit="tensor"):
-        tensors = [model[key] for model in models]
-        memory = tuple(map(memory_of, tensors))
-        if memory not in done:
-            if like.is_floating_point():
-                total = torch.zeros(like.shape, dtype=torch.float64)
-                for tensor in tensors:
-                    total += tensor
-                done[memory] = (total / len(tensors)).to(like.dtype)
-            else:
-                done[memory] = like.clone()
-        averaged[key] = done[memory]
-    return averaged
+
+    def mean(_: str, tensors: list[torch.Tensor]) -> torch.Tensor:
+        if not tensors[newest].is_floating_point():
+            return tensors[newest].clone()
+        total = torch.zeros(tensors[newest].shape, dtype=torch.float64)
+        for tensor in tensors:
+            total += tensor
+        return (total / len(tensors)).to(tensors[newest].dtype)
+
+    return map_models(models, mean, "average")
 
 
 def _check_same_parameters(paths: Sequence[os.PathLike], states: Sequence[State]) -> None:
     model = states[0]["model"]
-    for path, other in ((path, state["model"]) for path, state in zip(paths, states)):
-        different = f"{paths[0]} and {path} are of different models: "
+    for path, state in zip(paths, states):
+        other, different = state["model"], f"{paths[0]} and {path} are of different models: "
         for key in {**model, **other}:
             check(key in other, f"{different}{key} is in the first alone")
             check(key in model, f"{different}{key} is in the second alone")
             one, two = model[key], other[key]
             shapes = f"{tuple(one.shape)} and {tuple(two.shape)}"
             check(one.shape == two.shape, f"{different}{key} has shape {shapes}")
-            check(
-                one.is_floating_point() == two.is_floating_point(),
-                f"{different}{key} is of type {one.dtype} and {two.dtype}",
-            )
+            same_kind = one.is_floating_point() == two.is_floating_point()
+            check(same_kind, f"{different}{key} is of type {one.dtype} and {two.dtype}")
 
 
 def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> None:
@@ -259,27 +270,21 @@ def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> No
     """
     check_output(output, paths)
     real_paths = [os.path.realpath(path) for path in paths]
-    for place, path in enumerate(paths):
-        check(
-            real_paths[place] not in real_paths[:place], f"{path} is given twice; name each checkpoint once"
-        )
+    for path, real in zip(paths, real_paths):
+        check(real_paths.count(real) == 1, f"{path} is given twice; name each checkpoint once")
     states = [load_checkpoint(path) for path in progress(paths, desc="open", unit="file")]
     _check_same_parameters(paths, states)
     newest = max(range(len(states)), key=lambda place: num_updates(states[place]))
 
-    averaged = without_optimizer(states[newest])
-    averaged["model"] = average_models([state["model"] for state in states], newest)
     extra_state = states[newest]["extra_state"]
-    extra_state = {key: value for key, value in extra_state.items() if key not in _NOT_OF_THE_MEAN}
-    extra_state["averaged_checkpoints"] = [
+    averaged = {
+        **without_optimizer(states[newest]),
+        "model": average_models([state["model"] for state in states], newest),
+        "extra_state": {key: value for key, value in extra_state.items() if key not in _NOT_OF_THE_MEAN},
+    }
+    averaged["extra_state"]["averaged_checkpoints"] = [
         {"file": str(path), "num_updates": num_updates(state)} for path, state in zip(paths, states)
     ]
-    averaged["extra_state"] = extra_state
     write_checkpoint(averaged, output)
-    logger.info(
-        "wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)",
-        output,
-        size_in_megabytes([output]),
-        len(paths),
-        size_in_megabytes(paths),
-    )
+    size, sizes = size_in_megabytes([output]), size_in_megabytes(paths)
+    logger.info("wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)", output, size, len(paths), sizes)

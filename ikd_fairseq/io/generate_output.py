@@ -99,12 +99,12 @@ def decoding_speed(path: str | os.PathLike) -> float | None:
 
 def _read_file(path: str, output: GenerateOutput) -> None:
     number, match, block, loaded = 0, None, None, None  # block: the sentence whose lines are being read
-    seen: dict[str, set[int]] = {kind: set() for kind in "STHDP"}
+    seen: set[tuple[str, int]] = set()
     for number, line in numbered_lines(path):
         match = _SENTENCE.fullmatch(line)
         if match is None:
-            loaded_line = _LOADED.fullmatch(line)
-            loaded = int(loaded_line["count"]) if loaded_line else loaded
+            if logged := _LOADED.fullmatch(line):
+                loaded = int(logged["count"])
             output.skipped += [line] if _SKIPPED.search(line) else []
             continue
         kind, sentence, text = match["kind"], int(match["id"]), match["rest"]
@@ -114,38 +114,27 @@ def _read_file(path: str, output: GenerateOutput) -> None:
             text = text if tab else None
         check(text is not None, f"{where}: {_CUT_OFF}")
         earlier = output.files.get(sentence, path)
+        again = (kind, sentence) in seen and not (kind in _REPEATED and sentence == block)
         check(
-            earlier == path and (sentence not in seen[kind] or (kind in _REPEATED and sentence == block)),
+            earlier == path and not again,
             f"{where}: sentence {sentence} is there twice, before in {earlier}; give every part of one run "
             "once",
         )
-        seen[kind].add(sentence)
+        seen.add((kind, sentence))
         block = sentence
-        if kind in _SCORED:
+        if kind == "S":
+            output.sources[sentence] = text
+        elif kind == "T":
+            output.references[sentence] = text
+        elif kind == "P":
+            output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
+        else:
             output.files[sentence] = path
-        _add(output, kind, sentence, text)
+            (output.raw if kind == "H" else output.final).setdefault(sentence, []).append(text)
     check(number > 0, f"{path} is empty")
-    check(match is None or _ends_with_newline(path), f"{path}, line {number}: {_CUT_OFF}")
+    check(match is None or Path(path).read_bytes().endswith(b"\n"), f"{path}, line {number}: {_CUT_OFF}")
     check(
         None in (loaded, output.loaded) or loaded == output.loaded,
-        f"{path} is of a test set of {loaded} sentences, but the files before it are of one of "
-        f"{output.loaded}",
+        f"{path} is of a test set of {loaded} sentences, but the files before it are of one of {output.loaded}",
     )
     output.loaded = loaded if output.loaded is None else output.loaded
-
-
-def _ends_with_newline(path: str) -> bool:
-    with open(path, "rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read() == b"\n"
-
-
-def _add(output: GenerateOutput, kind: str, sentence: int, text: str) -> None:
-    if kind == "S":
-        output.sources[sentence] = text
-    elif kind == "T":
-        output.references[sentence] = text
-    elif kind == "P":
-        output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
-    else:
-        (output.raw if kind == "H" else output.final).setdefault(sentence, []).append(text)
