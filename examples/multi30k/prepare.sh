@@ -206,7 +206,7 @@ if [[ -n $like ]]; then
   step "linking the packs of $like"
   python - "$like" "$out" "${splits[@]}" <<'PYTHON'
 import sys
-from ikd_fairseq.data.distilled_folder import link_packs
+from ikd_fairseq.distillation.distilled_folder import link_packs
 
 link_packs(sys.argv[1], sys.argv[2], sys.argv[3:])
 PYTHON

@@ -11,7 +11,7 @@ from ..constants import IMAGE_POSITIONS
 
 
 class BySentence(Protocol):
-    """What a pack looks like from here, and a list of ``None``: an entry a sentence, ``None`` for no image."""
+    """What a pack looks like from here: an entry a sentence, ``None`` for no image."""
 
     def __len__(self) -> int: ...
 

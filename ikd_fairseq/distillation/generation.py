@@ -103,8 +103,7 @@ class Generation:
 
     def record(self) -> dict[str, Any]:
         """What the shards are made from, for JSON: contents by SHA-256, as paths differ between machines."""
-        features = {} if self.image_features is None else {"image_features": self.image_features}
-        return {
+        record: dict[str, Any] = {
             "teacher": [sha256_of_file(path) for path in self.teachers],
             "data": self.split.fingerprint(),
             "split": self.split.name,
@@ -113,9 +112,9 @@ class Generation:
             "nbest": self.nbest,
             "shards": self.shards,
             "image_free": self.image_free,
-            **features,
             "options": list(self.options),
         }
+        return record if self.image_features is None else {**record, "image_features": self.image_features}
 
 
 class Teacher:
@@ -165,7 +164,7 @@ class Teacher:
 
 
 def shard_path(folder: str, shard: int, shards: int) -> str:
-    """The file that a shard, counted from 0, is kept in."""
+    """The file of a shard, counted from 0."""
     return os.path.join(folder, f"shard-{shard}-of-{shards}.txt")
 
 
@@ -187,7 +186,7 @@ def generate_shards(
         IkdError: the folder's shards were made from something else, or as :class:`Teacher`.
     """
     _claim(folder, generation.record())
-    shards, sentences = generation.shards, generation.split.sentences
+    shards = generation.shards
     paths = [shard_path(folder, shard, shards) for shard in range(shards)]
     wanted = range(shards) if only_shard is None else [only_shard]
     todo = [shard for shard in wanted if not os.path.exists(paths[shard])]
@@ -196,9 +195,8 @@ def generate_shards(
     if not todo:
         return paths
     teacher = open_teacher()
-    total, remaining = (sum(len(range(one, sentences, shards)) for one in some) for some in (wanted, todo))
-    bar_options = {"total": total, "initial": total - remaining, "unit": " sentences"}
-    with progress(None, desc="translating", **bar_options) as bar:
+    total = sum(len(range(shard, generation.split.sentences, shards)) for shard in todo)
+    with progress(None, desc="translating", total=total, unit=" sentences") as bar:
         for shard in todo:
             _write_shard(paths[shard], generation.split, teacher.translate(shard), bar.update)
     return paths

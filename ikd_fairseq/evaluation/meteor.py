@@ -91,8 +91,8 @@ class Meteor:
         java = shutil.which("java")
         check(
             java is not None,
-            "METEOR is a Java program and there is no java on the PATH; install a Java runtime, or leave meteor "
-            "out of --metrics",
+            "METEOR is a Java program and there is no java on the PATH; install a Java runtime, or leave "
+            "meteor out of --metrics",
         )
         table = found.parent / "data" / f"paraphrase-{language}.gz"  # where METEOR itself looks
         modules = None

@@ -147,8 +147,8 @@ def load_translations(
         unknown = sum(UNKNOWN_IN_REFERENCE in line for line in lines)
         if unknown:
             logger.warning(
-                "%s: %d references hold words unknown to the dictionary, which no translation can match; give "
-                "the original text by --references",
+                "%s: %d references hold words unknown to the dictionary, which no translation can match; "
+                "give the original text by --references",
                 name,
                 unknown,
             )

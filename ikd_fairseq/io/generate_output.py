@@ -135,6 +135,6 @@ def _read_file(path: str, output: GenerateOutput) -> None:
     check(match is None or Path(path).read_bytes().endswith(b"\n"), f"{path}, line {number}: {_CUT_OFF}")
     check(
         None in (loaded, output.loaded) or loaded == output.loaded,
-        f"{path} is of a test set of {loaded} sentences, but the files before it are of one of {output.loaded}",
+        f"{path} is of a test set of {loaded} sentences, but the files before it have {output.loaded}",
     )
     output.loaded = loaded if output.loaded is None else output.loaded

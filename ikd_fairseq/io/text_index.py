@@ -1,6 +1,5 @@
 """The binarised text of a split, as far as what stands beside it must know: its files and sentence counts."""
 
-import itertools
 import os
 import re
 
@@ -29,7 +28,8 @@ def sentence_counts(data_dir: str, split: str) -> dict[str, int]:
     names = text_index_files(data_dir, split)
     check(bool(names), f"no {split}.*{_SUFFIX} in {data_dir}: run fairseq-preprocess first")
     counts = {name: _sentence_count(os.path.join(data_dir, name)) for name in names}
-    for first, name in itertools.pairwise(names):
+    first = names[0]
+    for name in names[1:]:
         differing = f"{first} and {name} in {data_dir} hold {counts[first]} and {counts[name]} sentences"
         check(counts[name] == counts[first], f"{differing} instead of one number: {_REMEDY}")
     return counts
