@@ -14,7 +14,7 @@ from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, PRESETS, compute_scores, make_scorers
 from ..evaluation.significance import LEAST_TRIALS, TESTS, compare_runs, files_of_systems
-from ..evaluation.translations import Translations, load_run, load_translations, prepare_text
+from ..evaluation.translations import Translations, load_run, load_translations
 from ..io.atomic import write_json
 from ..io.progress import set_up_logging
 from ..io.text_index import sentence_counts
@@ -140,13 +140,14 @@ def _check_options(args: argparse.Namespace) -> None:
         check(not foreign, f"{foreign} belongs to a comparison; add --baseline NAME FILE [FILE ...]")
 
 
-def _counts(args: argparse.Namespace) -> dict[str, int | None]:
-    """How many sentences the test set has, by the option that says so."""
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """How every file of translations is read: references, sentences by the option that counts them, text."""
     counts = {"--sentences": args.sentences}
     if args.data:
         found = sentence_counts(args.data.split(os.pathsep)[0], args.split).values()
         counts[f"--split {args.split} of {args.data}"] = next(iter(found))
-    return counts
+    prepared = {"without_bpe": args.remove_bpe, "detokenise_as": args.detokenise}
+    return {"references": args.references, "counts": counts, **prepared}
 
 
 def _print_samples(text: Translations, count: int) -> None:
@@ -160,8 +161,8 @@ def _print_samples(text: Translations, count: int) -> None:
 def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the scores of one system. Returns its part of the report."""
     files = args.generate_output or [args.hypotheses]
-    text = load_translations(files, args.references, _counts(args), generated=bool(args.generate_output))
-    text = prepare_text(text, args.remove_bpe, args.detokenise)
+    generated = bool(args.generate_output)
+    text = load_translations(files, generated=generated, **_reading(args))
     scores = compute_scores(text.hypotheses, text.references, args.preset, args.metrics)
     if meteor:
         scores[METEOR] = meteor.score(text.hypotheses, text.references)
@@ -177,8 +178,8 @@ def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any
 def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the comparison of the systems. Returns its part of the report."""
     files = files_of_systems(args.baseline, args.system)
-    settings = (args.references, _counts(args), args.remove_bpe, args.detokenise)
-    texts = {name: [load_run(path, *settings) for path in paths] for name, paths in files.items()}
+    reading = _reading(args)
+    texts = {name: [load_run(path, **reading) for path in paths] for name, paths in files.items()}
     baseline, *_ = texts
     first = texts[baseline][0]
     runs = {name: [text.hypotheses for text in own] for name, own in texts.items()}

@@ -21,7 +21,7 @@ import numpy as np
 
 from ..constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
 from ..errors import IkdError, check
-from ..io.arrays import ArrayWriter, MappedArray, npy_bytes, open_array
+from ..io.arrays import ArrayWriter, MappedArray, open_array
 from ..io.atomic import PARTIAL_SUFFIX, disk_full_named, write_atomically
 from ..io.manifests import (
     FORMAT,
@@ -238,7 +238,7 @@ class ImagePackWriter:
         assert self.done.all(), "commit() before every row was written"
         remove_manifest(self._manifest_path)
         with write_atomically(self._index_path) as stream:
-            stream.write(npy_bytes(self.index.astype(np.int32)))
+            np.save(stream, self.index.astype(np.int32))
         images_sha256 = sha256_of_file(self._array.partial, progress)
         self._array.commit()
         written = {

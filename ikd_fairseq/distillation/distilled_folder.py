@@ -53,11 +53,8 @@ class Split:
     """The binarised text of one split and language pair, with its dictionaries.
 
     Attributes:
-        folder: the data folder.
-        name: such as ``train``.
         pair: the languages as the files' names have them, ``en-de`` or ``de-en`` for either direction.
         source, target: the languages of this direction.
-        source_dictionary, target_dictionary: theirs.
         sentences: how many pairs there are.
     """
 
@@ -84,11 +81,8 @@ class Split:
             "name another one with --split",
         )
         if source is None or target is None:
-            check(
-                len(pairs) == 1,
-                f"{folder} holds {name} in several pairs ({', '.join(pairs)}): give --source-lang "
-                "and --target-lang",
-            )
+            several = f"{folder} holds {name} in several pairs ({', '.join(pairs)})"
+            check(len(pairs) == 1, f"{several}: give --source-lang and --target-lang")
             source, target = pairs[0].split("-", 1)
         pair = next((pair for pair in (f"{source}-{target}", f"{target}-{source}") if pair in pairs), None)
         check(pair is not None, f"{folder} holds {name} in {', '.join(pairs)}, not in {source}-{target}")
@@ -100,7 +94,7 @@ class Split:
             path = os.path.join(folder, f"dict.{language}.txt")
             check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
             dictionaries.append(Dictionary.load(path))
-        return cls(folder, name, pair, source, target, *dictionaries, sentences=next(iter(counts.values())))
+        return cls(folder, name, pair, source, target, *dictionaries, sentences=counts[index])
 
     @property
     def prefix(self) -> str:

@@ -23,7 +23,7 @@ def check_lengths(
     lengths = dataset.num_tokens_vec(np.asarray(sentences, dtype=np.int64))
     if not len(lengths):
         return
-    longest, tokens = int(sentences[int(lengths.argmax())]), int(lengths.max())
+    longest, tokens = sentences[lengths.argmax()], lengths.max()
     check(
         max_tokens is None or tokens <= max_tokens,
         f"--max-tokens {max_tokens}: sentence {longest} alone has {tokens}",
@@ -45,7 +45,6 @@ def batches(
     """Batches of the given *sentences* as fairseq collates them, short ones first.
 
     Args:
-        dataset: sentence pairs.
         sentences: distinct numbers, in any order; ``batch["id"]`` tells which are in a batch.
         max_tokens, max_sentences: of a batch, padding included; None for any number.
         max_positions: tokens that the model's encoder takes.
@@ -72,11 +71,9 @@ def search(
     """Translates *sentences* in batches of similar length.
 
     Args:
-        task: whose search translates.
         models: an ensemble, in eval mode, on one device.
         dataset: with the images that the models are to see, if any.
         sentences, max_tokens, max_sentences: as :func:`batches` takes them.
-        config: of the search.
 
     Yields:
         A sentence's number and its hypotheses, the best by the models' score first.

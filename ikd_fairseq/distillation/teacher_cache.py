@@ -28,7 +28,7 @@ from ..constants import (
 )
 from ..data.packs import Pack
 from ..errors import check
-from ..io.arrays import ArrayWriter, MappedArray, npy_bytes, open_array
+from ..io.arrays import ArrayWriter, MappedArray, open_array
 from ..io.atomic import write_atomically
 from ..io.manifests import remove_manifest, sha256_of_file, write_manifest
 
@@ -173,7 +173,7 @@ class TeacherCacheWriter:
         for writer in (self._ids, self._probs):
             writer.commit()
         with write_atomically(offsets_path) as stream:
-            stream.write(npy_bytes(self.offsets))
+            np.save(stream, self.offsets)
         tokens = int(self.offsets[-1])
         written = {
             "sentences": len(self.offsets) - 1,

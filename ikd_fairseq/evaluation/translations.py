@@ -10,7 +10,7 @@ import itertools
 import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from ..errors import check
 from ..io.generate_output import is_generate_output, read_generate_output
@@ -106,27 +106,38 @@ def load_translations(
     references: str | None = None,
     counts: Mapping[str, int | None] | None = None,
     generated: bool = True,
+    without_bpe: bool = False,
+    detokenise_as: str | None = None,
 ) -> Translations:
-    """Reads the translations of a test set and makes sure that no sentence is missing.
+    """Reads the translations of a test set, makes sure that no sentence is missing, and prepares the text.
 
     Args:
         files: output of ``fairseq-generate``, in parts or whole; or one file of a translation a line.
         references: file of a reference a line; None for the T- lines.
         counts: how many sentences the test set has, by who says so.
         generated: whether *files* are output of ``fairseq-generate``.
+        without_bpe: whether to join subwords first.
+        detokenise_as: language of the Moses tokenisation to undo then, if any.
 
     Raises:
         IkdError: a file cannot be used, or files and counts do not fit together.
     """
     lines = read_lines(references) if references else None
     counts = {**(counts or {}), **({references: len(lines)} if lines else {})}
-    if not generated:
+    if generated:
+        text = _read_generated(files, lines, counts)
+    else:
         (file,) = files
         check(lines is not None, f"{file} holds translations alone and needs --references FILE")
         hypotheses = read_lines(file)
         agreed_count({file: len(hypotheses), **counts})
-        return Translations(hypotheses, lines, counted_by=[references])
+        text = Translations(hypotheses, lines, counted_by=[references])
+    return _prepared(text, without_bpe, detokenise_as)
 
+
+def _read_generated(
+    files: Sequence[str], references: list[str] | None, counts: dict[str, int | None]
+) -> Translations:
     name = ", ".join(files)
     output = read_generate_output(*files)
     counts["the log in " + name] = output.loaded
@@ -141,11 +152,10 @@ def load_translations(
         )
         expected = output.least_count()
     hypotheses = ordered_sentences(output.hypotheses, expected, name, "translation", output.skipped)
-    if lines is None:
+    if references is None:
         check(bool(output.references), f"{name} holds no references (T- lines); give --references FILE")
-        lines = ordered_sentences(output.references, expected, name, "reference")
-        unknown = sum(UNKNOWN_IN_REFERENCE in line for line in lines)
-        if unknown:
+        references = ordered_sentences(output.references, expected, name, "reference")
+        if unknown := sum(UNKNOWN_IN_REFERENCE in line for line in references):
             logger.warning(
                 "%s: %d references hold words unknown to the dictionary, which no translation can match; "
                 "give the original text by --references",
@@ -154,20 +164,17 @@ def load_translations(
             )
     sources = [output.sources.get(sentence, "") for sentence in range(expected)] if output.sources else None
     counted_by = [source for source, count in counts.items() if count is not None]
-    return Translations(hypotheses, lines, sources, counted_by)
+    return Translations(hypotheses, references, sources, counted_by)
 
 
-def prepare_text(
-    text: Translations, without_bpe: bool = False, detokenise_as: str | None = None
-) -> Translations:
+def _prepared(text: Translations, without_bpe: bool, detokenise_as: str | None) -> Translations:
     """Removes BPE, then Moses tokenisation of the language *detokenise_as*; warns of BPE that stays."""
     hypotheses, references, sources = text.hypotheses, text.references, text.sources
     if without_bpe:
         hypotheses, references = [*map(remove_bpe, hypotheses)], [*map(remove_bpe, references)]
         sources = sources and [*map(remove_bpe, sources)]
     for what, lines in (("hypotheses", hypotheses), ("references", references)):
-        marked = sum(BPE_MARK in f"{line} " for line in lines)
-        if marked:
+        if marked := sum(BPE_MARK in f"{line} " for line in lines):
             logger.warning(
                 "%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe",
                 marked,
@@ -179,29 +186,18 @@ def prepare_text(
     return replace(text, hypotheses=hypotheses, references=references, sources=sources)
 
 
-def load_run(
-    path: str,
-    references: str | None = None,
-    counts: Mapping[str, int | None] | None = None,
-    without_bpe: bool = False,
-    detokenise_as: str | None = None,
-) -> Translations:
-    """Reads the file of one run of a comparison and prepares its text.
+def load_run(path: str, *args: Any, **options: Any) -> Translations:
+    """Reads the file of one run of a comparison; further arguments are those of :func:`load_translations`.
 
     Output of ``fairseq-generate`` is known by its lines (``H-0`` and so on); any other file holds one
     translation a line. Parts of one test set (``--num-shards``) are joined with ``cat`` first.
 
-    Args:
-        path: the file.
-        references, counts: as :func:`load_translations` takes them.
-        without_bpe, detokenise_as: as :func:`prepare_text` takes them.
-
     Raises:
         IkdError: as :func:`load_translations`; also when there is nothing in any line.
     """
-    text = load_translations([path], references, counts, is_generate_output(path))
+    text = load_translations([path], *args, generated=is_generate_output(path), **options)
     check(
         any(line.strip() for line in text.hypotheses),
         f"{path}: every translation in it is empty; translate again, or leave the run out",
     )
-    return prepare_text(text, without_bpe, detokenise_as)
+    return text

@@ -22,11 +22,6 @@ def npy_header(shape: tuple[int, ...], dtype: Any) -> bytes:
     return stream.getvalue()
 
 
-def npy_bytes(array: np.ndarray) -> bytes:
-    """Returns *array* as the content of a ``.npy`` file."""
-    return npy_header(array.shape, array.dtype) + np.ascontiguousarray(array).tobytes()
-
-
 def open_array(path: str, shape: tuple[int, ...], dtype: Any, remedy: str) -> np.memmap:
     """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, without reading its data.
 
