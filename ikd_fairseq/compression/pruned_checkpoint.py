@@ -151,16 +151,15 @@ def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
         IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
     """
     state, left_out = _load(checkpoint, output)
-    unpacked, state["model"] = state["model"], pack_weights(state["model"], left_out)
-    write_checkpoint(state, output)
-    return report(unpacked, left_out)
+    summary = report(state["model"], left_out)
+    write_checkpoint({**state, "model": pack_weights(state["model"], left_out)}, output)
+    return summary
 
 
 def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
     """Writes the packed *checkpoint* to *output* with the weights and masks that were packed, bit by bit.
 
-    Raises:
-        IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
+    Raises as :func:`pack_checkpoint` does.
     """
     state, left_out = _load(checkpoint, output)
     summary = report(state["model"], left_out)

@@ -37,7 +37,6 @@ def extract_features(
 
     Args:
         data_dir: the folder with the text and the image pack.
-        split: such as ``train``.
         backbone: a key of :data:`~ikd_fairseq.vision.backbones.BACKBONES`.
         backbone_weights: ``imagenet``, ``random`` or a file.
         name: of the features; the backbone's own if None.
@@ -72,11 +71,9 @@ def last_maps(
     """Runs a frozen CNN over images of a pack, with a progress bar.
 
     Args:
-        pack: the images.
         rows: int64, those of the pack that are wanted.
-        backbone, weights: the CNN; ``imagenet``, ``random`` or a file.
+        weights: ``imagenet``, ``random`` or a file.
         batch_size: images at a time.
-        device: ``cpu`` or ``cuda``.
 
     Yields:
         The place in *rows* of the first of some images, and their last convolutional maps: float32
@@ -98,10 +95,8 @@ def import_features(data_dir: str, split: str, path: str, name: str, rows: str |
 
     Args:
         data_dir: the folder with the text, and with the image pack if the features come by image.
-        split: such as ``train``.
         path: ``.npy`` file of any float type: rows x C (then P = 1), rows x P x C, or rows x C x H x W (then
             P = H*W, row by row).
-        name: of the features.
         rows: ``images`` or ``sentences``, what the rows stand for; None to tell by their number.
 
     Raises :class:`IkdError` if the file cannot be used or its rows fit neither the sentences nor the images.

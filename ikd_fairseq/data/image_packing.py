@@ -88,17 +88,6 @@ def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> I
         executor.shutdown(cancel_futures=True)
 
 
-def _matching_pack(prefix: str, digest: str) -> ImagePack | None:
-    if not ImagePack.exists(prefix):
-        return None
-    try:
-        pack = ImagePack.open(prefix)
-    except IkdError as error:
-        logger.warning("packing anew: %s", error)
-        return None
-    return pack if pack.manifest["sources_sha256"] == digest else None
-
-
 def pack_images(
     data_dir: str,
     split: str,
@@ -111,8 +100,6 @@ def pack_images(
     """Packs the images of one split beside its binarised text, and returns the pack.
 
     Args:
-        data_dir: the folder that fairseq-preprocess wrote.
-        split: such as ``train``.
         list_path: text file, line i names the image of sentence i; empty: the sentence has none.
         folder: where the images are; names may lead into its sub-folders, not out of it.
         image_size: height and width of the packed images, in pixels.
@@ -133,8 +120,13 @@ def pack_images(
     digest = sources_digest(image_size, sources.index, sources.stats)
     prefix = os.path.join(data_dir, split)
 
-    pack = _matching_pack(prefix, digest)
-    if pack is not None:
+    pack = None
+    if ImagePack.exists(prefix):
+        try:
+            pack = ImagePack.open(prefix)
+        except IkdError as error:
+            logger.warning("packing anew: %s", error)
+    if pack is not None and pack.manifest["sources_sha256"] == digest:
         pack.record_text(text)
         logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
     else:

@@ -17,23 +17,14 @@ _CAPTION_ID = re.compile(r"#\w*$")
 
 @dataclass
 class Sources:
-    """The image files of a split.
+    """The image files of a split, by row of the pack."""
 
-    Attributes:
-        index: int32, N sentences: row or ``NO_IMAGE``.
-        paths: of every row.
-        lines: of every row, the first line of the list that names it, from 1.
-        stats: of every row, name, size in bytes and modification time in ns.
-        missing_sentences: how many sentences name a file that is not there.
-        missing_files: how many such files there are.
-    """
-
-    index: np.ndarray
+    index: np.ndarray  # int32, N sentences: row or NO_IMAGE
     paths: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    stats: list[tuple[str, int, int]] = field(default_factory=list)
-    missing_sentences: int = 0
-    missing_files: int = 0
+    lines: list[int] = field(default_factory=list)  # the first of the list that names it, from 1
+    stats: list[tuple[str, int, int]] = field(default_factory=list)  # name, bytes, time of change in ns
+    missing_sentences: int = 0  # how many name a file that is not there
+    missing_files: int = 0  # how many such files there are
 
 
 def read_image_list(path: str) -> list[str]:
@@ -109,7 +100,6 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
         sources.index[sentence] = rows[normal]
         sources.missing_sentences += rows[normal] == NO_IMAGE
     sources.missing_files = len(missing)
-
     shown = ", ".join(f"{name} in line {line}" for line, name in missing[:_NAMES_SHOWN])
     shown += ", ..." if len(missing) > _NAMES_SHOWN else ""
     none = f"{list_path} names no image at all: a split without images needs no pack"

@@ -30,19 +30,14 @@ class Part(NamedTuple):
 
 
 class Demands(NamedTuple):
-    """What a split's images have to be.
+    """What a split's images have to be."""
 
-    Attributes:
-        features: name of the features that are read instead of images; None for images.
-        sizes: what the models were built for: sides of images in pixels, or channels of features.
-        asked_by: who cannot do without a pack, as a message names it; None if a part may lack it.
-        every_sentence: whether every sentence must have an image.
-    """
-
-    features: str | None
-    sizes: Collection[int]
-    asked_by: str | None
-    every_sentence: bool
+    features: str | None  # name of the features that are read instead of images
+    sizes: Collection[
+        int
+    ]  # what the models were built for: sides of images in pixels, or channels of features
+    asked_by: str | None  # who cannot do without a pack, as a message names it; None if a part may lack it
+    every_sentence: bool  # whether each must have an image
 
 
 def split_parts(
@@ -53,7 +48,6 @@ def split_parts(
     Args:
         pair: source and target language.
         words: the source dictionary.
-        dataset_impl: fairseq's ``--dataset-impl``.
     """
     source, target = pair
     parts: list[Part] = []

@@ -59,20 +59,13 @@ def find_jar(given: str | None = None) -> Path:
 
 @dataclass(frozen=True)
 class Meteor:
-    """METEOR for one language, found before anything is scored.
-
-    Attributes:
-        java, jar: the programs.
-        language: METEOR's code (de, fr, en, cz ...).
-        options: further options of METEOR, which the label repeats.
-        modules: given to METEOR where its default ones cannot all be used.
-    """
+    """METEOR for one language, found before anything is scored."""
 
     java: str
     jar: Path
-    language: str
-    options: tuple[str, ...] = ()
-    modules: tuple[str, ...] | None = None
+    language: str  # METEOR's code: de, fr, en, cz ...
+    options: tuple[str, ...] = ()  # further options of METEOR, which the label repeats
+    modules: tuple[str, ...] | None = None  # where its default ones cannot all be used
 
     @classmethod
     def find(cls, language: str, preset: str, jar: str | None = None) -> "Meteor":

@@ -44,17 +44,11 @@ TESTS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the runs of one system reach in one metric.
+    """What the runs of one system reach in one metric."""
 
-    Attributes:
-        scores: one a run.
-        differences: score minus that of the baseline's run, one a pair of runs; empty for the baseline.
-        p_values: one a pair of runs; empty for the baseline and in a metric that is not tested.
-    """
-
-    scores: tuple[float, ...]
-    differences: tuple[float, ...] = ()
-    p_values: tuple[float, ...] = ()
+    scores: tuple[float, ...]  # one a run
+    differences: tuple[float, ...] = ()  # score minus that of the baseline's run; none for the baseline
+    p_values: tuple[float, ...] = ()  # one a pair of runs; none for the baseline and in an untested metric
 
     @property
     def mean(self) -> float:
@@ -115,11 +109,8 @@ def named_runs(option: str, values: Sequence[str]) -> tuple[str, list[str]]:
         IkdError: there is no name or no file, or a file is there twice.
     """
     name, *files = values
-    check(
-        not os.path.isfile(name),
-        f"{option} {name}: the first value is a file, where the system's name "
-        f"belongs; write {option} NAME FILE [FILE ...]",
-    )
+    misplaced = f"{option} {name}: the first value is a file, where the system's name belongs"
+    check(not os.path.isfile(name), f"{misplaced}; write {option} NAME FILE [FILE ...]")
     check(files, f"{option} {name} names no file; give one a run: {option} NAME FILE [FILE ...]")
     real = [os.path.realpath(file) for file in files]
     twice = [file for place, file in enumerate(files) if real[place] in real[:place]]

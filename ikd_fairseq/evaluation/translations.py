@@ -44,19 +44,15 @@ def ordered_sentences(
     Args:
         lines: text, or several of them, by sentence id.
         total: how many sentences there must be.
-        name: the file or files, for messages.
-        kind: what the text is ("translation"), for messages.
-        skipped: log lines about skipped sentences, for messages.
+        name, kind, skipped: file, what the text is ("translation") and log lines about skipped sentences, for
+            messages.
 
     Raises:
         IkdError: a sentence is missing, or an id is beyond the expected number.
     """
     beyond = sorted(sentence for sentence in lines if sentence >= total)
-    check(
-        not beyond,
-        f"{name} holds sentence ids of {total} and above ({_shown(beyond)}), but the test set "
-        f"has {total} sentences: is it of another test set?",
-    )
+    above = f"{name} holds sentence ids of {total} and above ({_shown(beyond)})"
+    check(not beyond, f"{above}, but the test set has {total} sentences: is it of another test set?")
     missing = [sentence for sentence in range(total) if sentence not in lines]
     cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
     check(
@@ -186,8 +182,8 @@ def _prepared(text: Translations, without_bpe: bool, detokenise_as: str | None) 
     return replace(text, hypotheses=hypotheses, references=references, sources=sources)
 
 
-def load_run(path: str, *args: Any, **options: Any) -> Translations:
-    """Reads the file of one run of a comparison; further arguments are those of :func:`load_translations`.
+def load_run(path: str, references: str | None = None, **options: Any) -> Translations:
+    """Reads the file of one run of a comparison; *options* are those of :func:`load_translations`.
 
     Output of ``fairseq-generate`` is known by its lines (``H-0`` and so on); any other file holds one
     translation a line. Parts of one test set (``--num-shards``) are joined with ``cat`` first.
@@ -195,7 +191,7 @@ def load_run(path: str, *args: Any, **options: Any) -> Translations:
     Raises:
         IkdError: as :func:`load_translations`; also when there is nothing in any line.
     """
-    text = load_translations([path], *args, generated=is_generate_output(path), **options)
+    text = load_translations([path], references, generated=is_generate_output(path), **options)
     check(
         any(line.strip() for line in text.hypotheses),
         f"{path}: every translation in it is empty; translate again, or leave the run out",

@@ -26,17 +26,11 @@ State = dict[str, Any]
 
 
 class Naming(NamedTuple):
-    """How fairseq names some of its checkpoints.
+    """How fairseq names some of its checkpoints."""
 
-    Attributes:
-        pattern: of the names; its group "order" ranks the files.
-        example: of a name.
-        option: of fairseq-train that says how many are kept.
-    """
-
-    pattern: str
+    pattern: str  # its group "order" ranks the files
     example: str
-    option: str
+    option: str  # of fairseq-train that says how many are kept
 
 
 NAMINGS = {
@@ -63,10 +57,7 @@ _BUFFERS = re.compile(r"\.(running_mean|running_var|num_batches_tracked|_float_t
 
 
 def load_checkpoint(path: os.PathLike) -> State:
-    """Reads the fairseq checkpoint *path* to the CPU, without running any code that it may hold.
-
-    Returns:
-        The dictionary that fairseq's trainer saved. Its tensors are views of the file.
+    """The dictionary that fairseq's trainer saved; its tensors are views of the file. Runs no code in it.
 
     Raises:
         IkdError: the file is missing, truncated, no checkpoint of fairseq, or holds a type that the safe
@@ -167,9 +158,7 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | Non
     """The *count* last or best checkpoints that fairseq saved in *folder*.
 
     Args:
-        folder: a ``--save-dir`` of fairseq.
         by: "epochs", "updates" (saved within an epoch) or "best" (of ``--keep-best-checkpoints``).
-        count: how many.
         upto: ignore later epochs, or updates, than this one.
 
     Returns:
@@ -194,11 +183,9 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | Non
     if upto is not None:
         matches = [match for match in matches if float(match["order"]) <= upto]
     bound = "" if upto is None else f" up to {upto}"
-    check(
-        len(matches) >= count,
-        f"{folder} holds {len(matches)} checkpoints named {naming.example}{bound}, "
-        f"but --last asks for {count}; ask for fewer, or keep more in training ({naming.option})",
-    )
+    found = f"{folder} holds {len(matches)} checkpoints named {naming.example}{bound}"
+    remedy = f"ask for fewer, or keep more in training ({naming.option})"
+    check(len(matches) >= count, f"{found}, but --last asks for {count}; {remedy}")
     matches.sort(key=lambda match: float(match["order"]), reverse=highest_first)
     return [Path(folder, match.string) for match in matches[:count]]
 

@@ -26,26 +26,16 @@ _REPEATED = "HDP"  # kinds of lines of which a sentence has one a hypothesis
 
 @dataclass
 class GenerateOutput:
-    """Output by sentence id.
+    """Output by sentence id, hypotheses by rank; what the output lacks is empty."""
 
-    Attributes:
-        sources, references: the S- and T- lines; either is empty where there are none.
-        raw: text of the H- lines, by rank.
-        final: text of the D- lines, by rank.
-        token_scores: the P- lines, by rank: base-2 logarithms of probabilities, by token.
-        files: the file that each translated sentence is in.
-        loaded: how many sentences the test set has by the log, where that went to the same file.
-        skipped: log lines about skipped sentences.
-    """
-
-    sources: dict[int, str] = field(default_factory=dict)
-    references: dict[int, str] = field(default_factory=dict)
-    raw: dict[int, list[str]] = field(default_factory=dict)
-    final: dict[int, list[str]] = field(default_factory=dict)
-    token_scores: dict[int, list[list[float]]] = field(default_factory=dict)
-    files: dict[int, str] = field(default_factory=dict)
-    loaded: int | None = None
-    skipped: list[str] = field(default_factory=list)
+    sources: dict[int, str] = field(default_factory=dict)  # S- lines
+    references: dict[int, str] = field(default_factory=dict)  # T- lines
+    raw: dict[int, list[str]] = field(default_factory=dict)  # text of the H- lines
+    final: dict[int, list[str]] = field(default_factory=dict)  # text of the D- lines
+    token_scores: dict[int, list[list[float]]] = field(default_factory=dict)  # P- lines: base-2 logarithms
+    files: dict[int, str] = field(default_factory=dict)  # that each translated sentence is in
+    loaded: int | None = None  # sentences of the test set by the log, where that went to the same file
+    skipped: list[str] = field(default_factory=list)  # log lines about skipped sentences
 
     @property
     def hypotheses(self) -> dict[int, str]:
@@ -73,11 +63,8 @@ def read_generate_output(*paths: str) -> GenerateOutput:
     output = GenerateOutput()
     for path in paths:
         _read_file(path, output)
-    check(
-        bool(output.files),
-        f"{', '.join(paths)} holds no hypotheses (H- or D- lines); is it the output of fairseq-generate, run "
-        "without --quiet?",
-    )
+    lacking = f"{', '.join(paths)} holds no hypotheses (H- or D- lines)"
+    check(bool(output.files), f"{lacking}; is it the output of fairseq-generate, run without --quiet?")
     return output
 
 
@@ -135,6 +122,6 @@ def _read_file(path: str, output: GenerateOutput) -> None:
     check(match is None or Path(path).read_bytes().endswith(b"\n"), f"{path}, line {number}: {_CUT_OFF}")
     check(
         None in (loaded, output.loaded) or loaded == output.loaded,
-        f"{path} is of a test set of {loaded} sentences, but the files before it have {output.loaded}",
+        f"{path} is of a test set of {loaded} sentences, but those before it of one of {output.loaded}",
     )
     output.loaded = loaded if output.loaded is None else output.loaded
