@@ -47,7 +47,7 @@ def test_wheel_holds_the_package_and_nothing_else(built):
         entry_points = wheel.read(f"ikd_fairseq-{__version__}.dist-info/entry_points.txt").decode()
     assert {name for name in names if ".dist-info/" not in name} == package_files()
     assert "ikd_fairseq/py.typed" in names
-    assert "ikd_fairseq/experiments/page/style.css" in names
+    assert "ikd_fairseq/io/templates/style.css" in names
     for command in PROJECT["scripts"]:
         assert f"\n{command} = " in entry_points
 
