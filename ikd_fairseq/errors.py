@@ -17,7 +17,7 @@ class IkdError(ValueError):
     """Input, option or file that cannot be used. The message is one sentence for the user."""
 
 
-def check(condition: bool, message: str) -> None:
+def check(condition: object, message: str) -> None:
     """Raises :class:`IkdError` with *message* unless *condition* holds."""
     if not condition:
         raise IkdError(message)

@@ -47,7 +47,7 @@ def export_model(
         (tensor,) = tensors
         stored = tensor.half() if half and tensor.is_floating_point() else tensor
         check(
-            bool(stored.isfinite().all() or not tensor.isfinite().all()),
+            stored.isfinite().all() or not tensor.isfinite().all(),
             f"{key} holds values beyond float16's range (65504); export without --half",
         )
         return stored.clone(memory_format=torch.contiguous_format)

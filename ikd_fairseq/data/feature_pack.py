@@ -87,7 +87,7 @@ class FeaturePack(IndexedPack):
 
 def check_name(name: str) -> None:
     """Refuses a *name* that cannot be part of a file name. Raises :class:`IkdError`."""
-    check(bool(_NAME.fullmatch(name)), f"--name {name!r}: use letters, digits, - and _ only")
+    check(_NAME.fullmatch(name), f"--name {name!r}: use letters, digits, - and _ only")
 
 
 def to_half(block: np.ndarray, first_row: int, source: str) -> np.ndarray:

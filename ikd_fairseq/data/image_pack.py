@@ -47,8 +47,8 @@ def read_index(prefix: str, manifest: dict[str, Any], rows: int, remedy: str) ->
     unchanged = sha256_of_file(path) == manifest["index_sha256"]
     check(unchanged, f"{path} does not have the SHA-256 of its manifest: {remedy}")
     there = (index == NO_IMAGE) | ((index >= 0) & (index < rows))
-    check(bool(there.all()), f"{path} names rows outside of the {rows} that there are: {remedy}")
-    check(bool((index != NO_IMAGE).any()), f"{path} gives no sentence an image: {remedy}, or remove the pack")
+    check(there.all(), f"{path} names rows outside of the {rows} that there are: {remedy}")
+    check((index != NO_IMAGE).any(), f"{path} gives no sentence an image: {remedy}, or remove the pack")
     return index
 
 

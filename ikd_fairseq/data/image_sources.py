@@ -41,7 +41,7 @@ def read_image_list(path: str) -> list[str]:
         raise IkdError(f"--list {path} cannot be read: {error.strerror}") from error
     names = [_CAPTION_ID.sub("", line).strip() for line in lines]
     for number, (line, name) in enumerate(zip(lines, names), start=1):
-        check(bool(name) or not line, f"line {number} of {path} has no image name before {line!r}")
+        check(name or not line, f"line {number} of {path} has no image name before {line!r}")
     return names
 
 
@@ -105,7 +105,7 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
     none = f"{list_path} names no image at all: a split without images needs no pack"
     if missing:
         none = f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
-    check(bool(sources.paths), none)
+    check(sources.paths, none)
     check(
         allow_missing or not missing,
         f"{len(missing)} of the images that {list_path} names are not in {folder} ({shown}): check "

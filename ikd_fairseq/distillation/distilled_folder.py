@@ -76,7 +76,7 @@ class Split:
         """
         pairs = sorted({file.split(".")[-3] for file in text_index_files(folder, name)})
         check(
-            bool(pairs),
+            pairs,
             f"{folder} holds no split {name} (such as {name}.en-de.en.idx): run fairseq-preprocess, or "
             "name another one with --split",
         )

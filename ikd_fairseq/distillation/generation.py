@@ -43,44 +43,26 @@ Translations = Iterator[tuple[int, list[tuple[float, str]]]]
 
 @dataclass(frozen=True)
 class Generation:
-    """What decides which translations come out, and in which shard each of them is.
-
-    Attributes:
-        split: the text.
-        teachers: checkpoints, several for an ensemble.
-        beam, nbest: hypotheses that the search follows, and those that are kept of a sentence.
-        shards: in how many parts.
-        image_free: whether the teachers go without images.
-        image_features: name of the features that they look at instead of images, if they do.
-        options: more options of the search, as one would give them to ``fairseq-generate``.
-    """
+    """What decides which translations come out, and in which shard each of them is."""
 
     split: Split
-    teachers: Sequence[str]
+    teachers: Sequence[str]  # checkpoints, several for an ensemble
     beam: int
-    nbest: int
+    nbest: int  # hypotheses that are kept of a sentence
     shards: int
-    image_free: bool = False
-    image_features: str | None = None
-    options: tuple[str, ...] = ()
+    image_free: bool = False  # whether the teachers go without images
+    image_features: str | None = None  # name of the features that they look at instead of images, if they do
+    options: tuple[str, ...] = ()  # more options of the search, as fairseq-generate takes them
 
     def verify(self) -> None:
-        """Refuses, before minutes are spent, what would not work.
-
-        Raises:
-            IkdError: an option is none of the search's, or a teacher is missing or has other dictionaries.
-        """
+        """Raises :class:`IkdError` for what is no option of the search, and for teachers that do not fit."""
         self.search_options()
         split = self.split
         for path in self.teachers:
             check_teacher(path, split.source_dictionary, split.target_dictionary, split.source, split.target)
 
     def search_options(self) -> argparse.Namespace:
-        """The values of :attr:`options`, and defaults of those that are not there.
-
-        Raises:
-            IkdError: an option is none of the search's.
-        """
+        """The values of :attr:`options`, and defaults of others. Raises as :meth:`verify`."""
         parser = argparse.ArgumentParser("ikd-distil-data ... --", add_help=False, allow_abbrev=False)
         options = [
             (option.name, option.type, field(default=option.default, metadata=option.metadata))
@@ -122,7 +104,6 @@ class Teacher:
 
     Args:
         task: of the data folder, such as :func:`ikd_fairseq.tasks.open_task.open_task` returns.
-        generation: what to do.
         cpu: use no GPU even if there is one.
 
     Raises:
@@ -169,16 +150,12 @@ def shard_path(folder: str, shard: int, shards: int) -> str:
 
 
 def generate_shards(
-    folder: str,
-    generation: Generation,
-    open_teacher: Callable[[], Teacher],
-    only_shard: int | None = None,
+    folder: str, generation: Generation, open_teacher: Callable[[], Teacher], only_shard: int | None = None
 ) -> list[str]:
     """Translates the shards that are not in *folder* yet, and returns the paths of all, there or not.
 
     Args:
         folder: made if need be. A file there is a complete shard, in the format of ``fairseq-generate``.
-        generation: what to do.
         open_teacher: called if there is something to do.
         only_shard: leave all others alone; several processes may do one each at the same time.
 
@@ -215,10 +192,7 @@ def _claim(folder: str, record: dict[str, Any]) -> None:
         write_json(path, record)
         return
     other = differences(made_from, record)
-    check(
-        not other,
-        f"{folder} was made from other {other}: give what it was made from, or another output folder",
-    )
+    check(not other, f"{folder} was made from other {other}: give what it was made from, or another folder")
 
 
 def _write_shard(

@@ -36,7 +36,7 @@ def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list
         )
         for rank, hypothesis in enumerate(hypotheses[:count], start=1):
             check(
-                bool(hypothesis),
+                hypothesis,
                 f"{where}hypothesis {rank} of sentence {sentence} (from 0) is empty, which teaches nothing: "
                 "generate with a --min-len of at least 1 (fairseq's default), or ask for an --nbest below "
                 f"{rank} if that is above 1",

@@ -82,11 +82,11 @@ class Meteor:
         """
         found = find_jar(jar)
         java = shutil.which("java")
-        check(
-            java is not None,
-            "METEOR is a Java program and there is no java on the PATH; install a Java runtime, or leave "
-            "meteor out of --metrics",
-        )
+        if java is None:
+            raise IkdError(
+                "METEOR is a Java program and there is no java on the PATH; install a Java runtime, or leave "
+                "meteor out of --metrics"
+            )
         table = found.parent / "data" / f"paraphrase-{language}.gz"  # where METEOR itself looks
         modules = None
         if "paraphrase" in MODULES[language] and not table.is_file():
@@ -133,7 +133,7 @@ class Meteor:
         reason = " ".join(re.split(r"\n\s+at ", errors)[0].split())  # without the stack
         reason = reason or f"status {run.returncode}, no final score"
         check(all(found), f"METEOR ({self.jar}) failed: {reason}")
-        version, modules, final = (match[1] for match in found)
+        version, modules, final = (match[1] for match in found if match)
         modules = "+".join(modules.split())
         label = f"METEOR {version} -l {self.language} -m {modules} {' '.join(self.options)}"
         return {"name": "METEOR", "score": 100 * float(final), "signature": label}

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from ..errors import check
+from ..errors import IkdError, check
 from ..io.generate_output import is_generate_output, read_generate_output
 from ..io.text_lines import read_lines
 
@@ -118,16 +118,19 @@ def load_translations(
     Raises:
         IkdError: a file cannot be used, or files and counts do not fit together.
     """
-    lines = read_lines(references) if references else None
-    counts = {**(counts or {}), **({references: len(lines)} if lines else {})}
+    lines, counts = None, dict(counts or {})
+    if references:
+        lines = read_lines(references)
+        counts[references] = len(lines)
     if generated:
         text = _read_generated(files, lines, counts)
-    else:
+    elif references and lines:
         (file,) = files
-        check(lines is not None, f"{file} holds translations alone and needs --references FILE")
         hypotheses = read_lines(file)
         agreed_count({file: len(hypotheses), **counts})
         text = Translations(hypotheses, lines, counted_by=[references])
+    else:
+        raise IkdError(f"{files[0]} holds translations alone and needs --references FILE")
     return _prepared(text, without_bpe, detokenise_as)
 
 
@@ -149,7 +152,7 @@ def _read_generated(
         expected = output.least_count()
     hypotheses = ordered_sentences(output.hypotheses, expected, name, "translation", output.skipped)
     if references is None:
-        check(bool(output.references), f"{name} holds no references (T- lines); give --references FILE")
+        check(output.references, f"{name} holds no references (T- lines); give --references FILE")
         references = ordered_sentences(output.references, expected, name, "reference")
         if unknown := sum(UNKNOWN_IN_REFERENCE in line for line in references):
             logger.warning(

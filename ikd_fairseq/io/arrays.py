@@ -28,7 +28,7 @@ def open_array(path: str, shape: tuple[int, ...], dtype: Any, remedy: str) -> np
     Raises :class:`IkdError`, which ends with *remedy*.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.memmap = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise IkdError(f"{path} cannot be read as an array ({error}): {remedy}") from error
     check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")

@@ -17,7 +17,7 @@ import torch
 
 from ..compat import load_safely
 from ..errors import IkdError, check
-from .atomic import check_output, write_atomically
+from .atomic import StrPath, check_output, write_atomically
 from .progress import progress
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ _KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported", "prun
 _BUFFERS = re.compile(r"\.(running_mean|running_var|num_batches_tracked|_float_tensor|version)$")
 
 
-def load_checkpoint(path: os.PathLike) -> State:
+def load_checkpoint(path: StrPath) -> State:
     """The dictionary that fairseq's trainer saved; its tensors are views of the file. Runs no code in it.
 
     Raises:
@@ -65,7 +65,7 @@ def load_checkpoint(path: os.PathLike) -> State:
     """
     check(os.path.isfile(path), f"{path}: there is no such file")
     check(os.access(path, os.R_OK), f"{path} cannot be read; check its permissions")
-    state = load_safely(path)
+    state: State = load_safely(path)
     no_fairseq = f"{path} is no checkpoint of fairseq 0.10 or later"
     check(isinstance(state, dict), f"{no_fairseq}: it holds no dictionary")
     for name, kind in (("model", dict), ("optimizer_history", list), ("extra_state", dict)):
@@ -86,8 +86,9 @@ def config_section(state: State, name: str) -> dict[str, Any]:
     """
     if state.get("args") is not None:
         return vars(state["args"])
-    section = state["cfg"].get(name)
-    return vars(section) if isinstance(section, argparse.Namespace) else section or {}
+    section: Any = state["cfg"].get(name)
+    settings: dict[str, Any] = vars(section) if isinstance(section, argparse.Namespace) else section or {}
+    return settings
 
 
 def architecture_of(state: State) -> str:
@@ -98,7 +99,7 @@ def architecture_of(state: State) -> str:
 
 def num_updates(state: State) -> int:
     """How many updates the checkpoint had been trained for."""
-    return state["optimizer_history"][-1].get("num_updates", 0)
+    return int(state["optimizer_history"][-1].get("num_updates", 0))
 
 
 def without_optimizer(state: State) -> State:
@@ -124,7 +125,7 @@ def memory_of(tensor: torch.Tensor) -> Hashable:
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-def write_checkpoint(state: State, path: os.PathLike) -> None:
+def write_checkpoint(state: State, path: StrPath) -> None:
     """Writes *state* to *path* in the format of ``torch.save``, complete or not at all."""
     with write_atomically(path) as stream:
         try:
@@ -149,12 +150,12 @@ def parameters_of(state: State, left_out: Sequence[str] = ()) -> list[torch.Tens
     )
 
 
-def size_in_megabytes(paths: Sequence[os.PathLike]) -> float:
+def size_in_megabytes(paths: Sequence[StrPath]) -> float:
     """The size of all *paths* together, in units of 10^6 bytes."""
     return sum(os.path.getsize(path) for path in paths) / 1e6
 
 
-def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | None = None) -> list[Path]:
+def select_checkpoints(folder: StrPath, by: str, count: int, upto: int | None = None) -> list[Path]:
     """The *count* last or best checkpoints that fairseq saved in *folder*.
 
     Args:
@@ -232,7 +233,7 @@ def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> di
     return map_models(models, mean, "average")
 
 
-def _check_same_parameters(paths: Sequence[os.PathLike], states: Sequence[State]) -> None:
+def _check_same_parameters(paths: Sequence[StrPath], states: Sequence[State]) -> None:
     model = states[0]["model"]
     for path, state in zip(paths, states):
         other, different = state["model"], f"{paths[0]} and {path} are of different models: "
@@ -246,7 +247,7 @@ def _check_same_parameters(paths: Sequence[os.PathLike], states: Sequence[State]
             check(same_kind, f"{different}{key} is of type {one.dtype} and {two.dtype}")
 
 
-def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> None:
+def average_checkpoints(paths: Sequence[StrPath], output: StrPath) -> None:
     """Writes the mean of the checkpoints *paths* to *output*, which loads wherever one of them would.
 
     Settings, counters and the rest come from the one with the most updates; optimizer state is left out; the

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import check
+from .atomic import StrPath
 from .text_lines import numbered_lines
 
 _SENTENCE = re.compile(r"(?P<kind>[STHDP])-(?P<id>\d+)(?:\t(?P<rest>.*))?", re.DOTALL)
@@ -64,7 +65,7 @@ def read_generate_output(*paths: str) -> GenerateOutput:
     for path in paths:
         _read_file(path, output)
     lacking = f"{', '.join(paths)} holds no hypotheses (H- or D- lines)"
-    check(bool(output.files), f"{lacking}; is it the output of fairseq-generate, run without --quiet?")
+    check(output.files, f"{lacking}; is it the output of fairseq-generate, run without --quiet?")
     return output
 
 
@@ -77,7 +78,7 @@ def is_generate_output(path: str) -> bool:
     return any(_SENTENCE.fullmatch(line) for _, line in numbered_lines(path))
 
 
-def decoding_speed(path: str | os.PathLike) -> float | None:
+def decoding_speed(path: StrPath) -> float | None:
     """Sentences a second by fairseq's clock around its search, if the log *path* is there and says so."""
     text = Path(path).read_text(encoding="utf-8", errors="replace") if os.path.isfile(path) else ""
     found = _SPEED.search(text)

@@ -62,7 +62,7 @@ def check_text_fingerprint(
 
 def read_manifest(path: str, keys: dict[str, type], remedy: str) -> dict[str, Any]:
     """Reads a manifest that must have the given *keys*, each of the given type. Raises :class:`IkdError`."""
-    manifest = _read_json(path, remedy)
+    manifest: dict[str, Any] = _read_json(path, remedy)
     check(
         isinstance(manifest, dict) and manifest.get("format") == FORMAT,
         f"{path} is not a manifest of format {FORMAT}, the one this version reads: {remedy}",
@@ -89,7 +89,7 @@ def read_record(path: str) -> dict[str, Any] | None:
     if not os.path.exists(path):
         return None
     remedy = "remove its folder and start again"
-    record = _read_json(path, remedy)
+    record: dict[str, Any] = _read_json(path, remedy)
     check(isinstance(record, dict), f"{path} is no record of this command: {remedy}")
     return record
 

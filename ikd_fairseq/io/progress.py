@@ -2,8 +2,12 @@
 
 import logging
 import sys
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from tqdm import tqdm
+
+T = TypeVar("T")
 
 
 def set_up_logging() -> None:
@@ -20,7 +24,7 @@ def set_up_logging() -> None:
     )
 
 
-def progress(iterable, **options) -> tqdm:
+def progress(iterable: Iterable[T] | None, **options: Any) -> "tqdm[T]":
     """A tqdm bar that redraws every half second on a terminal, every five seconds in a log."""
     interval = 0.5 if sys.stderr.isatty() else 5.0
     return tqdm(iterable, mininterval=interval, maxinterval=interval, dynamic_ncols=True, **options)

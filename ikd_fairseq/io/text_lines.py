@@ -29,5 +29,5 @@ def read_lines(path: str) -> list[str]:
         IkdError: the file cannot be read, is empty or is not UTF-8.
     """
     lines = [line for _, line in numbered_lines(path)]
-    check(bool(lines), f"{path} is empty")
+    check(lines, f"{path} is empty")
     return lines
