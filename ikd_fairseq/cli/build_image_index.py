@@ -1,6 +1,7 @@
 """``ikd-build-image-index``: makes of captions and images what finds images for a sentence that has none."""
 
 import argparse
+from collections.abc import Sequence
 
 from ..errors import check, command
 from ..io.progress import set_up_logging
@@ -11,7 +12,6 @@ from .cnn_arguments import CNN_OPTIONS, add_cnn_arguments
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of ``ikd-build-image-index``."""
     parser = argparse.ArgumentParser(
         prog="ikd-build-image-index",
         description="Write DATA/image-index.RETRIEVER.pt, in which retrieval_transformer looks up images for "
@@ -49,8 +49,7 @@ _OPTIONS = {"topic": ("topics", "stop_share"), "dense": ("width", "epochs", "tem
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of ``ikd-build-image-index``."""
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     (other,) = set(KINDS) - {args.retriever}

@@ -6,6 +6,7 @@ A student trained with ``--criterion word_distillation --teacher-cache NAME`` th
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 import torch
 from fairseq import utils
@@ -20,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of ``ikd-cache-teacher``."""
     parser = argparse.ArgumentParser(
         prog="ikd-cache-teacher",
         description="Write SPLIT.teacher.NAME beside the binarised text: the words that frozen teachers "
@@ -49,8 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of ``ikd-cache-teacher``."""
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     device = args.device

@@ -121,7 +121,6 @@ def _check_options(args: argparse.Namespace, passed_on: Sequence[str]) -> None:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    """Entry point of ``ikd-distil-data``."""
     own = list(sys.argv[1:] if argv is None else argv)
     own, passed_on = (own[: own.index("--")], own[own.index("--") + 1 :]) if "--" in own else (own, [])
     args = build_parser().parse_args(own)

@@ -2,6 +2,7 @@
 
 import argparse
 import logging
+from collections.abc import Sequence
 
 from ..data.feature_extraction import extract_features, import_features
 from ..data.feature_pack import BY_IMAGE, BY_SENTENCE
@@ -14,7 +15,6 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of ``ikd-extract-features``."""
     parser = argparse.ArgumentParser(
         prog="ikd-extract-features",
         description="Write SPLIT.features.NAME.npy beside the binarised text: a frozen CNN's last "
@@ -39,8 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of ``ikd-extract-features``."""
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     if args.from_file is None:

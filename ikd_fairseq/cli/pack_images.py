@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 from ..data.image_packing import pack_images
 from ..errors import command
@@ -13,7 +14,6 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of ``ikd-pack-images``."""
     parser = argparse.ArgumentParser(
         prog="ikd-pack-images",
         description="Pack the images of a split beside its binarised text: SPLIT.images.npy, .index.npy and "
@@ -40,8 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of ``ikd-pack-images``."""
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     pack = pack_images(

@@ -32,12 +32,11 @@ def export_model(
     """The entries of a state dictionary that decoding needs, each with memory of its own size.
 
     Args:
-        model: state dictionary, tensors of any shape.
         half: store floating-point entries as float16.
         left_out: how the names of entries begin that decoding lacks.
 
     Returns:
-        New tensors of the other entries. Entries that share memory in *model* share it in the result.
+        New tensors. Entries that share memory in *model* share it in the result.
 
     Raises:
         IkdError: a value is too large for float16.

@@ -5,6 +5,7 @@ With features beside the text, an image-must model trains without running its CN
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,7 +109,7 @@ def import_features(data_dir: str, split: str, path: str, name: str, rows: str |
     pack = ImagePack.open(prefix) if ImagePack.exists(prefix) else None
     sentences = next(iter(text.values()))["sentences"]
     rows = _tell_rows(rows, path, len(array), prefix, sentences, pack)
-    manifest = {"rows": rows, "source": path}
+    manifest: dict[str, Any] = {"rows": rows, "source": path}
     if rows == BY_SENTENCE:
         manifest["text"] = text
     else:
@@ -149,16 +150,16 @@ def _tell_rows(
     asked: str | None, path: str, count: int, prefix: str, sentences: int, pack: ImagePack | None
 ) -> str:
     """Decides whether the *count* rows of a file stand for images or for sentences."""
-    images = None if pack is None else pack.manifest["images"]
-    image_words = "no image pack" if pack is None else f"{images} images"
-    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {image_words}"
-    fitting = {BY_SENTENCE: count == sentences, BY_IMAGE: count == images}
+    images = pack.manifest["images"] if pack else "no image pack"
+    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {images}"
+    found += " images" if pack else ""
+    fitting = [rows for rows, number in ((BY_SENTENCE, sentences), (BY_IMAGE, images)) if number == count]
     if asked is not None:
-        check(fitting[asked], f"{found}: they cannot be --rows {asked}")
+        check(asked in fitting, f"{found}: they cannot be --rows {asked}")
         return asked
-    check(any(fitting.values()), f"{found}: one row for each sentence or for each image is needed")
+    check(fitting, f"{found}: one row for each sentence or for each image is needed")
     # Where image i is sentence i's, both readings are the same.
     same = pack is not None and np.array_equal(pack.index, np.arange(count))
-    unclear = all(fitting.values()) and not same
-    check(not unclear, f"{found}: say which is meant, --rows sentences or --rows images")
-    return BY_SENTENCE if fitting[BY_SENTENCE] else BY_IMAGE
+    clear = len(fitting) == 1 or same
+    check(clear, f"{found}: say which is meant, --rows sentences or --rows images")
+    return fitting[0]

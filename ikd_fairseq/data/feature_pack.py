@@ -15,9 +15,9 @@ import numpy as np
 from ..constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, MANIFEST_SUFFIX
 from ..errors import IkdError, check
 from ..io.arrays import ArrayWriter, MappedArray
-from ..io.manifests import check_text_fingerprint, remove_manifest, write_manifest
+from ..io.manifests import remove_manifest, write_manifest
 from .image_pack import ImagePack, read_index
-from .packs import IndexedPack
+from .packs import IndexedPack, Pack
 
 BY_IMAGE = "images"
 BY_SENTENCE = "sentences"
@@ -30,7 +30,7 @@ class FeaturePack(IndexedPack):
     """The features of one split, by sentence: float16 ``P x C``, mapped when first used."""
 
     incomplete = "the features {name} of {prefix} lack"
-    remedy = "run ikd-extract-features again"
+    remedy = text_remedy = "run ikd-extract-features again"
     suffixes = (FEATURES_SUFFIX, FEATURES_MANIFEST_SUFFIX)
     keys = {"rows": str, "count": int, "regions": int, "channels": int, "sha256": str}
 
@@ -78,11 +78,10 @@ class FeaturePack(IndexedPack):
 
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the features beside text that they were not made for. Raises :class:`IkdError`."""
-        if self.manifest["rows"] == BY_SENTENCE:
-            super().check_text(data_dir, split)
-            return
-        images, remedy = self.prefix + MANIFEST_SUFFIX, f"{ImagePack.remedy} (it keeps the images)"
-        check_text_fingerprint(ImagePack.read_manifest(self.prefix)["text"], images, data_dir, split, remedy)
+        pack: Pack = self
+        if self.manifest["rows"] == BY_IMAGE:
+            pack = ImagePack(self.prefix, "", ImagePack.read_manifest(self.prefix), self.index, self._rows)
+        Pack.check_text(pack, data_dir, split)
 
 
 def check_name(name: str) -> None:
@@ -96,9 +95,7 @@ def to_half(block: np.ndarray, first_row: int, source: str) -> np.ndarray:
     Raises :class:`IkdError`, naming the row of *source*, for a NaN, an infinity or a number beyond float16.
 
     Args:
-        block: some rows.
         first_row: the row of *source* that the block begins with.
-        source: what the message calls the features.
     """
     # NaN fails every comparison, so that one test finds it, the infinities and what float16 cannot hold.
     misfits = np.argwhere(~(np.abs(block) <= _LARGEST).reshape(len(block), -1))
@@ -120,7 +117,6 @@ def write_features(
     """Writes a feature pack, replacing an earlier one of that name only when all of it is on disk.
 
     Args:
-        prefix: ``DATA/SPLIT``.
         name: see :func:`check_name`.
         shape: rows, P, C.
         blocks: float16, some rows x P x C each, in order.

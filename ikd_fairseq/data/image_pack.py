@@ -27,7 +27,6 @@ from ..io.manifests import (
     FORMAT,
     Progress,
     TextFingerprint,
-    check_text_fingerprint,
     remove_manifest,
     sha256_of_file,
     write_manifest,
@@ -61,6 +60,7 @@ class ImagePack(IndexedPack):
 
     incomplete = "the image pack {prefix} lacks"
     remedy = "run ikd-pack-images again"
+    text_remedy = f"{remedy} (it keeps the images)"
     suffixes = (IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX)
     keys = {
         **dict.fromkeys(("image_size", "sentences", "images"), int),
@@ -90,11 +90,6 @@ class ImagePack(IndexedPack):
         """All distinct images: uint8, rows x H x W x 3 (RGB), memory-mapped and read-only."""
         return self._rows.array
 
-    def check_text(self, data_dir: str, split: str) -> None:
-        """Refuses the pack beside text that it was not made for. Raises :class:`IkdError`."""
-        remedy = f"{self.remedy} (it keeps the images)"
-        check_text_fingerprint(self.manifest["text"], self.manifest_path, data_dir, split, remedy)
-
     def record_text(self, text: TextFingerprint) -> None:
         """Writes into the manifest which text the pack stands beside, see :func:`text_fingerprint`."""
         self.manifest = {**self.manifest, "text": text}
@@ -106,11 +101,7 @@ class ImagePack(IndexedPack):
         return sum(map(os.path.getsize, self.paths(self.prefix)[:2]))
 
     def verify(self, progress: Progress | None = None) -> None:
-        """Reads both arrays and compares their SHA-256 with the manifest. Raises :class:`IkdError`.
-
-        Args:
-            progress: told the number of bytes read, such as tqdm's ``update``.
-        """
+        """Reads both arrays and compares their SHA-256 with the manifest. Raises :class:`IkdError`."""
         for path, key in zip(self.paths(self.prefix), ("images_sha256", "index_sha256")):
             check(
                 sha256_of_file(path, progress) == self.manifest[key],
@@ -141,7 +132,6 @@ class ImagePackWriter:
     flushed to disk.
 
     Args:
-        prefix: ``DATA/SPLIT``.
         image_size: in pixels.
         index: int32, N sentences: row or ``NO_IMAGE``.
         rows: number of distinct images.
@@ -232,7 +222,6 @@ class ImagePackWriter:
 
         Args:
             manifest: what only the caller knows: ``text`` (see :func:`text_fingerprint`) and the sources.
-            progress: told the number of bytes read back for the SHA-256.
         """
         self.flush()
         assert self.done.all(), "commit() before every row was written"

@@ -13,7 +13,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -58,7 +58,7 @@ def _decode_some(rows: list[tuple[int, str]], image_size: int) -> list[Decoded]:
     return decoded
 
 
-def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> Iterator[Decoded]:
+def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> Generator[Decoded, None, None]:
     """Yields (row, image or error), in the order in which *workers* processes finish them."""
     tasks = (rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK))
     if workers == 1:

@@ -4,6 +4,7 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -45,19 +46,13 @@ def read_image_list(path: str) -> list[str]:
     return names
 
 
-def _is_inside(path: str, folder: str) -> bool:
-    return os.path.commonpath([path, folder]) == folder
-
-
 def _stat_inside(path: str, name: str, where: str, folder: str) -> os.stat_result | None:
     """What the system knows of the file *path*, None if it is not there; it must be within *folder*."""
     check("\0" not in name, f"{where} is not a file name")
+    inside = not os.path.isabs(name) and Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+    check(inside, f"{where} leads out of the image folder {folder}")
     check(
-        not os.path.isabs(name) and _is_inside(os.path.abspath(path), os.path.abspath(folder)),
-        f"{where} leads out of the image folder {folder}",
-    )
-    check(
-        _is_inside(os.path.realpath(path), os.path.realpath(folder)),
+        Path(path).resolve().is_relative_to(Path(folder).resolve()),
         f"{where} is a link that leads out of the image folder {folder}: copy the file, or give the folder "
         "that it points to",
     )

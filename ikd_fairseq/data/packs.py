@@ -22,6 +22,7 @@ class Pack:
 
     incomplete: ClassVar[str]  # how a message begins that goes on with the missing files
     remedy: ClassVar[str]
+    text_remedy: ClassVar[str]  # against text that the pack was not made for
     suffixes: ClassVar[tuple[str, ...]]
     keys: ClassVar[dict[str, type]]  # entries that the manifest must have
 
@@ -61,7 +62,7 @@ class Pack:
 
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the pack beside text that it was not made for. Raises :class:`IkdError`."""
-        check_text_fingerprint(self.manifest["text"], self.manifest_path, data_dir, split, self.remedy)
+        check_text_fingerprint(self.manifest["text"], self.manifest_path, data_dir, split, self.text_remedy)
 
 
 class IndexedPack(Pack):

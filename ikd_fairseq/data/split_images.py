@@ -60,9 +60,10 @@ def split_parts(
                 parts.append(Part(folder, name, len(text)))
                 break
         else:
-            return parts
+            break
         if not combine:
-            return parts
+            break
+    return parts
 
 
 def open_split_images(

@@ -94,7 +94,7 @@ class Split:
             path = os.path.join(folder, f"dict.{language}.txt")
             check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
             dictionaries.append(Dictionary.load(path))
-        return cls(folder, name, pair, source, target, *dictionaries, sentences=counts[index])
+        return cls(folder, name, pair, source, target, *dictionaries, counts[index])
 
     @property
     def prefix(self) -> str:
@@ -170,7 +170,6 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
     the packs' records of the text beside them. An interrupted call is repeated from the start.
 
     Args:
-        split: see :class:`Split`.
         out: the folder, made if need be; not that of *split*.
         targets: token numbers with the end of sentence, one list a sentence, in the order of the split.
 

@@ -17,7 +17,10 @@ Hypothesis = dict[str, Any]
 
 
 def check_lengths(
-    dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int | None, max_positions: int
+    dataset: LanguagePairDataset,
+    sentences: Sequence[int] | np.ndarray,
+    max_tokens: int | None,
+    max_positions: int,
 ) -> None:
     """Refuses sentences longer than a batch or than what the encoder takes. Raises :class:`IkdError`."""
     lengths = dataset.num_tokens_vec(np.asarray(sentences, dtype=np.int64))
@@ -37,7 +40,7 @@ def check_lengths(
 
 def batches(
     dataset: LanguagePairDataset,
-    sentences: Sequence[int],
+    sentences: Sequence[int] | np.ndarray,
     max_tokens: int | None,
     max_positions: int,
     max_sentences: int | None = None,
@@ -63,7 +66,7 @@ def search(
     task: FairseqTask,
     models: Sequence[BaseFairseqModel],
     dataset: LanguagePairDataset,
-    sentences: Sequence[int],
+    sentences: Sequence[int] | np.ndarray,
     config: GenerationConfig,
     max_tokens: int | None = 4096,
     max_sentences: int | None = None,

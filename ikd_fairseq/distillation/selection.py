@@ -77,13 +77,14 @@ def select_targets(
     targets, references = [], split.token_ids(split.target)
     dictionary = split.target_dictionary
     totals: Counter[str] = Counter()
+    bleu = first_bleu = 0.0
     for sentence, hypotheses in enumerate(progress(lists, desc="selecting", unit=" sentences")):
         rank, reference = 0, references[sentence]
         if select == CLOSEST:
             # As in T- lines, a word that the dictionary lacks is written so that no hypothesis matches it.
             choice = closest(hypotheses, dictionary.string(reference, escape_unk=True))
             rank = choice.rank
-            totals.update(selected=choice.bleu, first=choice.first_bleu)
+            bleu, first_bleu = bleu + choice.bleu, first_bleu + choice.first_bleu
         target = split.target_ids(hypotheses[rank], f"hypothesis {rank + 1} of sentence {sentence} (from 0)")
         targets.append(target)
         totals.update(
@@ -99,6 +100,6 @@ def select_targets(
         "unknown_words": totals["unknown"],
     }
     if select == CLOSEST:
-        counts["sentence_bleu_of_first"] = round(totals["first"] / len(lists), 2)
-        counts["sentence_bleu_of_selected"] = round(totals["selected"] / len(lists), 2)
+        counts["sentence_bleu_of_first"] = round(first_bleu / len(lists), 2)
+        counts["sentence_bleu_of_selected"] = round(bleu / len(lists), 2)
     return targets, counts

@@ -51,8 +51,12 @@ class TeacherCache(Pack):
         offsets: int64, N sentences + 1.
     """
 
+    offsets: np.ndarray
+    _ids: MappedArray
+    _probs: MappedArray
+
     incomplete = "the teacher cache {name} of {prefix} lacks"
-    remedy = "run ikd-cache-teacher again"
+    remedy = text_remedy = "run ikd-cache-teacher again"
     suffixes = (TEACHER_IDS_SUFFIX, TEACHER_PROBS_SUFFIX, TEACHER_OFFSETS_SUFFIX, TEACHER_MANIFEST_SUFFIX)
     keys = {
         **dict.fromkeys(("sentences", "tokens", "top_k", "vocabulary"), int),
@@ -83,7 +87,7 @@ class TeacherCache(Pack):
 
     @property
     def top_k(self) -> int:
-        """k, the number of words kept at a position."""
+        """The number of words kept at a position."""
         return self.manifest["top_k"]
 
     def __len__(self) -> int:
@@ -119,10 +123,8 @@ class TeacherCacheWriter:
     Use as a context manager: without a commit, it leaves nothing behind.
 
     Args:
-        prefix: ``DATA/SPLIT``.
         name: see :func:`~ikd_fairseq.data.feature_pack.check_name`.
         lengths: int, N sentences: the target's tokens, 0 for a sentence that is left out.
-        top_k: k.
         vocabulary: words of the target dictionary.
     """
 

@@ -23,9 +23,7 @@ def check_teacher(
     dictionaries tell that lie beside the checkpoint or in its data folder, if they still do.
 
     Args:
-        path: checkpoint of fairseq.
-        source, target: the student's dictionaries.
-        source_lang, target_lang: the student's languages.
+        source, target, source_lang, target_lang: the student's dictionaries and languages.
 
     Raises:
         IkdError: the file is missing or unreadable, no translation model of fairseq, or of other languages or

@@ -149,7 +149,6 @@ def compare_runs(
 
     Args:
         systems: by name, the baseline first, the lines of each run; as many runs for every system.
-        references: one line a sentence.
         scorers: sacreBLEU's metrics, by any key.
         test: "bootstrap" or "randomisation".
         trials: resamples or trials; by default sacreBLEU's 1,000 or 10,000.

@@ -51,11 +51,7 @@ def replacing(path: StrPath) -> Iterator[str]:
 
 @contextlib.contextmanager
 def write_atomically(path: StrPath, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
-    """Opens a file that takes the name *path* when the block ends, and vanishes when the block fails.
-
-    Raises:
-        IkdError: the file cannot be written (permissions, disk full).
-    """
+    """Opens a file that takes the name *path* when the block ends. Raises as :func:`replacing`."""
     with replacing(path) as partial, open(partial, mode, **options) as stream:
         yield stream
         stream.flush()
@@ -111,7 +107,5 @@ def check_output(output: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     check(folder.is_dir(), f"{output}: the folder {folder} does not exist")
     check(os.access(folder, os.W_OK), f"{output}: the folder {folder} cannot be written to")
     for path in inputs:
-        check(
-            os.path.realpath(path) != os.path.realpath(output),
-            f"{output}: the output is one of the input checkpoints; choose another name",
-        )
+        same = os.path.realpath(path) == os.path.realpath(output)
+        check(not same, f"{output}: the output is one of the input checkpoints; choose another name")

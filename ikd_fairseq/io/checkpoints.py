@@ -85,10 +85,9 @@ def config_section(state: State, name: str) -> dict[str, Any]:
     from before Hydra hold one namespace for everything, "args", which fairseq prefers where both stand.
     """
     if state.get("args") is not None:
-        return vars(state["args"])
+        return state["args"].__dict__  # type: ignore[no-any-return]
     section: Any = state["cfg"].get(name)
-    settings: dict[str, Any] = vars(section) if isinstance(section, argparse.Namespace) else section or {}
-    return settings
+    return section.__dict__ if isinstance(section, argparse.Namespace) else section or {}
 
 
 def architecture_of(state: State) -> str:

@@ -70,11 +70,7 @@ def read_generate_output(*paths: str) -> GenerateOutput:
 
 
 def is_generate_output(path: str) -> bool:
-    """Whether some line of the file *path* is one that ``fairseq-generate`` prints of a sentence.
-
-    Raises:
-        IkdError: the file cannot be read or is not UTF-8.
-    """
+    """Whether some line of *path* is one that ``fairseq-generate`` prints of a sentence."""
     return any(_SENTENCE.fullmatch(line) for _, line in numbered_lines(path))
 
 
