@@ -87,14 +87,14 @@ class Split:
         pair = next((pair for pair in (f"{source}-{target}", f"{target}-{source}") if pair in pairs), None)
         check(pair is not None, f"{folder} holds {name} in {', '.join(pairs)}, not in {source}-{target}")
         counts = sentence_counts(folder, name)
-        dictionaries = []
+        words: list[Dictionary] = []
         for language in (source, target):
             index = f"{name}.{pair}.{language}.idx"
             check(index in counts, f"{os.path.join(folder, index)} is missing: run fairseq-preprocess again")
             path = os.path.join(folder, f"dict.{language}.txt")
             check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
-            dictionaries.append(Dictionary.load(path))
-        return cls(folder, name, pair, source, target, *dictionaries, counts[index])
+            words.append(Dictionary.load(path))
+        return cls(folder, name, pair, source, target, words[0], words[1], counts[index])
 
     @property
     def prefix(self) -> str:
