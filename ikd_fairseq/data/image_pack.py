@@ -27,6 +27,7 @@ from ..io.manifests import (
     FORMAT,
     Progress,
     TextFingerprint,
+    check_sha256,
     remove_manifest,
     sha256_of_file,
     write_manifest,
@@ -43,8 +44,7 @@ def read_index(prefix: str, manifest: dict[str, Any], rows: int, remedy: str) ->
     """
     path = prefix + INDEX_SUFFIX
     index = np.array(open_array(path, (manifest["sentences"],), np.int32, remedy))
-    unchanged = sha256_of_file(path) == manifest["index_sha256"]
-    check(unchanged, f"{path} does not have the SHA-256 of its manifest: {remedy}")
+    check_sha256(path, manifest["index_sha256"], remedy)
     there = (index == NO_IMAGE) | ((index >= 0) & (index < rows))
     check(there.all(), f"{path} names rows outside of the {rows} that there are: {remedy}")
     check((index != NO_IMAGE).any(), f"{path} gives no sentence an image: {remedy}, or remove the pack")
@@ -103,10 +103,7 @@ class ImagePack(IndexedPack):
     def verify(self, progress: Progress | None = None) -> None:
         """Reads both arrays and compares their SHA-256 with the manifest. Raises :class:`IkdError`."""
         for path, key in zip(self.paths(self.prefix), ("images_sha256", "index_sha256")):
-            check(
-                sha256_of_file(path, progress) == self.manifest[key],
-                f"{path} does not have the SHA-256 of its manifest: delete it and {self.remedy}",
-            )
+            check_sha256(path, self.manifest[key], f"delete it and {self.remedy}", progress)
 
 
 def sources_digest(image_size: int, index: np.ndarray, sources: list[tuple[str, int, int]]) -> str:

@@ -27,15 +27,10 @@ def check_lengths(
     if not len(lengths):
         return
     longest, tokens = sentences[lengths.argmax()], lengths.max()
-    check(
-        max_tokens is None or tokens <= max_tokens,
-        f"--max-tokens {max_tokens}: sentence {longest} alone has {tokens}",
-    )
-    check(
-        tokens <= max_positions,
-        f"sentence {longest} has {tokens} tokens, more than the {max_positions} positions of the model: "
-        "leave it out of the data",
-    )
+    batched = max_tokens is None or tokens <= max_tokens
+    check(batched, f"--max-tokens {max_tokens}: sentence {longest} alone has {tokens}")
+    more = f"sentence {longest} has {tokens} tokens, more than the {max_positions} positions of the model"
+    check(tokens <= max_positions, f"{more}: leave it out of the data")
 
 
 def batches(

@@ -38,8 +38,7 @@ class TaughtPairDataset(PairsWithEntries):
             check(
                 len(ids) == tokens,
                 f"the teacher cache answers {len(ids)} of the {tokens} target tokens of sentence {sentence} "
-                "(from 0): it is too long for the teacher or was read in another way; leave it out of "
-                "training",
+                "(from 0): it is too long for the teacher or was read otherwise; leave it out of training",
             )
         for key, dtype, answers in zip((TEACHER_IDS, TEACHER_PROBS), (np.int64, np.float16), zip(*entries)):
             rows = torch.from_numpy(np.concatenate(answers).astype(dtype))

@@ -56,8 +56,7 @@ def cache_teacher(
     fitting, too_long = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
     if len(too_long):
         logger.warning(
-            "%d sentences (such as %s, from 0) are longer than the %s positions of the teachers and get no "
-            "answers",
+            "%d sentences (such as %s, from 0) are longer than the teachers' %s positions and get no answers",
             len(too_long),
             too_long[0],
             max_positions,

@@ -30,7 +30,7 @@ from ..data.packs import Pack
 from ..errors import check
 from ..io.arrays import ArrayWriter, MappedArray, open_array
 from ..io.atomic import write_atomically
-from ..io.manifests import remove_manifest, sha256_of_file, write_manifest
+from ..io.manifests import check_sha256, remove_manifest, sha256_of_file, write_manifest
 
 _PROBS_TYPE = np.float16
 
@@ -79,10 +79,7 @@ class TeacherCache(Pack):
         cache._ids = MappedArray(ids_path, shape, _ids_type(manifest["vocabulary"]), cls.remedy)
         cache._probs = MappedArray(probs_path, shape, _PROBS_TYPE, cls.remedy)
         cache.offsets = np.array(open_array(offsets_path, (manifest["sentences"] + 1,), np.int64, cls.remedy))
-        check(
-            sha256_of_file(offsets_path) == manifest["offsets_sha256"],
-            f"{offsets_path} does not have the SHA-256 of its manifest: {cls.remedy}",
-        )
+        check_sha256(offsets_path, manifest["offsets_sha256"], cls.remedy)
         return cache
 
     @property

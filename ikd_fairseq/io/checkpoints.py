@@ -173,11 +173,8 @@ def select_checkpoints(folder: StrPath, by: str, count: int, upto: int | None = 
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
-        check(
-            len(metrics) == 1,
-            f"{folder} holds the best checkpoints by several metrics ({', '.join(metrics)}); name the files "
-            "to average instead",
-        )
+        several = f"{folder} holds the best checkpoints by several metrics ({', '.join(metrics)})"
+        check(len(metrics) == 1, f"{several}; name the files to average instead")
         settings = config_section(load_checkpoint(Path(folder, matches[0].string)), "checkpoint")
         highest_first = bool(settings.get("maximize_best_checkpoint_metric", False))
     if upto is not None:

@@ -101,8 +101,7 @@ def _read_file(path: str, output: GenerateOutput) -> None:
         again = (kind, sentence) in seen and not (kind in _REPEATED and sentence == block)
         check(
             earlier == path and not again,
-            f"{where}: sentence {sentence} is there twice, before in {earlier}; give every part of one run "
-            "once",
+            f"{where}: sentence {sentence} is there twice, before in {earlier}; give each part of a run once",
         )
         seen.add((kind, sentence))
         block = sentence

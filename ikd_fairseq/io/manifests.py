@@ -33,6 +33,12 @@ def sha256_of_file(path: str, progress: Progress | None = None) -> str:
     return digest.hexdigest()
 
 
+def check_sha256(path: str, recorded: str, remedy: str, progress: Progress | None = None) -> None:
+    """Refuses a file with another SHA-256 than its manifest has *recorded*. Raises :class:`IkdError`."""
+    unchanged = sha256_of_file(path, progress) == recorded
+    check(unchanged, f"{path} does not have the SHA-256 of its manifest: {remedy}")
+
+
 def text_fingerprint(data_dir: str, split: str) -> TextFingerprint:
     """Returns sentence count and SHA-256 of every text index ``DATA/SPLIT.SRC-TGT.LANG.idx``.
 
