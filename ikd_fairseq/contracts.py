@@ -7,7 +7,6 @@ A part of the plugin says what it is by deriving from a contract. fairseq's own 
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, TypeVar
 
-from fairseq.models import ARCH_MODEL_REGISTRY
 from torch import Tensor, nn
 
 from .constants import IMAGE_INPUTS
@@ -121,6 +120,8 @@ def inputs_of(net_input: dict[str, Any], *models: nn.Module) -> dict[str, Any]:
 
 def contract_of_architecture(name: str | None) -> type[ModelContract] | None:
     """What holds of all models of an architecture; None if it is not one of the plugin."""
+    from fairseq.models import ARCH_MODEL_REGISTRY  # here, so that fairseq's arrival finds this module whole
+
     model_class = ARCH_MODEL_REGISTRY.get(name)
     return model_class if model_class is not None and issubclass(model_class, ModelContract) else None
 
@@ -136,6 +137,8 @@ def decoding_overrides() -> dict[str, Any]:
     Parts for training alone are left out, and so are the files of embeddings that went into the weights long
     ago.
     """
+    from fairseq.models import ARCH_MODEL_REGISTRY
+
     plugin = [known for known in ARCH_MODEL_REGISTRY.values() if issubclass(known, ModelContract)]
     prefixes = {prefix for architecture in plugin for prefix in architecture.training_only}
     return {**options_without(prefixes), "encoder_embed_path": None, "decoder_embed_path": None}
