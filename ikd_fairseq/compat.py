@@ -11,7 +11,7 @@ import shutil
 import zipfile
 from typing import Any
 
-from .errors import check, reading_checkpoint
+from .errors import IkdError, check, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
 
@@ -23,12 +23,12 @@ def require_fairseq() -> None:
     holds the same code, repaired, under the same import name.
     """
     remedy = (
-        "install the plugin with what it needs: pip install ikd-fairseq (or pip install -e . in a checkout)"
+        "install the plugin with all it needs: pip install ikd-fairseq (or pip install -e . in a checkout)"
     )
     try:
         import fairseq
     except ModuleNotFoundError as error:
-        check(False, f"fairseq cannot be imported ({error}); {remedy}")
+        raise IkdError(f"fairseq cannot be imported ({error}); {remedy}") from error
     except ValueError as error:
         check(
             "mutable default" not in str(error),

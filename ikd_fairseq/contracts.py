@@ -120,7 +120,7 @@ def inputs_of(net_input: dict[str, Any], *models: nn.Module) -> dict[str, Any]:
 
 def contract_of_architecture(name: str | None) -> type[ModelContract] | None:
     """What holds of all models of an architecture; None if it is not one of the plugin."""
-    from fairseq.models import ARCH_MODEL_REGISTRY
+    from fairseq.models import ARCH_MODEL_REGISTRY  # here, so that fairseq's arrival finds this module whole
 
     model_class = ARCH_MODEL_REGISTRY.get(name)
     return model_class if model_class is not None and issubclass(model_class, ModelContract) else None

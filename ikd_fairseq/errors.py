@@ -17,7 +17,7 @@ class IkdError(ValueError):
     """Input, option or file that cannot be used. The message is one sentence for the user."""
 
 
-def check(condition: bool, message: str) -> None:
+def check(condition: object, message: str) -> None:
     """Raises :class:`IkdError` with *message* unless *condition* holds."""
     if not condition:
         raise IkdError(message)
@@ -30,20 +30,21 @@ def reading_checkpoint(path: str | os.PathLike, what: str = "checkpoint") -> Ite
     Raises:
         IkdError: the file holds a type that could run code when loaded (none was), or is damaged.
     """
+    damaged = f"{what} {path} is truncated or is no checkpoint of PyTorch"
     try:
         yield
     except IkdError:
         raise
     except pickle.UnpicklingError as error:
-        refused = re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error))
-        check(refused is not None, f"{what} {path} is truncated or is no checkpoint of PyTorch")
-        raise IkdError(
-            f"{what} {path} is refused: it holds {refused[1]}, which would run code when loaded (nothing of "
-            "it was run); save plain tensors and numbers instead"
-        ) from error
+        if refused := re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error)):
+            raise IkdError(
+                f"{what} {path} is refused: it holds {refused[1]}, which would run code when loaded (nothing "
+                "of it was run); save plain tensors and numbers instead"
+            ) from error
+        raise IkdError(damaged) from error
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise IkdError(f"{what} {path} is truncated or is no checkpoint of PyTorch ({reason})") from error
+        raise IkdError(f"{damaged} ({reason})") from error
 
 
 def show_errors_without_traceback() -> None:
@@ -59,12 +60,10 @@ def show_errors_without_traceback() -> None:
 
     def hook(kind, error, traceback):
         sentence = _sentence_of(error)
-        if sentence is None:
+        # Not the logger's level: fairseq sets that to DEBUG by accident (see compat).
+        if sentence is None or os.environ.get("LOGLEVEL", "").upper() == "DEBUG":
             previous(kind, error, traceback)
-        else:
-            # Not the logger's level: fairseq sets that to DEBUG by accident (see compat).
-            if os.environ.get("LOGLEVEL", "").upper() == "DEBUG":
-                previous(kind, error, traceback)
+        if sentence is not None:
             print(f"ikd_fairseq: error: {sentence}", file=sys.stderr)
 
     hook.shows_ikd_errors = True  # type: ignore[attr-defined]

@@ -1,37 +1,31 @@
-"""Types of command line arguments that several commands take."""
+"""Arguments that several commands take: their types, and which of them were given."""
 
 import argparse
+import contextlib
 import math
+from collections.abc import Callable
+from typing import Any
 
 
-def positive_int(text: str) -> int:
-    """argparse type: a whole number above 0."""
-    try:
-        number = int(text)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number above 0")
-    return number
+def _number(kind: Callable[[str], Any], accepted: Callable[[Any], bool], description: str):
+    def parse(text: str):
+        with contextlib.suppress(ValueError):
+            if accepted(number := kind(text)):
+                return number
+        raise argparse.ArgumentTypeError(f"{text!r} is not {description}")
+
+    return parse
 
 
-def share(text: str) -> float:
-    """argparse type: a number above 0 and up to 1."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0 and up to 1")
-    return number
+positive_int = _number(int, lambda number: number > 0, "a whole number above 0")
+share = _number(float, lambda number: 0 < number <= 1, "a number above 0 and up to 1")
+positive_float = _number(float, lambda number: 0 < number < math.inf, "a number above 0")
 
 
-def positive_float(text: str) -> float:
-    """argparse type: a finite number above 0."""
-    try:
-        number = float(text)
-    except ValueError:
-        number = 0
-    if not 0 < number < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
-    return number
+def given(args: argparse.Namespace, *names: str) -> str:
+    """Those of the options *names* that the user gave, as a message lists them; empty if there are none."""
+    values = ((name, getattr(args, name)) for name in names)
+    flags = (
+        "--" + name.replace("_", "-") for name, value in values if value is not None and value is not False
+    )
+    return ", ".join(flags)

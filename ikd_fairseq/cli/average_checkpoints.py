@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import check, command
 from ..io.checkpoints import NAMINGS, average_checkpoints, select_checkpoints
 from ..io.progress import set_up_logging
-from .arguments import positive_int
+from .arguments import given, positive_int
 
 DEFAULT_LAST = 10
 
@@ -24,48 +24,30 @@ def build_parser() -> argparse.ArgumentParser:
         "checkpoint for fairseq-generate. Optimizer state is left out.",
         epilog="example: ikd-average-checkpoints --last 10 --output run/average.pt run",
     )
-    parser.add_argument(
-        "inputs",
-        nargs="+",
-        metavar="FOLDER|FILE",
-        help="a folder of checkpoints (fairseq's --save-dir), or the checkpoints themselves",
-    )
-    parser.add_argument(
-        "--output",
-        required=True,
-        metavar="FILE",
-        help="checkpoint to write; replaced when complete if it exists",
-    )
-    parser.add_argument(
-        "--last",
-        type=positive_int,
-        metavar="N",
-        help=f"with a folder: how many checkpoints to average (default: {DEFAULT_LAST})",
-    )
-    parser.add_argument(
+    add = parser.add_argument
+    inputs = "a folder of checkpoints (fairseq's --save-dir), or the checkpoints themselves"
+    add("inputs", nargs="+", metavar="FOLDER|FILE", help=inputs)
+    output = "checkpoint to write; replaced when complete if it exists"
+    add("--output", required=True, metavar="FILE", help=output)
+    last = f"with a folder: how many checkpoints to average (default: {DEFAULT_LAST})"
+    add("--last", type=positive_int, metavar="N", help=last)
+    add(
         "--by",
         choices=sorted(NAMINGS),
         help="with a folder: the last epochs (checkpointN.pt, the default), the last updates "
         "(checkpoint_EPOCH_UPDATE.pt) or the best by the metric of the training run "
         "(checkpoint.best_METRIC_VALUE.pt)",
     )
-    parser.add_argument(
-        "--upto",
-        type=positive_int,
-        metavar="N",
-        help="with a folder: ignore checkpoints of a later epoch, or update, than this one",
-    )
+    upto = "with a folder: ignore checkpoints of a later epoch, or update, than this one"
+    add("--upto", type=positive_int, metavar="N", help=upto)
     return parser
 
 
 def _inputs(args: argparse.Namespace) -> Sequence[str | Path]:
     folders = [path for path in args.inputs if os.path.isdir(path)]
     if not folders:
-        for name in ("last", "by", "upto"):
-            check(
-                getattr(args, name) is None,
-                f"--{name} selects from a folder, but {args.inputs[0]} is not a folder",
-            )
+        selecting = given(args, "last", "by", "upto")
+        check(not selecting, f"{selecting} selects from a folder, but {args.inputs[0]} is not a folder")
         return args.inputs
     check(len(args.inputs) == 1, f"give one folder or several files, not {folders[0]} beside others")
     by = args.by or "epochs"

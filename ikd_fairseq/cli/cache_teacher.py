@@ -6,6 +6,7 @@ A student trained with ``--criterion word_distillation --teacher-cache NAME`` th
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 import torch
 from fairseq import utils
@@ -20,7 +21,6 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of ``ikd-cache-teacher``."""
     parser = argparse.ArgumentParser(
         prog="ikd-cache-teacher",
         description="Write SPLIT.teacher.NAME beside the binarised text: the words that frozen teachers "
@@ -28,74 +28,39 @@ def build_parser() -> argparse.ArgumentParser:
         "word_distillation --teacher-cache NAME then runs no teacher, and reads no image for one.",
         epilog="example: ikd-cache-teacher data/en-de --split train --teacher-path a.pt:b.pt --name two",
     )
-    parser.add_argument("data", metavar="DATA", help="folder that fairseq-preprocess wrote")
-    parser.add_argument("--split", default="train", help="train, valid, train1, ... (default: %(default)s)")
-    parser.add_argument(
-        "--teacher-path",
-        required=True,
-        metavar="A[:B...]",
-        help="checkpoints of the teachers, separated by ':'; their probabilities are averaged",
-    )
-    parser.add_argument("--name", required=True, help="name of the cache, which --teacher-cache takes")
-    parser.add_argument(
-        "--top-k",
-        type=positive_int,
-        default=8,
-        metavar="K",
-        help="words to keep at each position; K times 4 bytes a token (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--max-tokens",
-        type=positive_int,
-        default=4096,
-        metavar="N",
-        help="tokens of a batch, padding included (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--device",
-        choices=["auto", "cpu", "cuda"],
-        default="auto",
-        help="where the teachers run (default: the GPU if there is one)",
-    )
-    parser.add_argument(
-        "--image-features", metavar="NAME", help="for teachers that were trained on SPLIT.features.NAME"
-    )
-    parser.add_argument(
-        "--image-free", action="store_true", help="let image-must teachers answer by their text path alone"
-    )
-    parser.add_argument("--source-lang", metavar="SRC", help="source language (default: the folder's)")
-    parser.add_argument("--target-lang", metavar="TGT", help="target language (default: the folder's)")
+    add = parser.add_argument
+    add("data", metavar="DATA", help="folder that fairseq-preprocess wrote")
+    add("--split", default="train", help="train, valid, train1, ... (default: %(default)s)")
+    paths = "checkpoints of the teachers, separated by ':'; their probabilities are averaged"
+    add("--teacher-path", required=True, metavar="A[:B...]", help=paths)
+    add("--name", required=True, help="name of the cache, which --teacher-cache takes")
+    kept = "words to keep at each position; K times 4 bytes a token (default: %(default)s)"
+    add("--top-k", type=positive_int, default=8, metavar="K", help=kept)
+    tokens = "tokens of a batch, padding included (default: %(default)s)"
+    add("--max-tokens", type=positive_int, default=4096, metavar="N", help=tokens)
+    device = "where the teachers run (default: the GPU if there is one)"
+    add("--device", choices=["auto", "cpu", "cuda"], default="auto", help=device)
+    add("--image-features", metavar="NAME", help="for teachers that were trained on SPLIT.features.NAME")
+    image_free = "let image-must teachers answer by their text path alone"
+    add("--image-free", action="store_true", help=image_free)
+    add("--source-lang", metavar="SRC", help="source language (default: the folder's)")
+    add("--target-lang", metavar="TGT", help="target language (default: the folder's)")
     return parser
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of ``ikd-cache-teacher``."""
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    check(
-        os.path.isdir(args.data),
-        f"{args.data} is no folder: give one; of a path a:b, cache each by itself",
-    )
-    task = open_task(
-        args.data,
-        image_features=args.image_features,
-        image_free=args.image_free,
-        source_lang=args.source_lang,
-        target_lang=args.target_lang,
-    )
-    cache = cache_teacher(
-        task,
-        args.split,
-        utils.split_paths(args.teacher_path),
-        args.name,
-        top_k=args.top_k,
-        max_tokens=args.max_tokens,
-        device=device,
-    )
+    one = os.path.isdir(args.data)
+    check(one, f"{args.data} is no folder: give one; of a path a:b, cache each by itself")
+    names = ("image_features", "image_free", "source_lang", "target_lang")
+    task = open_task(args.data, **{name: getattr(args, name) for name in names})
+    teachers = utils.split_paths(args.teacher_path)
+    cache = cache_teacher(task, args.split, teachers, args.name, args.top_k, args.max_tokens, device)
     logger.info(
         "%s: teacher cache %r, %d sentences, %d tokens; the top %d words have %.2f %% of the probability; "
         "%.1f MB",

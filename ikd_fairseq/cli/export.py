@@ -16,16 +16,11 @@ def build_parser() -> argparse.ArgumentParser:
         "optimizer state and other training state. It loads in fairseq-generate, fairseq-interactive and the "
         "hub interface; an image-free model needs no image, pack or teacher there.",
     )
-    parser.add_argument("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run or an average")
-    parser.add_argument(
-        "output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists"
-    )
-    parser.add_argument(
-        "--half",
-        action="store_true",
-        help="store parameters as float16: half the size, but translations may differ "
-        "slightly (default: the type that CHECKPOINT has)",
-    )
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run or an average")
+    add("output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists")
+    half = "store parameters as float16: half the size, but translations may differ slightly"
+    add("--half", action="store_true", help=f"{half} (default: the type that CHECKPOINT has)")
     return parser
 
 

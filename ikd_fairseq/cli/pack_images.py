@@ -3,6 +3,7 @@
 import argparse
 import logging
 import os
+from collections.abc import Sequence
 
 from ..data.image_packing import pack_images
 from ..errors import command
@@ -13,41 +14,33 @@ logger = logging.getLogger(__name__)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """Returns the parser of ``ikd-pack-images``."""
     parser = argparse.ArgumentParser(
         prog="ikd-pack-images",
         description="Pack the images of a split beside its binarised text: SPLIT.images.npy, .index.npy and "
         ".json. An interrupted run goes on where it stopped.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
-    parser.add_argument("--split", required=True, help="train, valid, test, test1, ...")
-    parser.add_argument(
+    add = parser.add_argument
+    add("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
+    add("--split", required=True, help="train, valid, test, test1, ...")
+    add(
         "--list",
         required=True,
         metavar="FILE",
         help="one image name a line, line i for sentence i; an empty line is a sentence without an image; a "
         "caption number (name.jpg#3) is ignored",
     )
-    parser.add_argument("--images", required=True, metavar="FOLDER", help="folder with the images")
-    parser.add_argument(
-        "--image-size", type=positive_int, default=224, metavar="PIXELS", help="height and width"
-    )
-    parser.add_argument(
-        "--allow-missing", action="store_true", help="use sentences whose image is missing without one"
-    )
-    parser.add_argument(
-        "--workers", type=positive_int, default=os.cpu_count() or 1, metavar="N", help="decoding processes"
-    )
-    parser.add_argument(
-        "--verify", action="store_true", help="read the finished pack back and compare its SHA-256"
-    )
+    add("--images", required=True, metavar="FOLDER", help="folder with the images")
+    add("--image-size", type=positive_int, default=224, metavar="PIXELS", help="height and width")
+    add("--allow-missing", action="store_true", help="use sentences whose image is missing without one")
+    processors = os.cpu_count() or 1
+    add("--workers", type=positive_int, default=processors, metavar="N", help="decoding processes")
+    add("--verify", action="store_true", help="read the finished pack back and compare its SHA-256")
     return parser
 
 
 @command
-def main(argv: list[str] | None = None) -> None:
-    """Entry point of ``ikd-pack-images``."""
+def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     set_up_logging()
     pack = pack_images(

@@ -31,27 +31,17 @@ def build_parser() -> argparse.ArgumentParser:
         "not pruned. Optimizer state is left out.",
         epilog="example: ikd-prune run/average.pt pruned.pt --sparsity 0.8",
     )
-    parser.add_argument(
-        "checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, an average or an export"
+    add = parser.add_argument
+    add("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, an average or an export")
+    add("output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists")
+    add = parser.add_mutually_exclusive_group(required=True).add_argument
+    zero = (
+        "prune to this share of the weights, above 0 and below 1; a pruned checkpoint can be pruned further"
     )
-    parser.add_argument(
-        "output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists"
-    )
-    what = parser.add_mutually_exclusive_group(required=True)
-    what.add_argument(
-        "--sparsity",
-        type=float,
-        metavar="SHARE",
-        help="prune to this share of the weights, above 0 and below 1; a pruned checkpoint can "
-        "be pruned further",
-    )
-    what.add_argument(
-        "--pack",
-        action="store_true",
-        help="write a pruned CHECKPOINT small, with one bit a weight and the weights that are "
-        "kept; it loads wherever CHECKPOINT does",
-    )
-    what.add_argument("--unpack", action="store_true", help="write a packed CHECKPOINT as it was before")
+    add("--sparsity", type=float, metavar="SHARE", help=zero)
+    pack = "write a pruned CHECKPOINT small, with one bit a weight and the weights that are kept"
+    add("--pack", action="store_true", help=f"{pack}; it loads wherever CHECKPOINT does")
+    add("--unpack", action="store_true", help="write a packed CHECKPOINT as it was before")
     return parser
 
 

@@ -5,24 +5,20 @@ Only output whose every sentence is there is scored: see :mod:`ikd_fairseq.evalu
 
 import argparse
 import logging
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..errors import check, command
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, PRESETS, compute_scores, make_scorers
-from ..evaluation.significance import LEAST_TRIALS, TESTS, compare_runs, named_runs
-from ..evaluation.translations import (
-    Translations,
-    count_sentences,
-    load_run,
-    load_translations,
-    prepare_text,
-)
+from ..evaluation.significance import LEAST_TRIALS, TESTS, compare_runs, files_of_systems
+from ..evaluation.translations import Translations, load_run, load_translations
 from ..io.atomic import write_json
 from ..io.progress import set_up_logging
-from .arguments import positive_int
+from ..io.text_index import sentence_counts
+from .arguments import given, positive_int
 
 METEOR = "meteor"
 
@@ -44,115 +40,77 @@ def build_parser() -> argparse.ArgumentParser:
         "known: from --sentences, --references, --data with --split, or the log of fairseq-generate where it "
         "is in the same file (2>&1).",
     )
-    _add_input_arguments(parser)
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group(required=True)
+    _add_input_arguments(source.add_argument, parser.add_argument)
+    add = parser.add_argument
+    add(
         "--preset",
         choices=PRESETS,
         default="tokenised",
-        help="tokenised: text as it stands, lower-cased (the setting of the papers on "
-        "Multi30K); detokenised: plain text, 13a tokenisation, cased (default: %(default)s)",
+        help="tokenised: text as it stands, lower-cased (the setting of the papers on Multi30K); "
+        "detokenised: plain text, 13a tokenisation, cased (default: %(default)s)",
     )
-    parser.add_argument(
-        "--remove-bpe",
-        action="store_true",
-        help="join subwords ('@@ ') in hypotheses, references and sources first",
+    joined = "join subwords ('@@ ') in hypotheses, references and sources first"
+    add("--remove-bpe", action="store_true", help=joined)
+    moses = "with --preset detokenised: undo Moses tokenisation of both sides first (de, fr, ...)"
+    add("--detokenise", metavar="LANGUAGE", help=moses)
+    metrics = "some of bleu, chrf, ter, meteor (default: all but meteor)"
+    known, default = (*METRICS, METEOR), list(METRICS)
+    add("--metrics", nargs="+", choices=known, default=default, metavar="METRIC", help=metrics)
+    samples = "also print N translations, evenly spaced over the test set (default: %(default)s)"
+    add("--samples", type=int, default=0, metavar="N", help=samples)
+    add("--json", metavar="FILE", help="also write the scores to FILE")
+    comparison = parser.add_argument_group("comparison (with --baseline and --references)")
+    _add_comparison_arguments(comparison.add_argument)
+    add = parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)").add_argument
+    language = f"language of the translations: {', '.join(METEOR_MODULES)}"
+    add("--meteor-language", choices=METEOR_MODULES, metavar="LANGUAGE", help=language)
+    add(
+        "--meteor-jar",
+        metavar="FILE",
+        help="meteor-1.5.jar, with its paraphrase tables in the folder data beside it (default: METEOR_JAR "
+        "of the environment, else that of the package pycocoevalcap)",
     )
-    parser.add_argument(
-        "--detokenise",
-        metavar="LANGUAGE",
-        help="with --preset detokenised: undo Moses tokenisation of hypotheses and "
-        "references first (de, fr, ...)",
-    )
-    parser.add_argument(
-        "--metrics",
-        nargs="+",
-        choices=(*METRICS, METEOR),
-        default=list(METRICS),
-        metavar="METRIC",
-        help="some of bleu, chrf, ter, meteor (default: all but meteor)",
-    )
-    parser.add_argument(
-        "--samples",
-        type=int,
-        default=0,
-        metavar="N",
-        help="also print N translations, evenly spaced over the test set (default: %(default)s)",
-    )
-    parser.add_argument("--json", metavar="FILE", help="also write the scores to FILE")
-
-    _add_comparison_arguments(parser.add_argument_group("comparison (with --baseline and --references)"))
-    _add_meteor_arguments(parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)"))
     return parser
 
 
-def _add_input_arguments(parser: argparse.ArgumentParser) -> None:
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument(
-        "--generate-output",
-        nargs="+",
-        metavar="FILE",
-        help="output of fairseq-generate; several files for one test set generated in parts by --num-shards",
+def _add_input_arguments(source: Callable, add: Callable) -> None:
+    generated = (
+        "output of fairseq-generate; several files for one test set generated in parts by --num-shards"
     )
-    source.add_argument("--hypotheses", metavar="FILE", help="translations, one a line")
-    source.add_argument(
+    source("--generate-output", nargs="+", metavar="FILE", help=generated)
+    source("--hypotheses", metavar="FILE", help="translations, one a line")
+    source(
         "--baseline",
         nargs="+",
         metavar=("NAME", "FILE"),
         help="system that --system is compared with: its name, and one file a run (output of "
         "fairseq-generate, or translations, one a line)",
     )
-    parser.add_argument(
+    add(
         "--references",
         metavar="FILE",
-        help="reference translations, one a line, in the order of the test set and tokenised "
-        "like the hypotheses (default: the T- lines of --generate-output)",
+        help="reference translations, one a line, in the order of the test set and tokenised like the "
+        "hypotheses (default: the T- lines of --generate-output)",
     )
-    parser.add_argument(
-        "--sentences", type=positive_int, metavar="N", help="how many sentences the test set has"
-    )
-    parser.add_argument(
-        "--data", metavar="DATA", help="binarised data folder, to see how many sentences --split has"
-    )
-    parser.add_argument(
-        "--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ..."
-    )
+    add("--sentences", type=positive_int, metavar="N", help="how many sentences the test set has")
+    add("--data", metavar="DATA", help="binarised data folder, to see how many sentences --split has")
+    add("--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ...")
 
 
-def _add_comparison_arguments(group) -> None:
-    group.add_argument(
+def _add_comparison_arguments(add: Callable) -> None:
+    add(
         "--system",
         nargs="+",
         action="append",
         metavar=("NAME", "FILE"),
-        help="system to compare: its name, and as many files as the baseline has, one a run; "
-        "run i is tested against run i of the baseline; may be given again",
+        help="system to compare: its name, and as many files as the baseline has, one a run; run i is tested "
+        "against run i of the baseline; may be given again",
     )
-    group.add_argument(
-        "--test",
-        choices=TESTS,
-        help="paired bootstrap, or paired approximate randomisation (default: bootstrap)",
-    )
-    group.add_argument(
-        "--trials",
-        type=positive_int,
-        metavar="N",
-        help="resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)",
-    )
-
-
-def _add_meteor_arguments(group) -> None:
-    group.add_argument(
-        "--meteor-language",
-        choices=METEOR_MODULES,
-        metavar="LANGUAGE",
-        help=f"language of the translations: {', '.join(METEOR_MODULES)}",
-    )
-    group.add_argument(
-        "--meteor-jar",
-        metavar="FILE",
-        help="meteor-1.5.jar, with its paraphrase tables in the folder data beside it "
-        "(default: METEOR_JAR of the environment, else that of the package pycocoevalcap)",
-    )
+    test = "paired bootstrap, or paired approximate randomisation (default: bootstrap)"
+    add("--test", choices=TESTS, help=test)
+    trials = "resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)"
+    add("--trials", type=positive_int, metavar="N", help=trials)
 
 
 def _check_options(args: argparse.Namespace) -> None:
@@ -166,58 +124,30 @@ def _check_options(args: argparse.Namespace) -> None:
         args.detokenise is None or args.preset == "detokenised",
         "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised",
     )
-    for option in ("system", "test", "trials"):
-        check(
-            args.baseline or getattr(args, option) is None,
-            f"--{option} belongs to a comparison; add --baseline NAME FILE [FILE ...]",
-        )
-    for option in ("meteor_language", "meteor_jar"):
-        check(
-            METEOR in args.metrics or getattr(args, option) is None,
-            f"--{option.replace('_', '-')} is of no use without METEOR; add meteor to --metrics",
-        )
-    check(
-        METEOR not in args.metrics or args.meteor_language is not None,
-        "--metrics meteor needs --meteor-language, such as de",
-    )
+    if METEOR in args.metrics:
+        check(args.meteor_language is not None, "--metrics meteor needs --meteor-language, such as de")
+    else:
+        foreign = given(args, "meteor_language", "meteor_jar")
+        check(not foreign, f"{foreign} is of no use without METEOR; add meteor to --metrics")
     if args.baseline:
         check(args.system, "--baseline needs a system to compare; add --system NAME FILE [FILE ...]")
         check(args.references, "--baseline needs --references FILE")
         check(args.samples == 0, "--samples prints translations of one system; leave it out with --baseline")
-        check(
-            args.trials is None or args.trials >= LEAST_TRIALS,
-            f"--trials {args.trials}: give {LEAST_TRIALS} at least, or no p can be below 0.01",
-        )
+        few = args.trials is not None and args.trials < LEAST_TRIALS
+        check(not few, f"--trials {args.trials}: give {LEAST_TRIALS} at least, or no p can be below 0.01")
+    else:
+        foreign = given(args, "system", "test", "trials")
+        check(not foreign, f"{foreign} belongs to a comparison; add --baseline NAME FILE [FILE ...]")
 
 
-def _collect_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) -> dict[str, list[str]]:
-    """The files of every run by system, the baseline first, from the values of the two options.
-
-    Raises:
-        IkdError: a name is there twice, or a system has more or fewer runs than the baseline.
-    """
-    first, baseline_files = named_runs("--baseline", baseline)
-    files = {first: baseline_files}
-    for values in systems:
-        name, own = named_runs("--system", values)
-        check(name not in files, f"two systems are called {name}; give each a name of its own")
-        check(
-            len(own) == len(baseline_files),
-            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), "
-            f"but the baseline {first} has {len(baseline_files)} ({', '.join(baseline_files)}); runs are "
-            "tested in pairs, so give as many",
-        )
-        files[name] = own
-    return files
-
-
-def _counts(args: argparse.Namespace) -> dict[str, int | None]:
-    """How many sentences the test set has, by the option that says so."""
-    split = f"--split {args.split} of {args.data}"
-    return {
-        "--sentences": args.sentences,
-        split: count_sentences(args.data, args.split) if args.data else None,
-    }
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """How every file of translations is read: references, sentences by the option that counts them, text."""
+    counts = {"--sentences": args.sentences}
+    if args.data:
+        found = sentence_counts(args.data.split(os.pathsep)[0], args.split).values()
+        counts[f"--split {args.split} of {args.data}"] = next(iter(found))
+    prepared = {"without_bpe": args.remove_bpe, "detokenise_as": args.detokenise}
+    return {"references": args.references, "counts": counts, **prepared}
 
 
 def _print_samples(text: Translations, count: int) -> None:
@@ -231,29 +161,25 @@ def _print_samples(text: Translations, count: int) -> None:
 def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the scores of one system. Returns its part of the report."""
     files = args.generate_output or [args.hypotheses]
-    text = load_translations(files, args.references, _counts(args), generated=bool(args.generate_output))
-    text = prepare_text(text, args.remove_bpe, args.detokenise)
+    generated = bool(args.generate_output)
+    text = load_translations(files, generated=generated, **_reading(args))
     scores = compute_scores(text.hypotheses, text.references, args.preset, args.metrics)
     if meteor:
         scores[METEOR] = meteor.score(text.hypotheses, text.references)
 
-    print(f"{len(text.hypotheses)} sentences, {args.preset}")
+    sentences = len(text.hypotheses)
+    print(f"{sentences} sentences, {args.preset}")
     for score in scores.values():
         print(f"{score['name']:<6}{score['score']:>7.2f}  {score['signature']}")
     _print_samples(text, args.samples)
-    return {
-        "hypotheses": files,
-        "sentences": len(text.hypotheses),
-        "counted_by": text.counted_by,
-        "scores": scores,
-    }
+    return {"hypotheses": files, "sentences": sentences, "counted_by": text.counted_by, "scores": scores}
 
 
 def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     """Prints the comparison of the systems. Returns its part of the report."""
-    files = _collect_systems(args.baseline, args.system)
-    settings = (args.references, _counts(args), args.remove_bpe, args.detokenise)
-    texts = {name: [load_run(path, *settings) for path in paths] for name, paths in files.items()}
+    files = files_of_systems(args.baseline, args.system)
+    reading = _reading(args)
+    texts = {name: [load_run(path, **reading) for path in paths] for name, paths in files.items()}
     baseline, *_ = texts
     first = texts[baseline][0]
     runs = {name: [text.hypotheses for text in own] for name, own in texts.items()}
@@ -263,16 +189,15 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     test = args.test or "bootstrap"
     method = TESTS[test]
     trials = args.trials or method.trials
-    scorers = make_scorers(args.preset, args.metrics)
-    comparisons = compare_runs(runs, first.references, scorers, test, trials)
+    comparisons = compare_runs(runs, first.references, make_scorers(args.preset, args.metrics), test, trials)
+    tested = bool(comparisons)
     if meteor:
         comparisons[METEOR] = meteor.compare(runs, first.references)
 
-    print(
-        f"{len(first.hypotheses)} sentences, {args.preset}; baseline: {baseline}; ± sample standard "
-        "deviation over runs"
-    )
-    if scorers:
+    sentences = len(first.hypotheses)
+    spread = "± sample standard deviation over runs"
+    print(f"{sentences} sentences, {args.preset}; baseline: {baseline}; {spread}")
+    if tested:
         print(
             f"{method.title}, {trials} {method.trial_name}, two-sided, run i against run i of {baseline}; "
             "† p < 0.05, ‡ p < 0.01, where every pair of runs reaches it in the same direction"
@@ -282,7 +207,7 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     return {
         "baseline": baseline,
         "systems": files,
-        "sentences": len(first.hypotheses),
+        "sentences": sentences,
         "counted_by": first.counted_by,
         "test": test,
         "trials": trials,
@@ -300,10 +225,5 @@ def main(argv: Sequence[str] | None = None) -> None:
         meteor = Meteor.find(args.meteor_language, args.preset, args.meteor_jar)
     report = _compare(args, meteor) if args.baseline else _score_one(args, meteor)
     if args.json:
-        settings = {
-            "references": args.references,
-            "preset": args.preset,
-            "remove_bpe": args.remove_bpe,
-            "detokenise": args.detokenise,
-        }
-        write_json(args.json, {**settings, **report})
+        settings = ("references", "preset", "remove_bpe", "detokenise")
+        write_json(args.json, {**{name: getattr(args, name) for name in settings}, **report})

@@ -2,8 +2,6 @@
 
 import logging
 import os
-from collections.abc import Hashable
-from typing import Any
 
 import torch
 
@@ -15,8 +13,8 @@ from ..io.checkpoints import (
     architecture_of,
     config_section,
     load_checkpoint,
-    memory_of,
-    without_optimizer,
+    map_models,
+    without_training_state,
     write_checkpoint,
 )
 
@@ -27,9 +25,6 @@ TEACHING = ("inversion_distillation", "auxiliary_losses", "word_distillation")
 TRANSLATION_LOSS = "label_smoothed_cross_entropy"
 _OPTIONS_OF_BOTH = ("label_smoothing", "report_accuracy", "ignore_prefix_size", "sentence_avg")
 
-# What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
-_KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported")
-
 
 def export_model(
     model: dict[str, torch.Tensor], half: bool = False, left_out: tuple[str, ...] = ()
@@ -37,31 +32,27 @@ def export_model(
     """The entries of a state dictionary that decoding needs, each with memory of its own size.
 
     Args:
-        model: state dictionary, tensors of any shape.
         half: store floating-point entries as float16.
         left_out: how the names of entries begin that decoding lacks.
 
     Returns:
-        New tensors of the other entries. Entries that share memory in *model* share it in the result.
+        New tensors. Entries that share memory in *model* share it in the result.
 
     Raises:
         IkdError: a value is too large for float16.
     """
-    exported: dict[str, torch.Tensor] = {}
-    done: dict[Hashable, torch.Tensor] = {}
-    for key, tensor in model.items():
-        if key.startswith(left_out):
-            continue
-        memory = memory_of(tensor)
-        if memory not in done:
-            done[memory] = tensor.half() if half and tensor.is_floating_point() else tensor
-            check(
-                done[memory].isfinite().all() or not tensor.isfinite().all(),
-                f"{key} holds values beyond float16's range (65504); export without --half",
-            )
-            done[memory] = done[memory].clone(memory_format=torch.contiguous_format)
-        exported[key] = done[memory]
-    return exported
+
+    def copy(key: str, tensors: list[torch.Tensor]) -> torch.Tensor:
+        (tensor,) = tensors
+        stored = tensor.half() if half and tensor.is_floating_point() else tensor
+        check(
+            stored.isfinite().all() or not tensor.isfinite().all(),
+            f"{key} holds values beyond float16's range (65504); export without --half",
+        )
+        return stored.clone(memory_format=torch.contiguous_format)
+
+    kept = {key: tensor for key, tensor in model.items() if not key.startswith(left_out)}
+    return map_models([kept], copy, "export")
 
 
 def _make_decode_only(state: State, architecture: type[ModelContract] | None) -> None:
@@ -100,16 +91,12 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     state = load_checkpoint(checkpoint)
     if "exported" in state["extra_state"]:
         logger.info("%s is an exported checkpoint already", checkpoint)
-    exported = without_optimizer(state)
+    exported = without_training_state(state)
     architecture = contract_of_architecture(architecture_of(state))
     left_out = architecture.training_only if architecture else ()
     exported["model"] = export_model(state["model"], half, left_out)
     exported["criterion"] = None
-    extra_state: dict[str, Any] = {
-        key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
-    }
-    extra_state["exported"] = {"file": str(checkpoint), "half": half}
-    exported["extra_state"] = extra_state
+    exported["extra_state"]["exported"] = {"file": str(checkpoint), "half": half}
     _make_decode_only(exported, architecture)
     _leave_out_teaching(exported)
     write_checkpoint(exported, output)

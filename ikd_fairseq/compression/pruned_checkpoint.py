@@ -17,7 +17,7 @@ from ..io.checkpoints import (
     architecture_of,
     is_buffer,
     load_checkpoint,
-    without_optimizer,
+    without_training_state,
     write_checkpoint,
 )
 from .pruning import (
@@ -39,9 +39,6 @@ _KINDS = {
     "feed-forward": ("fc1", "fc2"),
     "visual": ("generator", "region_projection"),
 }
-
-# What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
-_KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported", "pruned")
 
 
 class Count(NamedTuple):
@@ -80,7 +77,7 @@ def report(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> Report:
     unpack_weights(model)
     packed = pack_weights(model)
     counts = {kind: [0, 0] for kind in (*_KINDS, "other")}
-    dense_bytes = packed_bytes = 0
+    dense_bytes = packed_bytes = rest = 0
     for name, *_ in prunable_groups(model):
         kind = next((kind for kind, parts in _KINDS.items() if any(part in name for part in parts)), "other")
         counts[kind][0] += model[name].numel()
@@ -89,20 +86,12 @@ def report(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> Report:
         packed_bytes += sum(packed[name + suffix].nbytes for suffix in PACKED_SUFFIXES)
     kinds = [Count(kind, *count) for kind, count in counts.items() if count[0]]
     prunable = Count("prunable", sum(count.parameters for count in kinds), sum(count.kept for count in kinds))
-    others = {
-        name: value
-        for name, value in model.items()
-        if not is_prunable(name, value) and not name.endswith(MASK_SUFFIX)
-    }
-    rest = sum(value.numel() for name, value in others.items() if not is_buffer(name))
-    rest_bytes = sum(value.nbytes for value in others.values())
-    return Report(
-        kinds=kinds,
-        prunable=prunable,
-        all=Count("all", prunable.parameters + rest, prunable.kept + rest),
-        dense_bytes=dense_bytes + rest_bytes,
-        packed_bytes=packed_bytes + rest_bytes,
-    )
+    for name, value in model.items():
+        if not is_prunable(name, value) and not name.endswith(MASK_SUFFIX):
+            dense_bytes, packed_bytes = dense_bytes + value.nbytes, packed_bytes + value.nbytes
+            rest += 0 if is_buffer(name) else value.numel()
+    everything = Count("all", prunable.parameters + rest, prunable.kept + rest)
+    return Report(kinds, prunable, everything, dense_bytes, packed_bytes)
 
 
 def _load(checkpoint: os.PathLike, output: os.PathLike) -> tuple[State, tuple[str, ...]]:
@@ -111,7 +100,7 @@ def _load(checkpoint: os.PathLike, output: os.PathLike) -> tuple[State, tuple[st
     Refuses models that know no masks.
     """
     check_output(output, [checkpoint])
-    state = without_optimizer(load_checkpoint(checkpoint))
+    state = without_training_state(load_checkpoint(checkpoint))
     name = architecture_of(state)
     architecture = contract_of_architecture(name)
     check(
@@ -121,9 +110,6 @@ def _load(checkpoint: os.PathLike, output: os.PathLike) -> tuple[State, tuple[st
     )
     state["model"] = dict(state["model"])
     unpack_weights(state["model"])
-    state["extra_state"] = {
-        key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE
-    }
     for part in architecture.training_only:
         if any(key.startswith(part) for key in state["model"]):
             logger.warning(
@@ -165,16 +151,15 @@ def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
         IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
     """
     state, left_out = _load(checkpoint, output)
-    unpacked, state["model"] = state["model"], pack_weights(state["model"], left_out)
-    write_checkpoint(state, output)
-    return report(unpacked, left_out)
+    summary = report(state["model"], left_out)
+    write_checkpoint({**state, "model": pack_weights(state["model"], left_out)}, output)
+    return summary
 
 
 def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
     """Writes the packed *checkpoint* to *output* with the weights and masks that were packed, bit by bit.
 
-    Raises:
-        IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
+    Raises as :func:`pack_checkpoint` does.
     """
     state, left_out = _load(checkpoint, output)
     summary = report(state["model"], left_out)

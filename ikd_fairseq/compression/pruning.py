@@ -45,10 +45,7 @@ _MOST_ZEROS_WITHOUT_MASK = 0.01
 
 
 def is_prunable(name: str, value: Tensor, left_out: tuple[str, ...] = ()) -> bool:
-    """Whether the parameter *value*, called *name* in the model or its state dictionary, is one to prune.
-
-    The names of parts that are not begin with one of *left_out*.
-    """
+    """Whether the parameter *value* is one to prune; names of parts that are not begin as *left_out* says."""
     return value.dim() >= 2 and value.is_floating_point() and not name.startswith(left_out)
 
 
@@ -90,7 +87,7 @@ def magnitude_masks(
         IkdError: a weight is not finite, or the share does not exceed that of *masks*.
     """
     for name, value in weights.items():
-        finite = bool(value.isfinite().all())
+        finite = value.isfinite().all()
         check(finite, f"{name} holds weights that are not finite: prune a checkpoint from before that")
     magnitudes = torch.cat([value.float().abs().flatten() for value in weights.values()])
     if masks:
@@ -112,21 +109,16 @@ def magnitude_masks(
 def prune_weights(
     model: dict[str, Tensor], sparsity: float, left_out: tuple[str, ...] = ()
 ) -> dict[str, Tensor]:
-    """A state dictionary with the share *sparsity* of its prunable weights set to zero, and their masks.
+    """A new state dictionary with the share *sparsity* of its prunable weights set to zero, and their masks.
 
-    Args:
-        model: state dictionary, on the CPU; may be pruned already, to a smaller share.
-        sparsity: share of all prunable weights, between 0 and 1.
-        left_out: see :func:`is_prunable`.
-
-    Returns:
-        A new dictionary. Names that share a weight share it, and its mask, in the result.
+    Names that share a weight share it, and its mask, in the result. *model*, on the CPU, may be pruned
+    already, to a smaller share.
 
     Raises:
         IkdError: there is nothing to prune, or :func:`magnitude_masks` refuses.
     """
     groups = prunable_groups(model, left_out)
-    check(bool(groups), "the model has no weight matrices to prune")
+    check(groups, "the model has no weight matrices to prune")
     old = {group[0]: model[group[0] + MASK_SUFFIX] for group in groups if group[0] + MASK_SUFFIX in model}
     masks = magnitude_masks({group[0]: model[group[0]] for group in groups}, sparsity, old)
     pruned = dict(model)
@@ -139,10 +131,9 @@ def prune_weights(
 
 
 def pack_weights(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> dict[str, Tensor]:
-    """A pruned state dictionary with a bit a weight and the kept values instead of weights and masks.
+    """A new state dictionary with a bit a weight and the kept values instead of weights and masks.
 
-    Returns:
-        A new dictionary; :func:`unpack_weights` turns it back bit by bit.
+    :func:`unpack_weights` turns it back bit by bit.
 
     Raises:
         IkdError: a prunable weight has no mask, or is not zero where its mask says so.

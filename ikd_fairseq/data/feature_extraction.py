@@ -5,6 +5,7 @@ With features beside the text, an image-must model trains without running its CN
 
 import os
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,8 +28,8 @@ _ROWS_AT_ONCE = 256  # of published features
 def extract_features(
     data_dir: str,
     split: str,
-    backbone_name: str = DEFAULT_BACKBONE,
-    weights: str = "imagenet",
+    backbone: str = DEFAULT_BACKBONE,
+    backbone_weights: str = "imagenet",
     name: str | None = None,
     batch_size: int = 64,
     device: str = "cpu",
@@ -37,44 +38,32 @@ def extract_features(
 
     Args:
         data_dir: the folder with the text and the image pack.
-        split: such as ``train``.
-        backbone_name: a key of :data:`~ikd_fairseq.vision.backbones.BACKBONES`.
-        weights: ``imagenet``, ``random`` or a file.
+        backbone: a key of :data:`~ikd_fairseq.vision.backbones.BACKBONES`.
+        backbone_weights: ``imagenet``, ``random`` or a file.
         name: of the features; the backbone's own if None.
         batch_size: images at a time.
         device: ``cpu`` or ``cuda``.
 
     Raises :class:`IkdError` if there is no pack, or one for other text, and for weights that cannot be used.
     """
-    name = backbone_name if name is None else name
+    name = backbone if name is None else name
     check_name(name)
     check_device(device)
     prefix = os.path.join(data_dir, split)
     check(ImagePack.exists(prefix), f"there is no image pack {prefix}.images.npy: run ikd-pack-images first")
     pack = ImagePack.open(prefix)
     pack.check_text(data_dir, split)
-    backbone = get_backbone(backbone_name)
-    shape = (len(pack.images), backbone.grid(pack.image_size) ** 2, backbone.channels)
+    cnn = get_backbone(backbone)
+    shape = (len(pack.images), cnn.grid(pack.image_size) ** 2, cnn.channels)
     rows = np.arange(len(pack.images))
     # rows x C x g x g -> rows x P x C, the regions row by row
     maps = (
         to_half(last.flatten(2).transpose(1, 2).numpy(), start, f"the features of {pack.prefix}")
-        for start, last in last_maps(pack, rows, backbone, weights, batch_size, device)
+        for start, last in last_maps(pack, rows, cnn, backbone_weights, batch_size, device)
     )
-    return write_features(
-        prefix,
-        name,
-        shape,
-        maps,
-        {
-            "rows": BY_IMAGE,
-            "backbone": backbone_name,
-            "weights": weights,
-            "image_size": pack.image_size,
-            "images_sha256": pack.manifest["images_sha256"],
-            "index_sha256": pack.manifest["index_sha256"],
-        },
-    )
+    manifest = {"rows": BY_IMAGE, "backbone": backbone, "weights": backbone_weights}
+    manifest |= {key: pack.manifest[key] for key in ("image_size", "images_sha256", "index_sha256")}
+    return write_features(prefix, name, shape, maps, manifest)
 
 
 def last_maps(
@@ -83,11 +72,9 @@ def last_maps(
     """Runs a frozen CNN over images of a pack, with a progress bar.
 
     Args:
-        pack: the images.
         rows: int64, those of the pack that are wanted.
-        backbone, weights: the CNN; ``imagenet``, ``random`` or a file.
+        weights: ``imagenet``, ``random`` or a file.
         batch_size: images at a time.
-        device: ``cpu`` or ``cuda``.
 
     Yields:
         The place in *rows* of the first of some images, and their last convolutional maps: float32
@@ -109,10 +96,8 @@ def import_features(data_dir: str, split: str, path: str, name: str, rows: str |
 
     Args:
         data_dir: the folder with the text, and with the image pack if the features come by image.
-        split: such as ``train``.
         path: ``.npy`` file of any float type: rows x C (then P = 1), rows x P x C, or rows x C x H x W (then
             P = H*W, row by row).
-        name: of the features.
         rows: ``images`` or ``sentences``, what the rows stand for; None to tell by their number.
 
     Raises :class:`IkdError` if the file cannot be used or its rows fit neither the sentences nor the images.
@@ -124,7 +109,7 @@ def import_features(data_dir: str, split: str, path: str, name: str, rows: str |
     pack = ImagePack.open(prefix) if ImagePack.exists(prefix) else None
     sentences = next(iter(text.values()))["sentences"]
     rows = _tell_rows(rows, path, len(array), prefix, sentences, pack)
-    manifest = {"rows": rows, "source": path}
+    manifest: dict[str, Any] = {"rows": rows, "source": path}
     if rows == BY_SENTENCE:
         manifest["text"] = text
     else:
@@ -155,11 +140,9 @@ def _open_published(path: str) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         raise IkdError(f"--from-file {path} cannot be read as a .npy array ({error})") from error
     check(isinstance(array, np.ndarray), f"--from-file {path} is not a single .npy array")
-    check(
-        array.dtype.kind == "f" and array.ndim in (2, 3, 4) and array.size > 0,
-        f"--from-file {path} holds {array.dtype} {array.shape}: floats are needed, rows x C, rows x P x C or "
-        "rows x C x H x W",
-    )
+    usable = array.dtype.kind == "f" and array.ndim in (2, 3, 4) and array.size > 0
+    needed = "floats are needed, rows x C, rows x P x C or rows x C x H x W"
+    check(usable, f"--from-file {path} holds {array.dtype} {array.shape}: {needed}")
     return array
 
 
@@ -167,17 +150,16 @@ def _tell_rows(
     asked: str | None, path: str, count: int, prefix: str, sentences: int, pack: ImagePack | None
 ) -> str:
     """Decides whether the *count* rows of a file stand for images or for sentences."""
-    images = None if pack is None else pack.manifest["images"]
-    image_words = "no image pack" if pack is None else f"{images} images"
-    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {image_words}"
-    fitting = {BY_SENTENCE: count == sentences, BY_IMAGE: count == images}
+    images = pack.manifest["images"] if pack else "no image pack"
+    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {images}"
+    found += " images" if pack else ""
+    fitting = [rows for rows, number in ((BY_SENTENCE, sentences), (BY_IMAGE, images)) if number == count]
     if asked is not None:
-        check(fitting[asked], f"{found}: they cannot be --rows {asked}")
+        check(asked in fitting, f"{found}: they cannot be --rows {asked}")
         return asked
-    check(any(fitting.values()), f"{found}: one row for each sentence or for each image is needed")
+    check(fitting, f"{found}: one row for each sentence or for each image is needed")
     # Where image i is sentence i's, both readings are the same.
     same = pack is not None and np.array_equal(pack.index, np.arange(count))
-    check(
-        not all(fitting.values()) or same, f"{found}: say which is meant, --rows sentences or --rows images"
-    )
-    return BY_SENTENCE if fitting[BY_SENTENCE] else BY_IMAGE
+    clear = len(fitting) == 1 or same
+    check(clear, f"{found}: say which is meant, --rows sentences or --rows images")
+    return fitting[0]

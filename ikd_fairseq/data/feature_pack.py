@@ -6,73 +6,33 @@ row, C channels) and ``.features.NAME.json``, the manifest. Its rows follow eith
 """
 
 import hashlib
-import os
 import re
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
-from ..errors import check
+from ..constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, MANIFEST_SUFFIX
+from ..errors import IkdError, check
 from ..io.arrays import ArrayWriter, MappedArray
-from ..io.manifests import (
-    TextFingerprint,
-    check_text_fingerprint,
-    read_manifest,
-    remove_manifest,
-    write_manifest,
-)
-from .image_pack import read_image_manifest, read_index
+from ..io.manifests import remove_manifest, write_manifest
+from .image_pack import ImagePack, read_index
+from .packs import IndexedPack, Pack
 
 BY_IMAGE = "images"
 BY_SENTENCE = "sentences"
 
 _LARGEST = float(np.finfo(np.float16).max)  # 65504
 _NAME = re.compile(r"[A-Za-z0-9_-]+")  # it becomes part of file names
-_REMEDY = "run ikd-extract-features again"
-_MANIFEST_KEYS = {"rows": str, "count": int, "regions": int, "channels": int, "sha256": str}
 
 
-class FeaturePack:
-    """The features of one split, by sentence. Cheap to open and to pickle, as an image pack is.
+class FeaturePack(IndexedPack):
+    """The features of one split, by sentence: float16 ``P x C``, mapped when first used."""
 
-    Attributes:
-        prefix: ``DATA/SPLIT``.
-        name: the features' name in their files' names.
-        regions: P, the number of positions of a map (1 for a plain vector).
-        channels: C.
-        index: int32, N sentences: the row of each sentence's features, or ``NO_IMAGE``.
-        manifest: what ``SPLIT.features.NAME.json`` says.
-    """
-
-    def __init__(
-        self,
-        prefix: str,
-        name: str,
-        manifest: dict[str, Any],
-        index: np.ndarray,
-        text: TextFingerprint,
-        features: MappedArray,
-    ):
-        self.prefix = prefix
-        self.name = name
-        self.manifest = manifest
-        self.index = index
-        self.regions: int = manifest["regions"]
-        self.channels: int = manifest["channels"]
-        self._text = text
-        self._features = features
-
-    @staticmethod
-    def paths(prefix: str, name: str) -> tuple[str, str]:
-        """Returns the paths of array and manifest."""
-        return prefix + FEATURES_SUFFIX.format(name=name), prefix + FEATURES_MANIFEST_SUFFIX.format(name=name)
-
-    @classmethod
-    def exists(cls, prefix: str, name: str) -> bool:
-        """Whether any file of the pack is there: it is for :meth:`open` to refuse an incomplete one."""
-        return any(os.path.exists(path) for path in cls.paths(prefix, name))
+    incomplete = "the features {name} of {prefix} lack"
+    remedy = text_remedy = "run ikd-extract-features again"
+    suffixes = (FEATURES_SUFFIX, FEATURES_MANIFEST_SUFFIX)
+    keys = {"rows": str, "count": int, "regions": int, "channels": int, "sha256": str}
 
     @classmethod
     def open(cls, prefix: str, name: str) -> "FeaturePack":
@@ -80,66 +40,53 @@ class FeaturePack:
 
         Raises :class:`IkdError` if a file is missing, damaged, or belongs to another image pack.
         """
+        cls.check_complete(prefix, name)
+        manifest, remedy = cls.read_manifest(prefix, name), cls.remedy
         array_path, manifest_path = cls.paths(prefix, name)
-        missing = [path for path in (array_path, manifest_path) if not os.path.exists(path)]
-        check(not missing, f"the features {name} of {prefix} lack {' and '.join(missing)}: {_REMEDY}")
-        manifest = read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
         count, rows = manifest["count"], manifest["rows"]
-        check(rows in (BY_IMAGE, BY_SENTENCE), f"{manifest_path} has no valid entry 'rows': {_REMEDY}")
+        check(rows in (BY_IMAGE, BY_SENTENCE), f"{manifest_path} has no valid entry 'rows': {remedy}")
         shape = (count, manifest["regions"], manifest["channels"])
-        features = MappedArray(array_path, shape, np.float16, _REMEDY)
-        check(count > 0, f"{array_path} holds features of no sentence: {_REMEDY}, or remove the pack")
+        features = MappedArray(array_path, shape, np.float16, remedy)
+        check(count > 0, f"{array_path} holds features of no sentence: {remedy}, or remove the pack")
         if rows == BY_SENTENCE:
+            recorded = isinstance(manifest.get("text"), dict)
+            check(recorded, f"{manifest_path} has no valid entry 'text': {remedy}")
+            index = np.arange(count, dtype=np.int32)
+        else:
+            images = ImagePack.read_manifest(prefix)
             check(
-                isinstance(manifest.get("text"), dict),
-                f"{manifest_path} has no valid entry 'text': {_REMEDY}",
+                all(manifest.get(key) == images[key] for key in ("images_sha256", "index_sha256")),
+                f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX}: {remedy}",
             )
-            return cls(prefix, name, manifest, np.arange(count, dtype=np.int32), manifest["text"], features)
+            index = read_index(prefix, images, count, ImagePack.remedy)
+        return cls(prefix, name, manifest, index, features)
 
-        images = read_image_manifest(prefix)
-        check(
-            all(manifest.get(key) == images[key] for key in ("images_sha256", "index_sha256")),
-            f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX}: {_REMEDY}",
-        )
-        index = read_index(
-            prefix + INDEX_SUFFIX,
-            images["sentences"],
-            count,
-            images["index_sha256"],
-            "run ikd-pack-images again",
-        )
-        return cls(prefix, name, manifest, index, images["text"], features)
+    @property
+    def regions(self) -> int:
+        """P, the number of positions of a map (1 for a plain vector)."""
+        return self.manifest["regions"]
+
+    @property
+    def channels(self) -> int:
+        """C."""
+        return self.manifest["channels"]
 
     @property
     def features(self) -> np.ndarray:
         """All rows: float16, rows x P x C, memory-mapped and read-only."""
-        return self._features.array
-
-    @property
-    def coverage(self) -> int:
-        """The number of sentences that have features."""
-        return int((self.index != NO_IMAGE).sum())
-
-    def __len__(self) -> int:
-        """The number of sentences, with and without features."""
-        return len(self.index)
-
-    def __getitem__(self, sentence: int) -> np.ndarray | None:
-        """Returns the features of a sentence, float16 P x C, or None."""
-        row = self.index[sentence]
-        return None if row == NO_IMAGE else np.array(self.features[row])
+        return self._rows.array
 
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the features beside text that they were not made for. Raises :class:`IkdError`."""
-        by_image = self.manifest["rows"] == BY_IMAGE
-        path = self.prefix + MANIFEST_SUFFIX if by_image else self.paths(self.prefix, self.name)[1]
-        remedy = "run ikd-pack-images again (it keeps the images)" if by_image else _REMEDY
-        check_text_fingerprint(self._text, path, data_dir, split, remedy)
+        pack: Pack = self
+        if self.manifest["rows"] == BY_IMAGE:
+            pack = ImagePack(self.prefix, "", ImagePack.read_manifest(self.prefix), self.index, self._rows)
+        Pack.check_text(pack, data_dir, split)
 
 
 def check_name(name: str) -> None:
     """Refuses a *name* that cannot be part of a file name. Raises :class:`IkdError`."""
-    check(bool(_NAME.fullmatch(name)), f"--name {name!r}: use letters, digits, - and _ only")
+    check(_NAME.fullmatch(name), f"--name {name!r}: use letters, digits, - and _ only")
 
 
 def to_half(block: np.ndarray, first_row: int, source: str) -> np.ndarray:
@@ -148,18 +95,14 @@ def to_half(block: np.ndarray, first_row: int, source: str) -> np.ndarray:
     Raises :class:`IkdError`, naming the row of *source*, for a NaN, an infinity or a number beyond float16.
 
     Args:
-        block: some rows.
         first_row: the row of *source* that the block begins with.
-        source: what the message calls the features.
     """
     # NaN fails every comparison, so that one test finds it, the infinities and what float16 cannot hold.
-    fits = (np.abs(block) <= _LARGEST).reshape(len(block), -1)
-    if not fits.all():
-        row, entry = (int(position[0]) for position in np.nonzero(~fits))
-        check(
-            False,
+    misfits = np.argwhere(~(np.abs(block) <= _LARGEST).reshape(len(block), -1))
+    for row, entry in misfits[:1]:
+        raise IkdError(
             f"row {first_row + row} of {source} holds {block[row].flat[entry]}: features must be finite and, "
-            f"to be stored as float16, no larger than {_LARGEST:.0f}",
+            f"to be stored as float16, no larger than {_LARGEST:.0f}"
         )
     return block.astype(np.float16)
 
@@ -174,7 +117,6 @@ def write_features(
     """Writes a feature pack, replacing an earlier one of that name only when all of it is on disk.
 
     Args:
-        prefix: ``DATA/SPLIT``.
         name: see :func:`check_name`.
         shape: rows, P, C.
         blocks: float16, some rows x P x C each, in order.

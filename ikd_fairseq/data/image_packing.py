@@ -13,7 +13,7 @@ import multiprocessing.connection
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from typing import Any
@@ -58,7 +58,7 @@ def _decode_some(rows: list[tuple[int, str]], image_size: int) -> list[Decoded]:
     return decoded
 
 
-def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> Iterator[Decoded]:
+def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> Generator[Decoded, None, None]:
     """Yields (row, image or error), in the order in which *workers* processes finish them."""
     tasks = (rows[start : start + _IMAGES_PER_TASK] for start in range(0, len(rows), _IMAGES_PER_TASK))
     if workers == 1:
@@ -72,9 +72,8 @@ def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> I
     pending: set[Future] = set()
     try:
         # A few tasks ahead of the workers, not all of them: decoded images wait here until they are written.
-        pending = {
-            executor.submit(_decode_some, task, image_size) for task in itertools.islice(tasks, 3 * workers)
-        }
+        for task in itertools.islice(tasks, 3 * workers):
+            pending.add(executor.submit(_decode_some, task, image_size))
         while pending:
             finished, pending = wait(pending, return_when=FIRST_COMPLETED)
             for future in finished:
@@ -86,20 +85,7 @@ def _decode_all(rows: list[tuple[int, str]], image_size: int, workers: int) -> I
             "a decoding process was killed, perhaps for lack of memory: use fewer --workers"
         ) from error
     finally:
-        for future in pending:
-            future.cancel()
-        executor.shutdown()
-
-
-def _matching_pack(prefix: str, digest: str) -> ImagePack | None:
-    if not ImagePack.exists(prefix):
-        return None
-    try:
-        pack = ImagePack.open(prefix)
-    except IkdError as error:
-        logger.warning("packing anew: %s", error)
-        return None
-    return pack if pack.manifest["sources_sha256"] == digest else None
+        executor.shutdown(cancel_futures=True)
 
 
 def pack_images(
@@ -114,8 +100,6 @@ def pack_images(
     """Packs the images of one split beside its binarised text, and returns the pack.
 
     Args:
-        data_dir: the folder that fairseq-preprocess wrote.
-        split: such as ``train``.
         list_path: text file, line i names the image of sentence i; empty: the sentence has none.
         folder: where the images are; names may lead into its sub-folders, not out of it.
         image_size: height and width of the packed images, in pixels.
@@ -136,8 +120,13 @@ def pack_images(
     digest = sources_digest(image_size, sources.index, sources.stats)
     prefix = os.path.join(data_dir, split)
 
-    pack = _matching_pack(prefix, digest)
-    if pack is not None:
+    pack = None
+    if ImagePack.exists(prefix):
+        try:
+            pack = ImagePack.open(prefix)
+        except IkdError as error:
+            logger.warning("packing anew: %s", error)
+    if pack is not None and pack.manifest["sources_sha256"] == digest:
         pack.record_text(text)
         logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
     else:

@@ -5,30 +5,17 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from fairseq.data import BaseWrapperDataset, ConcatDataset, LanguagePairDataset
+from fairseq.data import BaseWrapperDataset, ConcatDataset, FairseqDataset, LanguagePairDataset
 
 from ..constants import IMAGE_POSITIONS
 
 
 class BySentence(Protocol):
-    """What a pack of images or features looks like from here: an entry a sentence, ``None`` for no image."""
+    """What a pack or a cache looks like from here: an entry a sentence, ``None`` for no image."""
 
     def __len__(self) -> int: ...
 
-    def __getitem__(self, sentence: int) -> np.ndarray | None: ...
-
-
-class NoImages:
-    """Stands for the pack of *sentences* sentences of which none has an image."""
-
-    def __init__(self, sentences: int):
-        self.sentences = sentences
-
-    def __len__(self) -> int:
-        return self.sentences
-
-    def __getitem__(self, sentence: int) -> None:
-        return None
+    def __getitem__(self, sentence: int) -> Any: ...
 
 
 def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySentence:
@@ -38,7 +25,33 @@ def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySen
     return ConcatDataset(list(packs), [upsample_primary] + [1] * (len(packs) - 1))
 
 
-class ImagePairDataset(BaseWrapperDataset):
+class PairsWithEntries(BaseWrapperDataset):
+    """Sentence pairs, each with its entry of *pack* under *key* in its sample."""
+
+    def __init__(self, pairs: FairseqDataset, key: str, pack: BySentence):
+        super().__init__(pairs)
+        self.key = key
+        self.pack = pack
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {**self.dataset[index], self.key: self.pack[index]}
+
+    def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None):
+        batch = self.dataset.collater(samples, pad_to_length)
+        if batch:
+            by_sentence = {sample["id"]: sample[self.key] for sample in samples}
+            self.add_entries(batch, [by_sentence[sentence] for sentence in batch["id"].tolist()])
+        return batch
+
+    def add_entries(self, batch: dict[str, Any], entries: list[Any]) -> None:
+        """Adds to a batch the *entries* of its sentences, in its order (fairseq sorts it by length)."""
+        raise NotImplementedError
+
+    def num_tokens_vec(self, indices):
+        return self.dataset.num_tokens_vec(indices)
+
+
+class ImagePairDataset(PairsWithEntries):
     """Adds the images, or the image features, to the batches of fairseq's :class:`LanguagePairDataset`.
 
     Args:
@@ -49,39 +62,22 @@ class ImagePairDataset(BaseWrapperDataset):
     A batch of B sentences, K of which have an image, gets in its ``net_input``:
 
     - ``images``: uint8 ``K x H x W x 3``, or ``features``: float16 ``K x P x C``
-    - ``image_positions``: int64 ``K``, the row of the collated batch (which fairseq sorts by length) that
-      each of them belongs to, in ascending order
+    - ``image_positions``: int64 ``K``, the row of the collated batch that each of them belongs to, ascending
 
     K may be 0. The sentences without an image carry nothing.
     """
 
     def __init__(self, pairs: LanguagePairDataset, key: str, pack: BySentence):
-        super().__init__(pairs)
-        self.key = key
-        self.pack = pack
-        self.no_entries = _no_entries(pack)
+        super().__init__(pairs, key, pack)
+        some = next(entry for entry in map(pack.__getitem__, range(len(pack))) if entry is not None)
+        self.no_entries = torch.from_numpy(np.empty((0,) + some.shape, some.dtype))  # of a batch without any
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        sample = self.dataset[index]
-        sample[self.key] = self.pack[index]
-        return sample
-
-    def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None):
-        batch = self.dataset.collater(samples, pad_to_length)
-        if not batch:
-            return batch
-        by_sentence = {sample["id"]: sample[self.key] for sample in samples}
-        entries = [by_sentence[sentence] for sentence in batch["id"].tolist()]
+    def add_entries(self, batch: dict[str, Any], entries: list[Any]) -> None:
         positions = [row for row, entry in enumerate(entries) if entry is not None]
-        net_input = batch["net_input"]
-        net_input[IMAGE_POSITIONS] = torch.tensor(positions, dtype=torch.long)
-        net_input[self.key] = (
+        batch["net_input"][IMAGE_POSITIONS] = torch.tensor(positions, dtype=torch.long)
+        batch["net_input"][self.key] = (
             torch.from_numpy(np.stack([entries[row] for row in positions])) if positions else self.no_entries
         )
-        return batch
-
-    def num_tokens_vec(self, indices):
-        return self.dataset.num_tokens_vec(indices)
 
     @property
     def src(self):
@@ -92,9 +88,3 @@ class ImagePairDataset(BaseWrapperDataset):
     def tgt(self):
         """Target sentences."""
         return self.dataset.tgt
-
-
-def _no_entries(pack: BySentence) -> torch.Tensor:
-    """``0 x …`` tensor with the shape and type of *pack*'s entries, for batches that have none."""
-    entry = next(entry for entry in (pack[sentence] for sentence in range(len(pack))) if entry is not None)
-    return torch.from_numpy(np.empty((0,) + entry.shape, entry.dtype))

@@ -4,6 +4,7 @@ import os
 import posixpath
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
@@ -17,23 +18,14 @@ _CAPTION_ID = re.compile(r"#\w*$")
 
 @dataclass
 class Sources:
-    """The image files of a split.
+    """The image files of a split, by row of the pack."""
 
-    Attributes:
-        index: int32, N sentences: row or ``NO_IMAGE``.
-        paths: of every row.
-        lines: of every row, the first line of the list that names it, from 1.
-        stats: of every row, name, size in bytes and modification time in ns.
-        missing_sentences: how many sentences name a file that is not there.
-        missing_files: how many such files there are.
-    """
-
-    index: np.ndarray
+    index: np.ndarray  # int32, N sentences: row or NO_IMAGE
     paths: list[str] = field(default_factory=list)
-    lines: list[int] = field(default_factory=list)
-    stats: list[tuple[str, int, int]] = field(default_factory=list)
-    missing_sentences: int = 0
-    missing_files: int = 0
+    lines: list[int] = field(default_factory=list)  # the first of the list that names it, from 1
+    stats: list[tuple[str, int, int]] = field(default_factory=list)  # name, bytes, time of change in ns
+    missing_sentences: int = 0  # how many name a file that is not there
+    missing_files: int = 0  # how many such files there are
 
 
 def read_image_list(path: str) -> list[str]:
@@ -50,23 +42,17 @@ def read_image_list(path: str) -> list[str]:
         raise IkdError(f"--list {path} cannot be read: {error.strerror}") from error
     names = [_CAPTION_ID.sub("", line).strip() for line in lines]
     for number, (line, name) in enumerate(zip(lines, names), start=1):
-        check(bool(name) or not line, f"line {number} of {path} has no image name before {line!r}")
+        check(name or not line, f"line {number} of {path} has no image name before {line!r}")
     return names
-
-
-def _is_inside(path: str, folder: str) -> bool:
-    return os.path.commonpath([path, folder]) == folder
 
 
 def _stat_inside(path: str, name: str, where: str, folder: str) -> os.stat_result | None:
     """What the system knows of the file *path*, None if it is not there; it must be within *folder*."""
     check("\0" not in name, f"{where} is not a file name")
+    inside = not os.path.isabs(name) and Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+    check(inside, f"{where} leads out of the image folder {folder}")
     check(
-        not os.path.isabs(name) and _is_inside(os.path.abspath(path), os.path.abspath(folder)),
-        f"{where} leads out of the image folder {folder}",
-    )
-    check(
-        _is_inside(os.path.realpath(path), os.path.realpath(folder)),
+        Path(path).resolve().is_relative_to(Path(folder).resolve()),
         f"{where} is a link that leads out of the image folder {folder}: copy the file, or give the folder "
         "that it points to",
     )
@@ -109,17 +95,12 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
         sources.index[sentence] = rows[normal]
         sources.missing_sentences += rows[normal] == NO_IMAGE
     sources.missing_files = len(missing)
-
     shown = ", ".join(f"{name} in line {line}" for line, name in missing[:_NAMES_SHOWN])
     shown += ", ..." if len(missing) > _NAMES_SHOWN else ""
-    check(
-        bool(sources.paths),
-        (
-            f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
-            if missing
-            else f"{list_path} names no image at all: a split without images needs no pack"
-        ),
-    )
+    none = f"{list_path} names no image at all: a split without images needs no pack"
+    if missing:
+        none = f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
+    check(sources.paths, none)
     check(
         allow_missing or not missing,
         f"{len(missing)} of the images that {list_path} names are not in {folder} ({shown}): check "

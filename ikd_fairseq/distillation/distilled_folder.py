@@ -9,6 +9,7 @@ there can be no link (another disk) they are copied.
 """
 
 import contextlib
+import glob
 import os
 import re
 import shutil
@@ -25,9 +26,9 @@ from ..constants import (
     INDEX_SUFFIX,
     MANIFEST_SUFFIX,
 )
-from ..data.feature_pack import BY_SENTENCE, FeaturePack
-from ..data.image_pack import ImagePack, read_image_manifest
-from ..errors import IkdError, check
+from ..data.feature_pack import FeaturePack
+from ..data.image_pack import ImagePack
+from ..errors import check
 from ..io.atomic import copy_file, link_file, replacing
 from ..io.manifests import sha256_of_file, text_fingerprint, write_manifest
 from ..io.text_index import sentence_counts, text_index_files
@@ -37,16 +38,23 @@ _OTHER_FILES = ("code",)
 _OTHER_FOLDERS = ("reference",)
 
 
+def _names_of(*suffixes: str) -> re.Pattern[str]:
+    """Matches the names of files of any split with one of *suffixes*."""
+    ends = "|".join(re.escape(suffix).replace(re.escape("{name}"), "[^.]+") for suffix in suffixes)
+    return re.compile(f"[^.]+({ends})")
+
+
+_ARRAYS = _names_of(IMAGES_SUFFIX, INDEX_SUFFIX, FEATURES_SUFFIX)
+_MANIFESTS = _names_of(MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)
+
+
 @dataclass(frozen=True)
 class Split:
     """The binarised text of one split and language pair, with its dictionaries.
 
     Attributes:
-        folder: the data folder.
-        name: such as ``train``.
         pair: the languages as the files' names have them, ``en-de`` or ``de-en`` for either direction.
         source, target: the languages of this direction.
-        source_dictionary, target_dictionary: theirs.
         sentences: how many pairs there are.
     """
 
@@ -68,28 +76,25 @@ class Split:
         """
         pairs = sorted({file.split(".")[-3] for file in text_index_files(folder, name)})
         check(
-            bool(pairs),
+            pairs,
             f"{folder} holds no split {name} (such as {name}.en-de.en.idx): run fairseq-preprocess, or "
             "name another one with --split",
         )
         if source is None or target is None:
-            check(
-                len(pairs) == 1,
-                f"{folder} holds {name} in several pairs ({', '.join(pairs)}): give --source-lang "
-                "and --target-lang",
-            )
+            several = f"{folder} holds {name} in several pairs ({', '.join(pairs)})"
+            check(len(pairs) == 1, f"{several}: give --source-lang and --target-lang")
             source, target = pairs[0].split("-", 1)
         pair = next((pair for pair in (f"{source}-{target}", f"{target}-{source}") if pair in pairs), None)
         check(pair is not None, f"{folder} holds {name} in {', '.join(pairs)}, not in {source}-{target}")
         counts = sentence_counts(folder, name)
-        dictionaries = []
+        words: list[Dictionary] = []
         for language in (source, target):
             index = f"{name}.{pair}.{language}.idx"
             check(index in counts, f"{os.path.join(folder, index)} is missing: run fairseq-preprocess again")
             path = os.path.join(folder, f"dict.{language}.txt")
             check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
-            dictionaries.append(Dictionary.load(path))
-        return cls(folder, name, pair, source, target, *dictionaries, sentences=next(iter(counts.values())))
+            words.append(Dictionary.load(path))
+        return cls(folder, name, pair, source, target, words[0], words[1], counts[index])
 
     @property
     def prefix(self) -> str:
@@ -109,17 +114,14 @@ class Split:
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of text and dictionaries by file name, and of the packed images where there are any."""
-        paths = [
-            self.text_prefix(language) + suffix
-            for language in (self.source, self.target)
-            for suffix in (".bin", ".idx")
+        languages = (self.source, self.target)
+        names = [
+            f"{self.name}.{self.pair}.{language}{end}" for language in languages for end in (".bin", ".idx")
         ]
-        paths += [
-            os.path.join(self.folder, f"dict.{language}.txt") for language in (self.source, self.target)
-        ]
-        digests = {os.path.basename(path): sha256_of_file(path) for path in paths}
+        names += [f"dict.{language}.txt" for language in languages]
+        digests = {name: sha256_of_file(os.path.join(self.folder, name)) for name in names}
         if ImagePack.exists(self.prefix):
-            manifest = read_image_manifest(self.prefix)
+            manifest = ImagePack.read_manifest(self.prefix)
             digests.update({key: manifest[key] for key in ("images_sha256", "index_sha256")})
         return digests
 
@@ -131,24 +133,33 @@ class Split:
         """
         indices = self.target_dictionary.indices
         tokens = text.split(" ")
-        unknown = next((token for token in tokens if token not in indices), None)
-        if unknown is not None:
-            raise IkdError(
-                f"{where}: {unknown!r} is not in dict.{self.target}.txt of {self.folder}: generate with this "
-                "dictionary, and without --remove-bpe"
+        for token in tokens:
+            check(
+                token in indices,
+                f"{where}: {token!r} is not in dict.{self.target}.txt of {self.folder}: generate with this "
+                "dictionary, and without --remove-bpe",
             )
         return [indices[token] for token in tokens] + [self.target_dictionary.eos()]
 
     def check_packs(self) -> None:
         """Refuses, before any work, image or feature packs that are damaged or were made for other text."""
-        _check_packs(self.folder, self.name)
+        open_packs(self.folder, self.name)
 
 
 def feature_names(prefix: str) -> list[str]:
     """The names, sorted, of the feature packs at *prefix*, ``DATA/SPLIT``."""
-    folder, split = os.path.split(prefix)
-    pattern = re.compile(re.escape(split + FEATURES_SUFFIX).replace(re.escape("{name}"), "([^.]+)"))
-    return sorted(match[1] for match in map(pattern.fullmatch, os.listdir(folder)) if match)
+    paths = glob.glob(glob.escape(prefix) + FEATURES_SUFFIX.format(name="*"))
+    return sorted(path.removeprefix(prefix).split(".")[2] for path in paths)
+
+
+def open_packs(folder: str, split: str) -> list[ImagePack | FeaturePack]:
+    """All packs of *split*. Raises :class:`IkdError` if one is damaged or was made for other text."""
+    prefix = os.path.join(folder, split)
+    packs: list[ImagePack | FeaturePack] = [ImagePack.open(prefix)] if ImagePack.exists(prefix) else []
+    packs += [FeaturePack.open(prefix, name) for name in feature_names(prefix)]
+    for pack in packs:
+        pack.check_text(folder, split)
+    return packs
 
 
 def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[int]]) -> None:
@@ -159,7 +170,6 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
     the packs' records of the text beside them. An interrupted call is repeated from the start.
 
     Args:
-        split: see :class:`Split`.
         out: the folder, made if need be; not that of *split*.
         targets: token numbers with the end of sentence, one list a sentence, in the order of the split.
 
@@ -167,23 +177,25 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
         IkdError: a pack does not fit its text, or the disk is full.
     """
     assert len(targets) == split.sentences
-    split.check_packs()
+    packs = open_packs(split.folder, split.name)
     os.makedirs(out, exist_ok=True)
     new_target = os.path.basename(split.text_prefix(split.target))
     with contextlib.suppress(FileNotFoundError):  # an interrupted call's: what follows must not load with it
         os.remove(os.path.join(out, new_target + ".idx"))
+    language = f"({re.escape(split.source)}|{re.escape(split.target)})"
+    text = rf"dict\.{language}\.txt|[^.]+\.{language}-{language}\.{language}\.(bin|idx)"
     for name in sorted(os.listdir(split.folder)):
         source, target = os.path.join(split.folder, name), os.path.join(out, name)
         if name in _OTHER_FOLDERS and os.path.isdir(source):
             shutil.copytree(source, target, dirs_exist_ok=True)
         elif name in (new_target + ".bin", new_target + ".idx"):
             continue
-        elif _is_array(name):
+        elif _ARRAYS.fullmatch(name):
             link_file(source, target)
-        elif _is_copied(name, split):
+        elif name in _OTHER_FILES or _MANIFESTS.fullmatch(name) or re.fullmatch(text, name):
             copy_file(source, target)
     _write_text(os.path.join(out, new_target), targets, len(split.target_dictionary))
-    _record_text(out, split.name)
+    _record_text(packs, out, split.name)
 
 
 def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
@@ -197,43 +209,21 @@ def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
         IkdError: the sentences are others, or a pack is damaged or does not fit the text of *folder*.
     """
     for split in splits:
-        names = [name for name in sorted(os.listdir(folder)) if name.split(".")[0] == split]
-        manifests = [name for name in names if _is_of_a_pack(name, MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)]
-        if not manifests:
+        packs = open_packs(folder, split)
+        if not packs:
             continue
-        text = text_fingerprint(folder, split)
         ours = text_fingerprint(out, split)
         check(
-            any(ours.get(name) == recorded for name, recorded in text.items()),
+            any(ours.get(name) == recorded for name, recorded in text_fingerprint(folder, split).items()),
             f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and "
             "dictionary: its images cannot be taken from there",
         )
-        _check_packs(folder, split)
-        for name in filter(_is_array, names):
-            link_file(os.path.join(folder, name), os.path.join(out, name))
-        for name in manifests:
-            copy_file(os.path.join(folder, name), os.path.join(out, name))
-        _record_text(out, split)
-
-
-def _is_array(name: str) -> bool:
-    return _is_of_a_pack(name, IMAGES_SUFFIX, INDEX_SUFFIX, FEATURES_SUFFIX)
-
-
-def _is_copied(name: str, split: Split) -> bool:
-    language = f"({re.escape(split.source)}|{re.escape(split.target)})"
-    return (
-        name in _OTHER_FILES
-        or _is_of_a_pack(name, MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)
-        or bool(re.fullmatch(rf"dict\.{language}\.txt", name))
-        or bool(re.fullmatch(rf"[^.]+\.{language}-{language}\.{language}\.(bin|idx)", name))
-    )
-
-
-def _is_of_a_pack(name: str, *suffixes: str) -> bool:
-    """Whether a file's *name* is that of any split with one of the *suffixes*."""
-    patterns = (re.escape(suffix).replace(re.escape("{name}"), "[^.]+") for suffix in suffixes)
-    return any(re.fullmatch("[^.]+" + pattern, name) for pattern in patterns)
+        for pack in packs:
+            *arrays, manifest = pack.paths(pack.prefix, pack.name)
+            for path in arrays:
+                link_file(path, os.path.join(out, os.path.basename(path)))
+            copy_file(manifest, os.path.join(out, os.path.basename(manifest)))
+        _record_text(packs, out, split)
 
 
 def _write_text(prefix: str, sentences: Sequence[Sequence[int]], vocabulary: int) -> None:
@@ -246,25 +236,13 @@ def _write_text(prefix: str, sentences: Sequence[Sequence[int]], vocabulary: int
             builder.finalize(partial_index)
 
 
-def _check_packs(folder: str, split: str) -> None:
-    prefix = os.path.join(folder, split)
-    if ImagePack.exists(prefix):
-        ImagePack.open(prefix).check_text(folder, split)
-    for name in feature_names(prefix):
-        FeaturePack.open(prefix, name).check_text(folder, split)
-
-
-def _record_text(folder: str, split: str) -> None:
-    """Writes into the packs of *split* in *folder* which text they now stand beside.
+def _record_text(packs: Sequence[ImagePack | FeaturePack], out: str, split: str) -> None:
+    """Writes into copies of *packs* in *out* which text they now stand beside.
 
     That they fit it, sentence by sentence, was checked on the text that this one comes from.
     """
-    prefix = os.path.join(folder, split)
-    text = text_fingerprint(folder, split)
-    if ImagePack.exists(prefix):
-        ImagePack.open(prefix).record_text(text)
-    for name in feature_names(prefix):
-        pack = FeaturePack.open(prefix, name)
-        if pack.manifest["rows"] == BY_SENTENCE:
-            _, manifest_path = FeaturePack.paths(prefix, name)
-            write_manifest(manifest_path, {**pack.manifest, "text": text})
+    text = text_fingerprint(out, split)
+    for pack in packs:
+        if "text" in pack.manifest:  # others follow the image pack
+            manifest = pack.paths(os.path.join(out, split), pack.name)[-1]
+            write_manifest(manifest, {**pack.manifest, "text": text})

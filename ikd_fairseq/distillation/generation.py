@@ -43,44 +43,26 @@ Translations = Iterator[tuple[int, list[tuple[float, str]]]]
 
 @dataclass(frozen=True)
 class Generation:
-    """What decides which translations come out, and in which shard each of them is.
-
-    Attributes:
-        split: the text.
-        teachers: checkpoints, several for an ensemble.
-        beam, nbest: hypotheses that the search follows, and those that are kept of a sentence.
-        shards: in how many parts.
-        image_free: whether the teachers go without images.
-        image_features: name of the features that they look at instead of images, if they do.
-        options: more options of the search, as one would give them to ``fairseq-generate``.
-    """
+    """What decides which translations come out, and in which shard each of them is."""
 
     split: Split
-    teachers: Sequence[str]
+    teachers: Sequence[str]  # checkpoints, several for an ensemble
     beam: int
-    nbest: int
+    nbest: int  # hypotheses that are kept of a sentence
     shards: int
-    image_free: bool = False
-    image_features: str | None = None
-    options: tuple[str, ...] = ()
+    image_free: bool = False  # whether the teachers go without images
+    image_features: str | None = None  # name of the features that they look at instead of images, if they do
+    options: tuple[str, ...] = ()  # more options of the search, as fairseq-generate takes them
 
     def verify(self) -> None:
-        """Refuses, before minutes are spent, what would not work.
-
-        Raises:
-            IkdError: an option is none of the search's, or a teacher is missing or has other dictionaries.
-        """
+        """Raises :class:`IkdError` for what is no option of the search, and for teachers that do not fit."""
         self.search_options()
         split = self.split
         for path in self.teachers:
             check_teacher(path, split.source_dictionary, split.target_dictionary, split.source, split.target)
 
     def search_options(self) -> argparse.Namespace:
-        """The values of :attr:`options`, and defaults of those that are not there.
-
-        Raises:
-            IkdError: an option is none of the search's.
-        """
+        """The values of :attr:`options`, and defaults of others. Raises as :meth:`verify`."""
         parser = argparse.ArgumentParser("ikd-distil-data ... --", add_help=False, allow_abbrev=False)
         options = [
             (option.name, option.type, field(default=option.default, metadata=option.metadata))
@@ -103,8 +85,7 @@ class Generation:
 
     def record(self) -> dict[str, Any]:
         """What the shards are made from, for JSON: contents by SHA-256, as paths differ between machines."""
-        features = {} if self.image_features is None else {"image_features": self.image_features}
-        return {
+        record: dict[str, Any] = {
             "teacher": [sha256_of_file(path) for path in self.teachers],
             "data": self.split.fingerprint(),
             "split": self.split.name,
@@ -113,9 +94,9 @@ class Generation:
             "nbest": self.nbest,
             "shards": self.shards,
             "image_free": self.image_free,
-            **features,
             "options": list(self.options),
         }
+        return record if self.image_features is None else {**record, "image_features": self.image_features}
 
 
 class Teacher:
@@ -123,7 +104,6 @@ class Teacher:
 
     Args:
         task: of the data folder, such as :func:`ikd_fairseq.tasks.open_task.open_task` returns.
-        generation: what to do.
         cpu: use no GPU even if there is one.
 
     Raises:
@@ -165,21 +145,17 @@ class Teacher:
 
 
 def shard_path(folder: str, shard: int, shards: int) -> str:
-    """The file that a shard, counted from 0, is kept in."""
+    """The file of a shard, counted from 0."""
     return os.path.join(folder, f"shard-{shard}-of-{shards}.txt")
 
 
 def generate_shards(
-    folder: str,
-    generation: Generation,
-    open_teacher: Callable[[], Teacher],
-    only_shard: int | None = None,
+    folder: str, generation: Generation, open_teacher: Callable[[], Teacher], only_shard: int | None = None
 ) -> list[str]:
     """Translates the shards that are not in *folder* yet, and returns the paths of all, there or not.
 
     Args:
         folder: made if need be. A file there is a complete shard, in the format of ``fairseq-generate``.
-        generation: what to do.
         open_teacher: called if there is something to do.
         only_shard: leave all others alone; several processes may do one each at the same time.
 
@@ -187,7 +163,7 @@ def generate_shards(
         IkdError: the folder's shards were made from something else, or as :class:`Teacher`.
     """
     _claim(folder, generation.record())
-    shards, sentences = generation.shards, generation.split.sentences
+    shards = generation.shards
     paths = [shard_path(folder, shard, shards) for shard in range(shards)]
     wanted = range(shards) if only_shard is None else [only_shard]
     todo = [shard for shard in wanted if not os.path.exists(paths[shard])]
@@ -196,9 +172,8 @@ def generate_shards(
     if not todo:
         return paths
     teacher = open_teacher()
-    total, remaining = (sum(len(range(one, sentences, shards)) for one in some) for some in (wanted, todo))
-    bar_options = {"total": total, "initial": total - remaining, "unit": " sentences"}
-    with progress(None, desc="translating", **bar_options) as bar:
+    total = sum(len(range(shard, generation.split.sentences, shards)) for shard in todo)
+    with progress(None, desc="translating", total=total, unit=" sentences") as bar:
         for shard in todo:
             _write_shard(paths[shard], generation.split, teacher.translate(shard), bar.update)
     return paths
@@ -217,10 +192,7 @@ def _claim(folder: str, record: dict[str, Any]) -> None:
         write_json(path, record)
         return
     other = differences(made_from, record)
-    check(
-        not other,
-        f"{folder} was made from other {other}: give what it was made from, or another output folder",
-    )
+    check(not other, f"{folder} was made from other {other}: give what it was made from, or another folder")
 
 
 def _write_shard(

@@ -17,27 +17,25 @@ Hypothesis = dict[str, Any]
 
 
 def check_lengths(
-    dataset: LanguagePairDataset, sentences: Sequence[int], max_tokens: int | None, max_positions: int
+    dataset: LanguagePairDataset,
+    sentences: Sequence[int] | np.ndarray,
+    max_tokens: int | None,
+    max_positions: int,
 ) -> None:
     """Refuses sentences longer than a batch or than what the encoder takes. Raises :class:`IkdError`."""
     lengths = dataset.num_tokens_vec(np.asarray(sentences, dtype=np.int64))
     if not len(lengths):
         return
-    longest, tokens = int(sentences[int(lengths.argmax())]), int(lengths.max())
-    check(
-        max_tokens is None or tokens <= max_tokens,
-        f"--max-tokens {max_tokens}: sentence {longest} alone has {tokens}",
-    )
-    check(
-        tokens <= max_positions,
-        f"sentence {longest} has {tokens} tokens, more than the {max_positions} positions of the model: "
-        "leave it out of the data",
-    )
+    longest, tokens = sentences[lengths.argmax()], lengths.max()
+    batched = max_tokens is None or tokens <= max_tokens
+    check(batched, f"--max-tokens {max_tokens}: sentence {longest} alone has {tokens}")
+    more = f"sentence {longest} has {tokens} tokens, more than the {max_positions} positions of the model"
+    check(tokens <= max_positions, f"{more}: leave it out of the data")
 
 
 def batches(
     dataset: LanguagePairDataset,
-    sentences: Sequence[int],
+    sentences: Sequence[int] | np.ndarray,
     max_tokens: int | None,
     max_positions: int,
     max_sentences: int | None = None,
@@ -45,7 +43,6 @@ def batches(
     """Batches of the given *sentences* as fairseq collates them, short ones first.
 
     Args:
-        dataset: sentence pairs.
         sentences: distinct numbers, in any order; ``batch["id"]`` tells which are in a batch.
         max_tokens, max_sentences: of a batch, padding included; None for any number.
         max_positions: tokens that the model's encoder takes.
@@ -64,7 +61,7 @@ def search(
     task: FairseqTask,
     models: Sequence[BaseFairseqModel],
     dataset: LanguagePairDataset,
-    sentences: Sequence[int],
+    sentences: Sequence[int] | np.ndarray,
     config: GenerationConfig,
     max_tokens: int | None = 4096,
     max_sentences: int | None = None,
@@ -72,11 +69,9 @@ def search(
     """Translates *sentences* in batches of similar length.
 
     Args:
-        task: whose search translates.
         models: an ensemble, in eval mode, on one device.
         dataset: with the images that the models are to see, if any.
         sentences, max_tokens, max_sentences: as :func:`batches` takes them.
-        config: of the search.
 
     Yields:
         A sentence's number and its hypotheses, the best by the models' score first.

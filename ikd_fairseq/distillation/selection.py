@@ -5,8 +5,8 @@ search. ``closest`` is sequence-level interpolation (Seq-Inter, section 3.3): th
 list that is closest to the reference, by smoothed sentence-level BLEU.
 """
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import IkdError, check
@@ -17,22 +17,6 @@ from ..io.progress import progress
 from .distilled_folder import Split
 
 BEST, CLOSEST = "best", "closest"
-
-
-@dataclass
-class Selection:
-    """The new targets of a split.
-
-    Attributes:
-        targets: token numbers with the end of sentence, by sentence.
-        counts: for the log and the record: how many there are, their length over that of the references (in
-            subwords, over the whole split), the share that equals the reference, unknown words (``<unk>``,
-            the teacher's own), and for ``closest`` the mean sentence-level BLEU of the first and of the
-            selected ones.
-    """
-
-    targets: list[list[int]] = field(default_factory=list)
-    counts: dict[str, Any] = field(default_factory=dict)
 
 
 def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list[str]]:
@@ -52,7 +36,7 @@ def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list
         )
         for rank, hypothesis in enumerate(hypotheses[:count], start=1):
             check(
-                bool(hypothesis),
+                hypothesis,
                 f"{where}hypothesis {rank} of sentence {sentence} (from 0) is empty, which teaches nothing: "
                 "generate with a --min-len of at least 1 (fairseq's default), or ask for an --nbest below "
                 f"{rank} if that is above 1",
@@ -71,7 +55,9 @@ def check_sources(split: Split, output: GenerateOutput) -> None:
             )
 
 
-def select_targets(split: Split, lists: Sequence[Sequence[str]], select: str) -> Selection:
+def select_targets(
+    split: Split, lists: Sequence[Sequence[str]], select: str
+) -> tuple[list[list[int]], dict[str, Any]]:
     """Chooses a hypothesis of every n-best list.
 
     Args:
@@ -79,31 +65,41 @@ def select_targets(split: Split, lists: Sequence[Sequence[str]], select: str) ->
         lists: n hypotheses, in subwords, for every sentence in order.
         select: "best" or "closest".
 
+    Returns:
+        Token numbers with the end of sentence, by sentence; and counts for log and record: sentences, their
+        length over that of the references (in subwords, over the whole split), the share that equals the
+        reference, unknown words (``<unk>``, the teacher's own), and for ``closest`` the mean sentence-level
+        BLEU of the first and of the selected ones.
+
     Raises:
         IkdError: a chosen hypothesis holds what is no word of the target dictionary.
     """
-    selection, references = Selection(), split.token_ids(split.target)
+    targets, references = [], split.token_ids(split.target)
     dictionary = split.target_dictionary
-    tokens, reference_tokens, equal, unknown, bleu, first_bleu = 0, 0, 0, 0, 0.0, 0.0
+    totals: Counter[str] = Counter()
+    bleu = first_bleu = 0.0
     for sentence, hypotheses in enumerate(progress(lists, desc="selecting", unit=" sentences")):
         rank, reference = 0, references[sentence]
         if select == CLOSEST:
             # As in T- lines, a word that the dictionary lacks is written so that no hypothesis matches it.
             choice = closest(hypotheses, dictionary.string(reference, escape_unk=True))
-            rank, bleu, first_bleu = choice.rank, bleu + choice.bleu, first_bleu + choice.first_bleu
+            rank = choice.rank
+            bleu, first_bleu = bleu + choice.bleu, first_bleu + choice.first_bleu
         target = split.target_ids(hypotheses[rank], f"hypothesis {rank + 1} of sentence {sentence} (from 0)")
-        selection.targets.append(target)
-        tokens, reference_tokens = tokens + len(target) - 1, reference_tokens + len(reference) - 1
-        equal += target == reference.tolist()
-        unknown += target.count(dictionary.unk())
-    count = len(lists)
-    selection.counts = {
-        "sentences": count,
-        "length_ratio": round(tokens / max(1, reference_tokens), 4),
-        "equal_to_reference": round(equal / count, 4),
-        "unknown_words": unknown,
+        targets.append(target)
+        totals.update(
+            tokens=len(target) - 1,
+            reference_tokens=len(reference) - 1,
+            equal=target == reference.tolist(),
+            unknown=target.count(dictionary.unk()),
+        )
+    counts: dict[str, Any] = {
+        "sentences": len(lists),
+        "length_ratio": round(totals["tokens"] / max(1, totals["reference_tokens"]), 4),
+        "equal_to_reference": round(totals["equal"] / len(lists), 4),
+        "unknown_words": totals["unknown"],
     }
     if select == CLOSEST:
-        selection.counts["sentence_bleu_of_first"] = round(first_bleu / count, 2)
-        selection.counts["sentence_bleu_of_selected"] = round(bleu / count, 2)
-    return selection
+        counts["sentence_bleu_of_first"] = round(first_bleu / len(lists), 2)
+        counts["sentence_bleu_of_selected"] = round(bleu / len(lists), 2)
+    return targets, counts

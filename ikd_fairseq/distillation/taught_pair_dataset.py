@@ -1,24 +1,17 @@
 """Sentence pairs with the cached answers of a teacher."""
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import BaseWrapperDataset, FairseqDataset
+from fairseq.data import FairseqDataset
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
+from ..data.image_pair_dataset import BySentence, PairsWithEntries
 from ..errors import check
 
 
-class AnswersBySentence(Protocol):
-    """What a teacher cache looks like from here: words and probabilities by sentence, ``tokens x k``."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, sentence: int) -> tuple[np.ndarray, np.ndarray]: ...
-
-
-class TaughtPairDataset(BaseWrapperDataset):
+class TaughtPairDataset(PairsWithEntries):
     """Adds what a teacher answers to the batches of sentence pairs, with or without images.
 
     Args:
@@ -31,41 +24,23 @@ class TaughtPairDataset(BaseWrapperDataset):
     - ``teacher_ids``: int64 ``B x J x k``
     - ``teacher_probs``: float16 ``B x J x k``
 
-    in the order of the collated batch (which fairseq sorts by length), both zero where the target is padding.
+    in the order of the collated batch, both zero where the target is padding.
     """
 
-    def __init__(self, pairs: FairseqDataset, answers: AnswersBySentence, padding: int):
-        super().__init__(pairs)
-        self.answers = answers
+    def __init__(self, pairs: FairseqDataset, answers: BySentence, padding: int):
+        super().__init__(pairs, "answers", answers)
         self.padding = padding
 
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.dataset[index], "answers": self.answers[index]}
-
-    def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None):
-        """Batches *samples*. Raises :class:`IkdError` for a sentence whose answers do not fit its target."""
-        batch = self.dataset.collater(samples, pad_to_length)
-        if not batch:
-            return batch
-        by_sentence = {sample["id"]: sample["answers"] for sample in samples}
-        target = batch["target"]
-        real = target.ne(self.padding)
-        sentences = batch["id"].tolist()
-        for sentence, tokens in zip(sentences, real.sum(dim=1).tolist()):
-            found = len(by_sentence[sentence][0])
+    def add_entries(self, batch: dict[str, Any], entries: list[Any]) -> None:
+        """Adds the answers. Raises :class:`IkdError` for a sentence whose answers do not fit its target."""
+        real = batch["target"].ne(self.padding)
+        for sentence, tokens, (ids, _) in zip(batch["id"].tolist(), real.sum(dim=1).tolist(), entries):
             check(
-                found == tokens,
-                f"the teacher cache answers {found} of the {tokens} target tokens of sentence {sentence} "
-                "(from 0): it is too long for the teacher or was read in another way; leave it out of "
-                "training",
+                len(ids) == tokens,
+                f"the teacher cache answers {len(ids)} of the {tokens} target tokens of sentence {sentence} "
+                "(from 0): it is too long for the teacher or was read otherwise; leave it out of training",
             )
-        for place, (key, dtype) in enumerate(((TEACHER_IDS, torch.int64), (TEACHER_PROBS, torch.float16))):
-            rows = np.concatenate([by_sentence[sentence][place] for sentence in sentences])
-            if key == TEACHER_IDS:
-                rows = rows.astype(np.int64)
-            batch[key] = torch.zeros(*target.shape, rows.shape[1], dtype=dtype)
-            batch[key][real] = torch.from_numpy(rows)  # row by row, as the sentences stand
-        return batch
-
-    def num_tokens_vec(self, indices):
-        return self.dataset.num_tokens_vec(indices)
+        for key, dtype, answers in zip((TEACHER_IDS, TEACHER_PROBS), (np.int64, np.float16), zip(*entries)):
+            rows = torch.from_numpy(np.concatenate(answers).astype(dtype))
+            batch[key] = torch.zeros(*real.shape, rows.shape[1], dtype=rows.dtype)
+            batch[key][real] = rows  # row by row, as the sentences stand

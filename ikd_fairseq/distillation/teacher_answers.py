@@ -3,7 +3,6 @@
 import logging
 import os
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
@@ -35,9 +34,7 @@ def cache_teacher(
 
     Args:
         task: of one data folder, such as :func:`ikd_fairseq.tasks.open_task.open_task` returns.
-        split: such as ``train``, or ``train1``.
         teacher_paths: checkpoints, whose probabilities are averaged.
-        name: of the cache.
         top_k: words to keep at each position.
         max_tokens: of a batch, padding included.
         device: ``cpu`` or ``cuda``.
@@ -48,9 +45,8 @@ def cache_teacher(
     check_name(name)
     check_device(device)
     data_dir, words = task.cfg.data, len(task.target_dictionary)
-    check(
-        top_k <= words, f"--top-k {top_k}: the target dictionary has {words} words, so give no more than that"
-    )
+    few = f"the target dictionary has {words} words, so give no more than that"
+    check(top_k <= words, f"--top-k {top_k}: {few}")
     text = text_fingerprint(data_dir, split)
     teachers = task.load_teachers(teacher_paths)
     task.load_dataset(split)
@@ -60,8 +56,7 @@ def cache_teacher(
     fitting, too_long = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
     if len(too_long):
         logger.warning(
-            "%d sentences (such as %s, from 0) are longer than the %s positions of the teachers and get no "
-            "answers",
+            "%d sentences (such as %s, from 0) are longer than the teachers' %s positions and get no answers",
             len(too_long),
             too_long[0],
             max_positions,
@@ -72,23 +67,13 @@ def cache_teacher(
     with TeacherCacheWriter(os.path.join(data_dir, split), name, lengths, top_k, words) as writer:
         with progress(None, total=len(fitting), unit=" sentences") as bar:
             for batch in batches(dataset, fitting, max_tokens, max(max_positions)):
-                _write_answers(writer, ensemble, batch, torch.device(device), task.target_dictionary.pad())
+                if device == "cuda":
+                    batch = utils.move_to_cuda(batch)
+                log_probs = ensemble(batch["net_input"], torch.empty(0, device=device))
+                best, ids = log_probs.topk(top_k, dim=-1)
+                ids, probs = ids.cpu().numpy(), best.exp().cpu().numpy()
+                real = batch["target"].ne(task.target_dictionary.pad()).cpu().numpy()
+                for row, sentence in enumerate(batch["id"].tolist()):
+                    writer.write(sentence, ids[row, real[row]], probs[row, real[row]])
                 bar.update(len(batch["id"]))
         return writer.commit({"teachers": teacher_files(teacher_paths), "text": text})
-
-
-def _write_answers(
-    writer: TeacherCacheWriter,
-    teachers: TeacherEnsemble,
-    batch: dict[str, Any],
-    device: torch.device,
-    padding: int,
-) -> None:
-    if device.type == "cuda":
-        batch = utils.move_to_cuda(batch, device)
-    log_probs = teachers(batch["net_input"], torch.empty(0, device=device))
-    best, ids = log_probs.topk(writer.top_k, dim=-1)
-    ids, probs = ids.cpu().numpy(), best.exp().cpu().numpy()
-    real = batch["target"].ne(padding).cpu().numpy()
-    for row, sentence in enumerate(batch["id"].tolist()):
-        writer.write(sentence, ids[row, real[row]], probs[row, real[row]])

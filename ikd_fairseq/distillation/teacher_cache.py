@@ -15,7 +15,6 @@ moment leaves nothing that loads.
 """
 
 import contextlib
-import os
 from collections.abc import Sequence
 from typing import Any
 
@@ -27,28 +26,12 @@ from ..constants import (
     TEACHER_OFFSETS_SUFFIX,
     TEACHER_PROBS_SUFFIX,
 )
+from ..data.packs import Pack
 from ..errors import check
-from ..io.arrays import ArrayWriter, MappedArray, npy_bytes, open_array
-from ..io.atomic import check_disk_space, write_atomically
-from ..io.manifests import (
-    check_text_fingerprint,
-    read_manifest,
-    remove_manifest,
-    sha256_of_file,
-    write_manifest,
-)
+from ..io.arrays import ArrayWriter, MappedArray, open_array
+from ..io.atomic import write_atomically
+from ..io.manifests import check_sha256, remove_manifest, sha256_of_file, write_manifest
 
-_REMEDY = "run ikd-cache-teacher again"
-_MANIFEST_KEYS = {
-    "sentences": int,
-    "tokens": int,
-    "top_k": int,
-    "vocabulary": int,
-    "covered_mass": float,
-    "teachers": list,
-    "offsets_sha256": str,
-    "text": dict,
-}
 _PROBS_TYPE = np.float16
 
 
@@ -61,47 +44,27 @@ def _ids_type(vocabulary: int) -> np.dtype:
     return np.dtype(np.uint16 if vocabulary <= 1 << 16 else np.int32)
 
 
-class TeacherCache:
-    """The teacher's answers on one split, by sentence. Cheap to open and to pickle, as an image pack is.
+class TeacherCache(Pack):
+    """The teacher's answers on one split, by sentence, mapped when first used.
 
     Attributes:
-        prefix: ``DATA/SPLIT``.
-        name: the cache's name in its files' names.
         offsets: int64, N sentences + 1.
-        manifest: what ``SPLIT.teacher.NAME.json`` says.
     """
 
-    def __init__(
-        self,
-        prefix: str,
-        name: str,
-        manifest: dict[str, Any],
-        offsets: np.ndarray,
-        ids: MappedArray,
-        probs: MappedArray,
-    ):
-        self.prefix = prefix
-        self.name = name
-        self.manifest = manifest
-        self.offsets = offsets
-        self._ids, self._probs = ids, probs
+    offsets: np.ndarray
+    _ids: MappedArray
+    _probs: MappedArray
 
-    @staticmethod
-    def paths(prefix: str, name: str) -> tuple[str, str, str, str]:
-        """Returns the paths of ids, probabilities, offsets and manifest."""
-        suffixes = (
-            TEACHER_IDS_SUFFIX,
-            TEACHER_PROBS_SUFFIX,
-            TEACHER_OFFSETS_SUFFIX,
-            TEACHER_MANIFEST_SUFFIX,
-        )
-        ids, probs, offsets, manifest = (prefix + suffix.format(name=name) for suffix in suffixes)
-        return ids, probs, offsets, manifest
-
-    @classmethod
-    def exists(cls, prefix: str, name: str) -> bool:
-        """Whether any file of the cache is there: it is for :meth:`open` to refuse an incomplete one."""
-        return any(os.path.exists(path) for path in cls.paths(prefix, name))
+    incomplete = "the teacher cache {name} of {prefix} lacks"
+    remedy = text_remedy = "run ikd-cache-teacher again"
+    suffixes = (TEACHER_IDS_SUFFIX, TEACHER_PROBS_SUFFIX, TEACHER_OFFSETS_SUFFIX, TEACHER_MANIFEST_SUFFIX)
+    keys = {
+        **dict.fromkeys(("sentences", "tokens", "top_k", "vocabulary"), int),
+        "covered_mass": float,
+        "teachers": list,
+        "offsets_sha256": str,
+        "text": dict,
+    }
 
     @classmethod
     def open(cls, prefix: str, name: str) -> "TeacherCache":
@@ -109,29 +72,20 @@ class TeacherCache:
 
         Raises :class:`IkdError` if a file is missing, damaged, or does not fit the others.
         """
-        ids_path, probs_path, offsets_path, manifest_path = paths = cls.paths(prefix, name)
-        missing = [path for path in paths if not os.path.exists(path)]
-        check(not missing, f"the teacher cache {name} of {prefix} lacks {' and '.join(missing)}: {_REMEDY}")
-        manifest = read_manifest(manifest_path, _MANIFEST_KEYS, _REMEDY)
+        cls.check_complete(prefix, name)
+        cache = cls(prefix, name, cls.read_manifest(prefix, name))
+        manifest, (ids_path, probs_path, offsets_path, _) = cache.manifest, cls.paths(prefix, name)
         shape = (manifest["tokens"], manifest["top_k"])
-        ids = MappedArray(ids_path, shape, _ids_type(manifest["vocabulary"]), _REMEDY)
-        probs = MappedArray(probs_path, shape, _PROBS_TYPE, _REMEDY)
-        offsets = open_array(offsets_path, (manifest["sentences"] + 1,), np.int64, _REMEDY)
-        check(
-            sha256_of_file(offsets_path) == manifest["offsets_sha256"],
-            f"{offsets_path} does not have the SHA-256 of its manifest: {_REMEDY}",
-        )
-        return cls(prefix, name, manifest, np.array(offsets), ids, probs)
+        cache._ids = MappedArray(ids_path, shape, _ids_type(manifest["vocabulary"]), cls.remedy)
+        cache._probs = MappedArray(probs_path, shape, _PROBS_TYPE, cls.remedy)
+        cache.offsets = np.array(open_array(offsets_path, (manifest["sentences"] + 1,), np.int64, cls.remedy))
+        check_sha256(offsets_path, manifest["offsets_sha256"], cls.remedy)
+        return cache
 
     @property
     def top_k(self) -> int:
-        """k, the number of words kept at a position."""
+        """The number of words kept at a position."""
         return self.manifest["top_k"]
-
-    @property
-    def nbytes(self) -> int:
-        """Size of all files on disk, in bytes."""
-        return sum(map(os.path.getsize, self.paths(self.prefix, self.name)))
 
     def __len__(self) -> int:
         """The number of sentences."""
@@ -142,17 +96,12 @@ class TeacherCache:
         tokens = slice(self.offsets[sentence], self.offsets[sentence + 1])
         return np.array(self._ids.array[tokens]), np.array(self._probs.array[tokens])
 
-    def check_text(self, data_dir: str, split: str) -> None:
-        """Refuses the cache beside text that it was not made for. Raises :class:`IkdError`."""
-        manifest_path = self.paths(self.prefix, self.name)[-1]
-        check_text_fingerprint(self.manifest["text"], manifest_path, data_dir, split, _REMEDY)
-
     def check_vocabulary(self, words: int) -> None:
         """Refuses the cache for a target dictionary without as many *words*. Raises :class:`IkdError`."""
         check(
             self.manifest["vocabulary"] == words,
-            f"{self.paths(self.prefix, self.name)[-1]} was made with a target dictionary of "
-            f"{self.manifest['vocabulary']} words, and this one has {words}: {_REMEDY}",
+            f"{self.manifest_path} was made with a target dictionary of {self.manifest['vocabulary']} words, "
+            f"and this one has {words}: {self.remedy}",
         )
 
     def check_teachers(self, paths: Sequence[str]) -> None:
@@ -160,8 +109,8 @@ class TeacherCache:
         recorded = sorted(teacher["sha256"] for teacher in self.manifest["teachers"])
         check(
             recorded == sorted(teacher["sha256"] for teacher in teacher_files(paths)),
-            f"{self.paths(self.prefix, self.name)[-1]} was made from other teachers than --teacher-path "
-            f"{':'.join(paths)}: {_REMEDY}, or drop one of --teacher-path and --teacher-cache",
+            f"{self.manifest_path} was made from other teachers than --teacher-path {':'.join(paths)}: "
+            f"{self.remedy}, or drop one of --teacher-path and --teacher-cache",
         )
 
 
@@ -171,10 +120,8 @@ class TeacherCacheWriter:
     Use as a context manager: without a commit, it leaves nothing behind.
 
     Args:
-        prefix: ``DATA/SPLIT``.
         name: see :func:`~ikd_fairseq.data.feature_pack.check_name`.
         lengths: int, N sentences: the target's tokens, 0 for a sentence that is left out.
-        top_k: k.
         vocabulary: words of the target dictionary.
     """
 
@@ -188,17 +135,18 @@ class TeacherCacheWriter:
         ids_path, probs_path, _, _ = TeacherCache.paths(prefix, name)
         self._ids = ArrayWriter(ids_path, shape, _ids_type(vocabulary))
         self._probs = ArrayWriter(probs_path, shape, _PROBS_TYPE)
-        self._writers = contextlib.ExitStack()
+        self._files = contextlib.ExitStack()
 
     def __enter__(self) -> "TeacherCacheWriter":
         """Opens the files. Raises :class:`IkdError` if the disk is too full."""
-        check_disk_space(self._ids.path, self._ids.bytes + self._probs.bytes)
-        for writer in (self._ids, self._probs):
-            self._writers.enter_context(writer)
+        with contextlib.ExitStack() as files:
+            for writer in (self._ids, self._probs):
+                files.enter_context(writer)
+            self._files = files.pop_all()
         return self
 
     def __exit__(self, *exception: Any) -> None:
-        self._writers.__exit__(*exception)
+        self._files.__exit__(*exception)
 
     def write(self, sentence: int, ids: np.ndarray, probs: np.ndarray) -> None:
         """Writes a sentence's answers: integers and floats, each ``tokens x k``, most likely first."""
@@ -224,20 +172,17 @@ class TeacherCacheWriter:
         for writer in (self._ids, self._probs):
             writer.commit()
         with write_atomically(offsets_path) as stream:
-            stream.write(npy_bytes(self.offsets))
+            np.save(stream, self.offsets)
         tokens = int(self.offsets[-1])
-        write_manifest(
-            manifest_path,
-            {
-                "sentences": len(self.offsets) - 1,
-                "sentences_left_out": int((np.diff(self.offsets) == 0).sum()),
-                "tokens": tokens,
-                "top_k": self.top_k,
-                "vocabulary": self.vocabulary,
-                "temperature": 1.0,
-                "covered_mass": self._mass / max(tokens, 1),
-                "offsets_sha256": sha256_of_file(offsets_path),
-                **manifest,
-            },
-        )
+        written = {
+            "sentences": len(self.offsets) - 1,
+            "sentences_left_out": int((np.diff(self.offsets) == 0).sum()),
+            "tokens": tokens,
+            "top_k": self.top_k,
+            "vocabulary": self.vocabulary,
+            "temperature": 1.0,
+            "covered_mass": self._mass / max(tokens, 1),
+            "offsets_sha256": sha256_of_file(offsets_path),
+        }
+        write_manifest(manifest_path, {**written, **manifest})
         return TeacherCache.open(self.prefix, self.name)

@@ -9,6 +9,8 @@ from ..compat import load_safely
 from ..errors import check
 from ..io.checkpoints import config_section
 
+_SAME = "a teacher must be trained with the student's dictionaries"
+
 
 def check_teacher(
     path: str,
@@ -23,9 +25,7 @@ def check_teacher(
     dictionaries tell that lie beside the checkpoint or in its data folder, if they still do.
 
     Args:
-        path: checkpoint of fairseq.
-        source, target: the student's dictionaries.
-        source_lang, target_lang: the student's languages.
+        source, target, source_lang, target_lang: the student's dictionaries and languages.
 
     Raises:
         IkdError: the file is missing or unreadable, no translation model of fairseq, or of other languages or
@@ -53,19 +53,18 @@ def check_teacher(
         table = state["model"].get(f"{part}.embed_tokens.weight")
         check(
             table is not None,
-            f"teacher {path} has no {part} with word embeddings, so it is no translation model that could "
-            "teach",
+            f"teacher {path} has no {part} with word embeddings, so it is no translation model to learn from",
         )
         check(
             len(table) == len(ours),
             f"teacher {path} has a {side} dictionary of {len(table)} words, and the student one of "
-            f"{len(ours)}: a teacher must be trained with the student's dictionaries",
+            f"{len(ours)}: {_SAME}",
         )
         for dictionary in _dictionaries(path, trained_on.get("data"), language):
             check(
                 Dictionary.load(dictionary) == ours,
                 f"teacher {path} has another {side} dictionary than the student ({dictionary} lists other "
-                "words, or in another order): a teacher must be trained with the student's dictionaries",
+                f"words, or in another order): {_SAME}",
             )
 
 

@@ -41,14 +41,10 @@ class TeacherEnsemble:
         share = math.log(len(self.models))
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
             for model in self.models:
-                self._place(model, like)
+                first = next(model.parameters())
+                if (first.device, first.dtype) != (like.device, like.dtype):
+                    model.to(device=like.device, dtype=like.dtype)
                 output = model(**inputs_of(net_input, model))
                 log_probs = model.get_normalized_probs(output, log_probs=True).sub_(share)
                 mean = log_probs if mean is None else torch.logaddexp(mean, log_probs, out=mean)
         return mean
-
-    @staticmethod
-    def _place(model: nn.Module, like: Tensor) -> None:
-        first = next(model.parameters())
-        if (first.device, first.dtype) != (like.device, like.dtype):
-            model.to(device=like.device, dtype=like.dtype)

@@ -43,10 +43,8 @@ def find_jar(given: str | None = None) -> Path:
     """
     for source, path in (("--meteor-jar", given), (JAR_VARIABLE, os.environ.get(JAR_VARIABLE))):
         if path:
-            check(
-                os.path.isfile(path),
-                f"{source} {path}: there is no such file; give the path of meteor-1.5.jar",
-            )
+            there = os.path.isfile(path)
+            check(there, f"{source} {path}: there is no such file; give the path of meteor-1.5.jar")
             return Path(path).resolve()
     package = importlib.util.find_spec(JAR_IN_PACKAGE[0])
     folders = (package.submodule_search_locations or []) if package else []
@@ -59,37 +57,15 @@ def find_jar(given: str | None = None) -> Path:
     return jars[0]
 
 
-def find_java() -> str:
-    """The ``java`` on the PATH.
-
-    Raises:
-        IkdError: there is none.
-    """
-    java = shutil.which("java")
-    check(
-        java is not None,
-        "METEOR is a Java program and there is no java on the PATH; install a Java "
-        "runtime, or leave meteor out of --metrics",
-    )
-    return java
-
-
 @dataclass(frozen=True)
 class Meteor:
-    """METEOR for one language, found before anything is scored.
-
-    Attributes:
-        java, jar: the programs.
-        language: METEOR's code (de, fr, en, cz ...).
-        options: further options of METEOR, which the label repeats.
-        modules: given to METEOR where its default ones cannot all be used.
-    """
+    """METEOR for one language, found before anything is scored."""
 
     java: str
     jar: Path
-    language: str
-    options: tuple[str, ...] = ()
-    modules: tuple[str, ...] | None = None
+    language: str  # METEOR's code: de, fr, en, cz ...
+    options: tuple[str, ...] = ()  # further options of METEOR, which the label repeats
+    modules: tuple[str, ...] | None = None  # where its default ones cannot all be used
 
     @classmethod
     def find(cls, language: str, preset: str, jar: str | None = None) -> "Meteor":
@@ -105,7 +81,12 @@ class Meteor:
             IkdError: there is no jar or no Java.
         """
         found = find_jar(jar)
-        java = find_java()
+        java = shutil.which("java")
+        if java is None:
+            raise IkdError(
+                "METEOR is a Java program and there is no java on the PATH; install a Java runtime, or leave "
+                "meteor out of --metrics"
+            )
         table = found.parent / "data" / f"paraphrase-{language}.gz"  # where METEOR itself looks
         modules = None
         if "paraphrase" in MODULES[language] and not table.is_file():
@@ -152,7 +133,7 @@ class Meteor:
         reason = " ".join(re.split(r"\n\s+at ", errors)[0].split())  # without the stack
         reason = reason or f"status {run.returncode}, no final score"
         check(all(found), f"METEOR ({self.jar}) failed: {reason}")
-        version, modules, final = (match[1] for match in found)
+        version, modules, final = (match[1] for match in found if match)
         modules = "+".join(modules.split())
         label = f"METEOR {version} -l {self.language} -m {modules} {' '.join(self.options)}"
         return {"name": "METEOR", "score": 100 * float(final), "signature": label}
@@ -161,9 +142,9 @@ class Meteor:
         self, systems: Mapping[str, Sequence[Sequence[str]]], references: Sequence[str]
     ) -> Comparison:
         """Scores every run, the baseline's first. sacreBLEU tests its own metrics alone: there is no p."""
-        jobs = [(name, lines) for name, runs in systems.items() for lines in runs]
-        found = [self.score(lines, references) for _, lines in progress(jobs, desc="METEOR", unit="run")]
+        runs = [(name, lines) for name, own in systems.items() for lines in own]
         values: dict[str, list[float]] = {name: [] for name in systems}
-        for (name, _), score in zip(jobs, found):
+        for name, lines in progress(runs, desc="METEOR", unit="run"):
+            score = self.score(lines, references)
             values[name].append(score["score"])
-        return compare_scores(found[0]["name"], found[0]["signature"], values)
+        return compare_scores(score["name"], score["signature"], values)

@@ -41,11 +41,7 @@ def compute_scores(
     preset: str = "tokenised",
     metrics: Sequence[str] = METRICS,
 ) -> dict[str, dict[str, Any]]:
-    """sacreBLEU's corpus scores of *hypotheses*, one reference each.
-
-    Args:
-        hypotheses, references: as many lines, in the same order.
-        preset, metrics: as :func:`make_scorers` takes them.
+    """sacreBLEU's corpus scores of *hypotheses*, one reference each; *preset* as in :func:`make_scorers`.
 
     Returns:
         By metric: "name", "score" (0 to 100; TER: edits a hundred words of the reference) and sacreBLEU's
@@ -60,17 +56,11 @@ def compute_scores(
 
 
 class Choice(NamedTuple):
-    """A hypothesis of an n-best list.
+    """A hypothesis of an n-best list."""
 
-    Attributes:
-        rank: its place in the list, from 0.
-        bleu: its sentence-level BLEU, 0 to 100.
-        first_bleu: that of the list's first one.
-    """
-
-    rank: int
-    bleu: float
-    first_bleu: float
+    rank: int  # its place in the list, from 0
+    bleu: float  # its sentence-level BLEU, 0 to 100
+    first_bleu: float  # that of the list's first one
 
 
 def closest(hypotheses: Sequence[str], reference: str) -> Choice:

@@ -44,17 +44,11 @@ TESTS = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """What the runs of one system reach in one metric.
+    """What the runs of one system reach in one metric."""
 
-    Attributes:
-        scores: one a run.
-        differences: score minus that of the baseline's run, one a pair of runs; empty for the baseline.
-        p_values: one a pair of runs; empty for the baseline and in a metric that is not tested.
-    """
-
-    scores: tuple[float, ...]
-    differences: tuple[float, ...] = ()
-    p_values: tuple[float, ...] = ()
+    scores: tuple[float, ...]  # one a run
+    differences: tuple[float, ...] = ()  # score minus that of the baseline's run; none for the baseline
+    p_values: tuple[float, ...] = ()  # one a pair of runs; none for the baseline and in an untested metric
 
     @property
     def mean(self) -> float:
@@ -86,15 +80,9 @@ class Comparison:
     outcomes: dict[str, Outcome]
 
     def as_json(self) -> dict[str, Any]:
+        entries = ("mean", "deviation", "difference", "mark", "scores", "p_values")
         systems = {
-            name: {
-                "mean": outcome.mean,
-                "deviation": outcome.deviation,
-                "difference": outcome.difference,
-                "mark": outcome.mark,
-                "scores": outcome.scores,
-                "p_values": outcome.p_values,
-            }
+            name: {entry: getattr(outcome, entry) for entry in entries}
             for name, outcome in self.outcomes.items()
         }
         return {"name": self.metric, "signature": self.signature, "systems": systems}
@@ -121,16 +109,33 @@ def named_runs(option: str, values: Sequence[str]) -> tuple[str, list[str]]:
         IkdError: there is no name or no file, or a file is there twice.
     """
     name, *files = values
-    check(
-        not os.path.isfile(name),
-        f"{option} {name}: the first value is a file, where the system's name "
-        f"belongs; write {option} NAME FILE [FILE ...]",
-    )
+    misplaced = f"{option} {name}: the first value is a file, where the system's name belongs"
+    check(not os.path.isfile(name), f"{misplaced}; write {option} NAME FILE [FILE ...]")
     check(files, f"{option} {name} names no file; give one a run: {option} NAME FILE [FILE ...]")
     real = [os.path.realpath(file) for file in files]
     twice = [file for place, file in enumerate(files) if real[place] in real[:place]]
     check(not twice, f"{option} {name} names {' and '.join(twice)} twice; each file is a run of its own")
     return name, files
+
+
+def files_of_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) -> dict[str, list[str]]:
+    """The files of every run by system, the baseline first, by the values of ``--baseline`` and ``--system``.
+
+    Raises:
+        IkdError: a name is there twice, or a system has more or fewer runs than the baseline.
+    """
+    first, baseline_files = named_runs("--baseline", baseline)
+    files = {first: baseline_files}
+    for values in systems:
+        name, own = named_runs("--system", values)
+        check(name not in files, f"two systems are called {name}; give each a name of its own")
+        check(
+            len(own) == len(baseline_files),
+            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), but the baseline {first} has "
+            f"{len(baseline_files)} ({', '.join(baseline_files)}); runs are tested in pairs, so give as many",
+        )
+        files[name] = own
+    return files
 
 
 def compare_runs(
@@ -144,7 +149,6 @@ def compare_runs(
 
     Args:
         systems: by name, the baseline first, the lines of each run; as many runs for every system.
-        references: one line a sentence.
         scorers: sacreBLEU's metrics, by any key.
         test: "bootstrap" or "randomisation".
         trials: resamples or trials; by default sacreBLEU's 1,000 or 10,000.
@@ -161,8 +165,8 @@ def compare_runs(
     if not scorers:
         return {}
     baseline, *others = systems
-    scores: dict[tuple[str, str], list[float]] = {(key, name): [] for key in scorers for name in systems}
-    p_values: dict[tuple[str, str], list[float]] = {(key, name): [] for key in scorers for name in others}
+    scores: dict[str, dict[str, list[float]]] = {key: {name: [] for name in systems} for key in scorers}
+    p_values: dict[str, dict[str, list[float]]] = {key: {name: [] for name in others} for key in scorers}
     signatures = {}
     for run in progress(range(runs[baseline]), desc=TESTS[test].title, unit="run"):
         texts = {name: systems[name][run] for name in systems}
@@ -177,17 +181,12 @@ def compare_runs(
         for key, (title, signature) in zip(scorers, found.items()):
             signatures[key] = title, str(signature)
             for name, result in zip(systems, results[title]):
-                scores[key, name].append(result.score)
+                scores[key][name].append(result.score)
                 if name != baseline:
                     unlike = sum(mine != theirs for mine, theirs in zip(texts[name], texts[baseline]))
-                    difference = result.score - scores[key, baseline][run]
-                    p_values[key, name].append(_corrected(result.p_value, difference, unlike, test))
-    comparisons = {}
-    for key, (title, signature) in signatures.items():
-        by_system = {name: scores[key, name] for name in systems}
-        tested = {name: p_values[key, name] for name in others}
-        comparisons[key] = compare_scores(title, signature, by_system, tested)
-    return comparisons
+                    difference = result.score - scores[key][baseline][run]
+                    p_values[key][name].append(_corrected(result.p_value, difference, unlike, test))
+    return {key: compare_scores(*signatures[key], scores[key], p_values[key]) for key in scorers}
 
 
 def _corrected(p_value: float, difference: float, unlike: int, test: str) -> float:

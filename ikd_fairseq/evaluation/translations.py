@@ -6,15 +6,14 @@ of the longest sentences, when its size is no multiple of ``--required-batch-siz
 anything, so such output is refused here.
 """
 
+import itertools
 import logging
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from ..errors import check
+from ..errors import IkdError, check
 from ..io.generate_output import is_generate_output, read_generate_output
-from ..io.text_index import sentence_counts
 from ..io.text_lines import read_lines
 
 T = TypeVar("T")
@@ -32,15 +31,6 @@ _DROPPING = (
 _IDS_SHOWN = 10
 
 
-def count_sentences(data: str, split: str) -> int:
-    """How many sentences the binarised *split* has in the data folder *data* (the first of ``a:b``).
-
-    Raises:
-        IkdError: there is no such split, it cannot be read, or its files disagree.
-    """
-    return next(iter(sentence_counts(data.split(os.pathsep)[0], split).values()))
-
-
 def _shown(ids: Sequence[int]) -> str:
     more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
     return ", ".join(map(str, ids[:_IDS_SHOWN])) + more
@@ -54,19 +44,15 @@ def ordered_sentences(
     Args:
         lines: text, or several of them, by sentence id.
         total: how many sentences there must be.
-        name: the file or files, for messages.
-        kind: what the text is ("translation"), for messages.
-        skipped: log lines about skipped sentences, for messages.
+        name, kind, skipped: file, what the text is ("translation") and log lines about skipped sentences, for
+            messages.
 
     Raises:
         IkdError: a sentence is missing, or an id is beyond the expected number.
     """
     beyond = sorted(sentence for sentence in lines if sentence >= total)
-    check(
-        not beyond,
-        f"{name} holds sentence ids of {total} and above ({_shown(beyond)}), but the test set "
-        f"has {total} sentences: is it of another test set?",
-    )
+    above = f"{name} holds sentence ids of {total} and above ({_shown(beyond)})"
+    check(not beyond, f"{above}, but the test set has {total} sentences: is it of another test set?")
     missing = [sentence for sentence in range(total) if sentence not in lines]
     cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
     check(
@@ -83,8 +69,8 @@ def agreed_count(counts: dict[str, int | None]) -> int | None:
         IkdError: two sources differ.
     """
     known = [(source, count) for source, count in counts.items() if count is not None]
-    for source, count in known[1:]:
-        check(count == known[0][1], f"{known[0][0]} has {known[0][1]} sentences, but {source} has {count}")
+    for (first, number), (source, count) in itertools.pairwise(known):
+        check(count == number, f"{first} has {number} sentences, but {source} has {count}")
     return known[0][1] if known else None
 
 
@@ -116,27 +102,41 @@ def load_translations(
     references: str | None = None,
     counts: Mapping[str, int | None] | None = None,
     generated: bool = True,
+    without_bpe: bool = False,
+    detokenise_as: str | None = None,
 ) -> Translations:
-    """Reads the translations of a test set and makes sure that no sentence is missing.
+    """Reads the translations of a test set, makes sure that no sentence is missing, and prepares the text.
 
     Args:
         files: output of ``fairseq-generate``, in parts or whole; or one file of a translation a line.
         references: file of a reference a line; None for the T- lines.
         counts: how many sentences the test set has, by who says so.
         generated: whether *files* are output of ``fairseq-generate``.
+        without_bpe: whether to join subwords first.
+        detokenise_as: language of the Moses tokenisation to undo then, if any.
 
     Raises:
         IkdError: a file cannot be used, or files and counts do not fit together.
     """
-    lines = read_lines(references) if references else None
-    counts = {**(counts or {}), **({references: len(lines)} if lines else {})}
-    if not generated:
+    lines, counts = None, dict(counts or {})
+    if references:
+        lines = read_lines(references)
+        counts[references] = len(lines)
+    if generated:
+        text = _read_generated(files, lines, counts)
+    elif references and lines:
         (file,) = files
-        check(lines is not None, f"{file} holds translations alone and needs --references FILE")
         hypotheses = read_lines(file)
         agreed_count({file: len(hypotheses), **counts})
-        return Translations(hypotheses, lines, counted_by=[references])
+        text = Translations(hypotheses, lines, counted_by=[references])
+    else:
+        raise IkdError(f"{files[0]} holds translations alone and needs --references FILE")
+    return _prepared(text, without_bpe, detokenise_as)
 
+
+def _read_generated(
+    files: Sequence[str], references: list[str] | None, counts: dict[str, int | None]
+) -> Translations:
     name = ", ".join(files)
     output = read_generate_output(*files)
     counts["the log in " + name] = output.loaded
@@ -151,40 +151,29 @@ def load_translations(
         )
         expected = output.least_count()
     hypotheses = ordered_sentences(output.hypotheses, expected, name, "translation", output.skipped)
-    if lines is None:
-        check(bool(output.references), f"{name} holds no references (T- lines); give --references FILE")
-        lines = ordered_sentences(output.references, expected, name, "reference")
-        _warn_of_unknown_words(lines, name)
+    if references is None:
+        check(output.references, f"{name} holds no references (T- lines); give --references FILE")
+        references = ordered_sentences(output.references, expected, name, "reference")
+        if unknown := sum(UNKNOWN_IN_REFERENCE in line for line in references):
+            logger.warning(
+                "%s: %d references hold words unknown to the dictionary, which no translation can match; "
+                "give the original text by --references",
+                name,
+                unknown,
+            )
     sources = [output.sources.get(sentence, "") for sentence in range(expected)] if output.sources else None
-    return Translations(
-        hypotheses, lines, sources, [source for source, count in counts.items() if count is not None]
-    )
+    counted_by = [source for source, count in counts.items() if count is not None]
+    return Translations(hypotheses, references, sources, counted_by)
 
 
-def _warn_of_unknown_words(references: Sequence[str], name: str) -> None:
-    unknown = sum(UNKNOWN_IN_REFERENCE in line for line in references)
-    if unknown:
-        logger.warning(
-            "%s: %d references hold words unknown to the dictionary, which no translation can "
-            "match; give the original text by --references",
-            name,
-            unknown,
-        )
-
-
-def prepare_text(
-    text: Translations, without_bpe: bool = False, detokenise_as: str | None = None
-) -> Translations:
+def _prepared(text: Translations, without_bpe: bool, detokenise_as: str | None) -> Translations:
     """Removes BPE, then Moses tokenisation of the language *detokenise_as*; warns of BPE that stays."""
+    hypotheses, references, sources = text.hypotheses, text.references, text.sources
     if without_bpe:
-        joined = [
-            lines and [remove_bpe(line) for line in lines]
-            for lines in (text.hypotheses, text.references, text.sources)
-        ]
-        text = replace(text, hypotheses=joined[0], references=joined[1], sources=joined[2])
-    for what, lines in (("hypotheses", text.hypotheses), ("references", text.references)):
-        marked = sum(BPE_MARK in f"{line} " for line in lines)
-        if marked:
+        hypotheses, references = [*map(remove_bpe, hypotheses)], [*map(remove_bpe, references)]
+        sources = sources and [*map(remove_bpe, sources)]
+    for what, lines in (("hypotheses", hypotheses), ("references", references)):
+        if marked := sum(BPE_MARK in f"{line} " for line in lines):
             logger.warning(
                 "%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe",
                 marked,
@@ -192,37 +181,22 @@ def prepare_text(
                 BPE_MARK,
             )
     if detokenise_as:
-        text = replace(
-            text,
-            hypotheses=detokenise(text.hypotheses, detokenise_as),
-            references=detokenise(text.references, detokenise_as),
-        )
-    return text
+        hypotheses, references = (detokenise(lines, detokenise_as) for lines in (hypotheses, references))
+    return replace(text, hypotheses=hypotheses, references=references, sources=sources)
 
 
-def load_run(
-    path: str,
-    references: str | None = None,
-    counts: Mapping[str, int | None] | None = None,
-    without_bpe: bool = False,
-    detokenise_as: str | None = None,
-) -> Translations:
-    """Reads the file of one run of a comparison and prepares its text.
+def load_run(path: str, references: str | None = None, **options: Any) -> Translations:
+    """Reads the file of one run of a comparison; *options* are those of :func:`load_translations`.
 
     Output of ``fairseq-generate`` is known by its lines (``H-0`` and so on); any other file holds one
     translation a line. Parts of one test set (``--num-shards``) are joined with ``cat`` first.
 
-    Args:
-        path: the file.
-        references, counts: as :func:`load_translations` takes them.
-        without_bpe, detokenise_as: as :func:`prepare_text` takes them.
-
     Raises:
         IkdError: as :func:`load_translations`; also when there is nothing in any line.
     """
-    text = load_translations([path], references, counts, is_generate_output(path))
+    text = load_translations([path], references, generated=is_generate_output(path), **options)
     check(
         any(line.strip() for line in text.hypotheses),
         f"{path}: every translation in it is empty; translate again, or leave the run out",
     )
-    return prepare_text(text, without_bpe, detokenise_as)
+    return text

@@ -1,10 +1,11 @@
 """Arrays in ``.npy`` files: memory-mapped to read, written row by row in any order."""
 
 import contextlib
+import errno
 import io
 import math
 import os
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,18 +22,13 @@ def npy_header(shape: tuple[int, ...], dtype: Any) -> bytes:
     return stream.getvalue()
 
 
-def npy_bytes(array: np.ndarray) -> bytes:
-    """Returns *array* as the content of a ``.npy`` file."""
-    return npy_header(array.shape, array.dtype) + np.ascontiguousarray(array).tobytes()
-
-
 def open_array(path: str, shape: tuple[int, ...], dtype: Any, remedy: str) -> np.memmap:
     """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, without reading its data.
 
     Raises :class:`IkdError`, which ends with *remedy*.
     """
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array: np.memmap = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise IkdError(f"{path} cannot be read as an array ({error}): {remedy}") from error
     check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")
@@ -71,56 +67,80 @@ class MappedArray:
 class ArrayWriter:
     """Writes a ``.npy`` file row by row, in any order, under a partial name until :meth:`commit`.
 
-    Use as a context manager: without a commit, it leaves nothing behind.
+    Use as a context manager, which claims the disk space and raises :class:`IkdError` if there is too little.
+
+    Args:
+        keep: whether the partial file stays without a commit. Else nothing is left behind.
 
     Attributes:
         path: of the finished file.
+        partial: its name until then.
         header: what stands before the data.
         bytes: size of the finished file.
+        resume: set to go on with the rows of a partial file that is there.
     """
 
-    def __init__(self, path: str, shape: tuple[int, ...], dtype: Any):
-        self.path = path
+    def __init__(self, path: str, shape: tuple[int, ...], dtype: Any, keep: bool = False):
+        self.path, self.partial = path, path + PARTIAL_SUFFIX
         self.dtype = np.dtype(dtype)
         self.header = npy_header(shape, dtype)
         self._row_shape = tuple(shape[1:])
         self._row_bytes = math.prod(self._row_shape) * self.dtype.itemsize
         self.bytes = len(self.header) + shape[0] * self._row_bytes
-        self._stream: IO[bytes] | None = None
-
-    @property
-    def _partial(self) -> str:
-        return self.path + PARTIAL_SUFFIX
+        self.keep, self.resume = keep, False
+        self._file = -1
 
     def __enter__(self) -> "ArrayWriter":
-        """Claims the name. Raises :class:`IkdError` if the disk is too full."""
-        check_disk_space(self.path, self.bytes)
-        with disk_full_named(self.path, self.bytes):
-            self._stream = open(self._partial, "wb")
-            self._stream.truncate(self.bytes)
-            self._stream.write(self.header)
+        self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666)
+        if not self.resume:
+            try:
+                self._begin()
+            except BaseException:
+                os.ftruncate(self._file, 0)  # gives back the part that there was space for
+                self.__exit__()
+                raise
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        with contextlib.suppress(FileNotFoundError):  # renamed by commit()
-            os.remove(self._partial)
+        os.close(self._file)
+        if not self.keep:
+            with contextlib.suppress(FileNotFoundError):  # renamed by commit()
+                os.remove(self.partial)
+
+    def _begin(self) -> None:
+        os.ftruncate(self._file, 0)
+        check_disk_space(self.path, self.bytes)
+        with disk_full_named(self.path, self.bytes):
+            try:
+                os.posix_fallocate(self._file, 0, self.bytes)  # a disk that fills up later then does no harm
+            except AttributeError:  # macOS
+                os.ftruncate(self._file, self.bytes)
+            except OSError as error:
+                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+                    raise
+                os.ftruncate(self._file, self.bytes)
+        self._write_at(0, self.header)
+        self.sync()
+
+    def _write_at(self, offset: int, content: bytes) -> None:
+        view = memoryview(content)
+        with disk_full_named(self.path, self.bytes):
+            while view:
+                written = os.pwrite(self._file, view, offset)
+                view, offset = view[written:], offset + written
 
     def write(self, row: int, block: np.ndarray) -> None:
         """Writes some rows, the first of them *row*. Raises :class:`IkdError` if the disk is full."""
         assert block.shape[1:] == self._row_shape, (block.shape, self._row_shape)
-        with disk_full_named(self.path, self.bytes):
-            self._stream.seek(len(self.header) + row * self._row_bytes)
-            self._stream.write(np.ascontiguousarray(block, dtype=self.dtype).tobytes())
+        content = np.ascontiguousarray(block, dtype=self.dtype).tobytes()
+        self._write_at(len(self.header) + row * self._row_bytes, content)
 
     def sync(self) -> None:
         """Puts what was written on disk. Raises :class:`IkdError` if that is full."""
         with disk_full_named(self.path, self.bytes):
-            self._stream.flush()
-            os.fsync(self._stream.fileno())
+            os.fsync(self._file)
 
     def commit(self) -> None:
         """Gives the file its name. The caller knows that every row was written."""
         self.sync()
-        os.replace(self._partial, self.path)
+        os.replace(self.partial, self.path)

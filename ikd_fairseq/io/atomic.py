@@ -15,10 +15,12 @@ from typing import IO, Any
 
 from ..errors import IkdError, check
 
+StrPath = str | os.PathLike[str]
+
 PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later run may go on with
 
 
-def sync_folder(path: str | os.PathLike) -> None:
+def sync_folder(path: StrPath) -> None:
     """Makes renames in the folder of *path* survive a power cut."""
     descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
     try:
@@ -28,7 +30,7 @@ def sync_folder(path: str | os.PathLike) -> None:
 
 
 @contextlib.contextmanager
-def replacing(path: str | os.PathLike) -> Iterator[str]:
+def replacing(path: StrPath) -> Iterator[str]:
     """A name to write under, which becomes *path* when the block ends, and vanishes when the block fails.
 
     Raises:
@@ -48,31 +50,27 @@ def replacing(path: str | os.PathLike) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def write_atomically(path: str | os.PathLike, mode: str = "wb", **options: Any) -> Iterator[IO]:
-    """Opens a file that takes the name *path* when the block ends, and vanishes when the block fails.
-
-    Raises:
-        IkdError: the file cannot be written (permissions, disk full).
-    """
+def write_atomically(path: StrPath, mode: str = "wb", **options: Any) -> Iterator[IO[Any]]:
+    """Opens a file that takes the name *path* when the block ends. Raises as :func:`replacing`."""
     with replacing(path) as partial, open(partial, mode, **options) as stream:
         yield stream
         stream.flush()
         os.fsync(stream.fileno())
 
 
-def write_json(path: str | os.PathLike, value: Any) -> None:
+def write_json(path: StrPath, value: Any) -> None:
     """Writes *value* as indented JSON in UTF-8. Raises as :func:`write_atomically` does."""
     with write_atomically(path, "w", encoding="utf-8") as stream:
         stream.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def copy_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
+def copy_file(source: StrPath, target: StrPath) -> None:
     """Copies the file *source* to *target*, complete or not at all."""
     with replacing(target) as partial:
         shutil.copyfile(source, partial)
 
 
-def link_file(source: str | os.PathLike, target: str | os.PathLike) -> None:
+def link_file(source: StrPath, target: StrPath) -> None:
     """Gives the file *source* a second name, or a copy where the file system has no such links."""
     if os.path.exists(target) and os.path.samefile(source, target):
         return
@@ -102,14 +100,12 @@ def check_disk_space(path: str, size: int) -> None:
     check(size <= free, f"not enough disk space: {path} needs {size:,} bytes and {free:,} are free")
 
 
-def check_output(output: str | os.PathLike, inputs: Iterable[str | os.PathLike] = ()) -> None:
+def check_output(output: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     """Refuses, before any work, an *output* that is one of the *inputs* or that cannot be written."""
     folder = Path(output).resolve().parent
     check(not os.path.isdir(output), f"{output}: the output is a folder; give the name of a file")
     check(folder.is_dir(), f"{output}: the folder {folder} does not exist")
     check(os.access(folder, os.W_OK), f"{output}: the folder {folder} cannot be written to")
     for path in inputs:
-        check(
-            os.path.realpath(path) != os.path.realpath(output),
-            f"{output}: the output is one of the input checkpoints; choose another name",
-        )
+        same = os.path.realpath(path) == os.path.realpath(output)
+        check(not same, f"{output}: the output is one of the input checkpoints; choose another name")

@@ -9,7 +9,7 @@ import argparse
 import logging
 import os
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ import torch
 
 from ..compat import load_safely
 from ..errors import IkdError, check
-from .atomic import check_output, write_atomically
+from .atomic import StrPath, check_output, write_atomically
 from .progress import progress
 
 logger = logging.getLogger(__name__)
@@ -26,28 +26,21 @@ State = dict[str, Any]
 
 
 class Naming(NamedTuple):
-    """How fairseq names some of its checkpoints: the group "order" of *pattern* ranks the files.
+    """How fairseq names some of its checkpoints."""
 
-    Attributes:
-        example: of a name.
-        option: of fairseq-train that says how many are kept.
-    """
-
-    pattern: re.Pattern[str]
+    pattern: str  # its group "order" ranks the files
     example: str
-    option: str
+    option: str  # of fairseq-train that says how many are kept
 
 
 NAMINGS = {
-    "epochs": Naming(re.compile(r"checkpoint(?P<order>\d+)\.pt"), "checkpointN.pt", "--keep-last-epochs"),
+    "epochs": Naming(r"checkpoint(?P<order>\d+)\.pt", "checkpointN.pt", "--keep-last-epochs"),
     "updates": Naming(
-        re.compile(r"checkpoint_\d+_(?P<order>\d+)\.pt"),
-        "checkpoint_EPOCH_UPDATE.pt",
-        "--keep-interval-updates",
+        r"checkpoint_\d+_(?P<order>\d+)\.pt", "checkpoint_EPOCH_UPDATE.pt", "--keep-interval-updates"
     ),
     # fairseq appends digits after the third decimal to tell ties apart.
     "best": Naming(
-        re.compile(r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt"),
+        r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt",
         "checkpoint.best_METRIC_VALUE.pt",
         "--keep-best-checkpoints",
     ),
@@ -56,15 +49,15 @@ NAMINGS = {
 # Entries of "extra_state" that describe one checkpoint's parameters and would be wrong for a mean of several.
 _NOT_OF_THE_MEAN = ("metrics", "val_loss", "best", "ema", "ema_fp32_params")
 
+# What stays of "extra_state": fairseq wants the first; the others say where the parameters come from.
+_KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported", "pruned")
+
 # Entries of a state dictionary that are no parameters: running statistics, and marks of fairseq's modules.
 _BUFFERS = re.compile(r"\.(running_mean|running_var|num_batches_tracked|_float_tensor|version)$")
 
 
-def load_checkpoint(path: os.PathLike) -> State:
-    """Reads the fairseq checkpoint *path* to the CPU, without running any code that it may hold.
-
-    Returns:
-        The dictionary that fairseq's trainer saved. Its tensors are views of the file.
+def load_checkpoint(path: StrPath) -> State:
+    """The dictionary that fairseq's trainer saved; its tensors are views of the file. Runs no code in it.
 
     Raises:
         IkdError: the file is missing, truncated, no checkpoint of fairseq, or holds a type that the safe
@@ -72,27 +65,17 @@ def load_checkpoint(path: os.PathLike) -> State:
     """
     check(os.path.isfile(path), f"{path}: there is no such file")
     check(os.access(path, os.R_OK), f"{path} cannot be read; check its permissions")
-    state = load_safely(path)
-    _check_layout(state, path)
-    return state
-
-
-def _check_layout(state: Any, path: os.PathLike) -> None:
+    state: State = load_safely(path)
     no_fairseq = f"{path} is no checkpoint of fairseq 0.10 or later"
     check(isinstance(state, dict), f"{no_fairseq}: it holds no dictionary")
     for name, kind in (("model", dict), ("optimizer_history", list), ("extra_state", dict)):
-        check(
-            isinstance(state.get(name), kind) and (state[name] or kind is dict),
-            f"{no_fairseq}: its entry {name!r} is missing or malformed",
-        )
-    check(
-        state["model"] and all(torch.is_tensor(value) for value in state["model"].values()),
-        f"{no_fairseq}: its entry 'model' holds no parameters",
-    )
-    check(
-        state.get("cfg") is not None or state.get("args") is not None,
-        f"{no_fairseq}: it holds neither 'cfg' nor 'args'",
-    )
+        whole = isinstance(state.get(name), kind) and (state[name] or kind is dict)
+        check(whole, f"{no_fairseq}: its entry {name!r} is missing or malformed")
+    parameters = state["model"] and all(map(torch.is_tensor, state["model"].values()))
+    check(parameters, f"{no_fairseq}: its entry 'model' holds no parameters")
+    settings = state.get("cfg") is not None or state.get("args") is not None
+    check(settings, f"{no_fairseq}: it holds neither 'cfg' nor 'args'")
+    return state
 
 
 def config_section(state: State, name: str) -> dict[str, Any]:
@@ -102,9 +85,9 @@ def config_section(state: State, name: str) -> dict[str, Any]:
     from before Hydra hold one namespace for everything, "args", which fairseq prefers where both stand.
     """
     if state.get("args") is not None:
-        return vars(state["args"])
-    section = state["cfg"].get(name)
-    return vars(section) if isinstance(section, argparse.Namespace) else section or {}
+        return state["args"].__dict__  # type: ignore[no-any-return]
+    section: Any = state["cfg"].get(name)
+    return section.__dict__ if isinstance(section, argparse.Namespace) else section or {}
 
 
 def architecture_of(state: State) -> str:
@@ -115,7 +98,7 @@ def architecture_of(state: State) -> str:
 
 def num_updates(state: State) -> int:
     """How many updates the checkpoint had been trained for."""
-    return state["optimizer_history"][-1].get("num_updates", 0)
+    return int(state["optimizer_history"][-1].get("num_updates", 0))
 
 
 def without_optimizer(state: State) -> State:
@@ -129,13 +112,19 @@ def without_optimizer(state: State) -> State:
     return {**kept, "optimizer_history": [history]}
 
 
+def without_training_state(state: State) -> State:
+    """:func:`without_optimizer`, and without what only training reads of "extra_state"."""
+    extra_state = {key: value for key, value in state["extra_state"].items() if key in _KEPT_EXTRA_STATE}
+    return {**without_optimizer(state), "extra_state": extra_state}
+
+
 def memory_of(tensor: torch.Tensor) -> Hashable:
     """A key that two tensors have in common exactly when they are the same view of the same memory."""
     storage = tensor.untyped_storage().data_ptr()
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-def write_checkpoint(state: State, path: os.PathLike) -> None:
+def write_checkpoint(state: State, path: StrPath) -> None:
     """Writes *state* to *path* in the format of ``torch.save``, complete or not at all."""
     with write_atomically(path) as stream:
         try:
@@ -160,18 +149,16 @@ def parameters_of(state: State, left_out: Sequence[str] = ()) -> list[torch.Tens
     )
 
 
-def size_in_megabytes(paths: Sequence[os.PathLike]) -> float:
+def size_in_megabytes(paths: Sequence[StrPath]) -> float:
     """The size of all *paths* together, in units of 10^6 bytes."""
     return sum(os.path.getsize(path) for path in paths) / 1e6
 
 
-def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | None = None) -> list[Path]:
+def select_checkpoints(folder: StrPath, by: str, count: int, upto: int | None = None) -> list[Path]:
     """The *count* last or best checkpoints that fairseq saved in *folder*.
 
     Args:
-        folder: a ``--save-dir`` of fairseq.
         by: "epochs", "updates" (saved within an epoch) or "best" (of ``--keep-best-checkpoints``).
-        count: how many.
         upto: ignore later epochs, or updates, than this one.
 
     Returns:
@@ -181,27 +168,43 @@ def select_checkpoints(folder: os.PathLike, by: str, count: int, upto: int | Non
         IkdError: the folder holds fewer, or best checkpoints of several metrics.
     """
     naming = NAMINGS[by]
-    matches = [match for match in map(naming.pattern.fullmatch, sorted(os.listdir(folder))) if match]
+    matches = [match for name in os.listdir(folder) if (match := re.fullmatch(naming.pattern, name))]
+    matches.sort(key=lambda match: match.string)
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
-        check(
-            len(metrics) == 1,
-            f"{folder} holds the best checkpoints by several metrics "
-            f"({', '.join(metrics)}); name the files to average instead",
-        )
+        several = f"{folder} holds the best checkpoints by several metrics ({', '.join(metrics)})"
+        check(len(metrics) == 1, f"{several}; name the files to average instead")
         settings = config_section(load_checkpoint(Path(folder, matches[0].string)), "checkpoint")
         highest_first = bool(settings.get("maximize_best_checkpoint_metric", False))
     if upto is not None:
         matches = [match for match in matches if float(match["order"]) <= upto]
     bound = "" if upto is None else f" up to {upto}"
-    check(
-        len(matches) >= count,
-        f"{folder} holds {len(matches)} checkpoints named {naming.example}{bound}, "
-        f"but --last asks for {count}; ask for fewer, or keep more in training ({naming.option})",
-    )
+    found = f"{folder} holds {len(matches)} checkpoints named {naming.example}{bound}"
+    remedy = f"ask for fewer, or keep more in training ({naming.option})"
+    check(len(matches) >= count, f"{found}, but --last asks for {count}; {remedy}")
     matches.sort(key=lambda match: float(match["order"]), reverse=highest_first)
     return [Path(folder, match.string) for match in matches[:count]]
+
+
+def map_models(
+    models: Sequence[dict[str, torch.Tensor]],
+    change: Callable[[str, list[torch.Tensor]], torch.Tensor],
+    title: str,
+) -> dict[str, torch.Tensor]:
+    """What *change* makes of every name and its tensors in several state dictionaries with the same keys.
+
+    Entries that share memory in all of them (tied embeddings) share it in the result.
+    """
+    changed: dict[str, torch.Tensor] = {}
+    done: dict[Hashable, torch.Tensor] = {}
+    for key in progress(models[0], desc=title, unit="tensor"):
+        tensors = [model[key] for model in models]
+        memory = tuple(map(memory_of, tensors))
+        if memory not in done:
+            done[memory] = change(key, tensors)
+        changed[key] = done[memory]
+    return changed
 
 
 def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> dict[str, torch.Tensor]:
@@ -212,43 +215,35 @@ def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> di
         newest: index of the one whose integer entries (counters) and dtypes are taken.
 
     Returns:
-        New tensors. Sums run in float64 whatever the stored dtype. Entries that share memory in every input
-        (tied embeddings) share it in the result.
+        New tensors, tied as those of the inputs. Sums run in float64 whatever the stored dtype.
     """
-    averaged: dict[str, torch.Tensor] = {}
-    done: dict[Hashable, torch.Tensor] = {}
-    for key, like in progress(models[newest].items(), desc="average", unit="tensor"):
-        tensors = [model[key] for model in models]
-        memory = tuple(map(memory_of, tensors))
-        if memory not in done:
-            if like.is_floating_point():
-                total = torch.zeros(like.shape, dtype=torch.float64)
-                for tensor in tensors:
-                    total += tensor
-                done[memory] = (total / len(tensors)).to(like.dtype)
-            else:
-                done[memory] = like.clone()
-        averaged[key] = done[memory]
-    return averaged
+
+    def mean(_: str, tensors: list[torch.Tensor]) -> torch.Tensor:
+        if not tensors[newest].is_floating_point():
+            return tensors[newest].clone()
+        total = torch.zeros(tensors[newest].shape, dtype=torch.float64)
+        for tensor in tensors:
+            total += tensor
+        return (total / len(tensors)).to(tensors[newest].dtype)
+
+    return map_models(models, mean, "average")
 
 
-def _check_same_parameters(paths: Sequence[os.PathLike], states: Sequence[State]) -> None:
+def _check_same_parameters(paths: Sequence[StrPath], states: Sequence[State]) -> None:
     model = states[0]["model"]
-    for path, other in ((path, state["model"]) for path, state in zip(paths, states)):
-        different = f"{paths[0]} and {path} are of different models: "
+    for path, state in zip(paths, states):
+        other, different = state["model"], f"{paths[0]} and {path} are of different models: "
         for key in {**model, **other}:
             check(key in other, f"{different}{key} is in the first alone")
             check(key in model, f"{different}{key} is in the second alone")
             one, two = model[key], other[key]
             shapes = f"{tuple(one.shape)} and {tuple(two.shape)}"
             check(one.shape == two.shape, f"{different}{key} has shape {shapes}")
-            check(
-                one.is_floating_point() == two.is_floating_point(),
-                f"{different}{key} is of type {one.dtype} and {two.dtype}",
-            )
+            same_kind = one.is_floating_point() == two.is_floating_point()
+            check(same_kind, f"{different}{key} is of type {one.dtype} and {two.dtype}")
 
 
-def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> None:
+def average_checkpoints(paths: Sequence[StrPath], output: StrPath) -> None:
     """Writes the mean of the checkpoints *paths* to *output*, which loads wherever one of them would.
 
     Settings, counters and the rest come from the one with the most updates; optimizer state is left out; the
@@ -259,27 +254,21 @@ def average_checkpoints(paths: Sequence[os.PathLike], output: os.PathLike) -> No
     """
     check_output(output, paths)
     real_paths = [os.path.realpath(path) for path in paths]
-    for place, path in enumerate(paths):
-        check(
-            real_paths[place] not in real_paths[:place], f"{path} is given twice; name each checkpoint once"
-        )
+    for path, real in zip(paths, real_paths):
+        check(real_paths.count(real) == 1, f"{path} is given twice; name each checkpoint once")
     states = [load_checkpoint(path) for path in progress(paths, desc="open", unit="file")]
     _check_same_parameters(paths, states)
     newest = max(range(len(states)), key=lambda place: num_updates(states[place]))
 
-    averaged = without_optimizer(states[newest])
-    averaged["model"] = average_models([state["model"] for state in states], newest)
     extra_state = states[newest]["extra_state"]
-    extra_state = {key: value for key, value in extra_state.items() if key not in _NOT_OF_THE_MEAN}
-    extra_state["averaged_checkpoints"] = [
+    averaged = {
+        **without_optimizer(states[newest]),
+        "model": average_models([state["model"] for state in states], newest),
+        "extra_state": {key: value for key, value in extra_state.items() if key not in _NOT_OF_THE_MEAN},
+    }
+    averaged["extra_state"]["averaged_checkpoints"] = [
         {"file": str(path), "num_updates": num_updates(state)} for path, state in zip(paths, states)
     ]
-    averaged["extra_state"] = extra_state
     write_checkpoint(averaged, output)
-    logger.info(
-        "wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)",
-        output,
-        size_in_megabytes([output]),
-        len(paths),
-        size_in_megabytes(paths),
-    )
+    size, sizes = size_in_megabytes([output]), size_in_megabytes(paths)
+    logger.info("wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)", output, size, len(paths), sizes)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import check
+from .atomic import StrPath
 from .text_lines import numbered_lines
 
 _SENTENCE = re.compile(r"(?P<kind>[STHDP])-(?P<id>\d+)(?:\t(?P<rest>.*))?", re.DOTALL)
@@ -26,26 +27,16 @@ _REPEATED = "HDP"  # kinds of lines of which a sentence has one a hypothesis
 
 @dataclass
 class GenerateOutput:
-    """Output by sentence id.
+    """Output by sentence id, hypotheses by rank; what the output lacks is empty."""
 
-    Attributes:
-        sources, references: the S- and T- lines; either is empty where there are none.
-        raw: text of the H- lines, by rank.
-        final: text of the D- lines, by rank.
-        token_scores: the P- lines, by rank: base-2 logarithms of probabilities, by token.
-        files: the file that each translated sentence is in.
-        loaded: how many sentences the test set has by the log, where that went to the same file.
-        skipped: log lines about skipped sentences.
-    """
-
-    sources: dict[int, str] = field(default_factory=dict)
-    references: dict[int, str] = field(default_factory=dict)
-    raw: dict[int, list[str]] = field(default_factory=dict)
-    final: dict[int, list[str]] = field(default_factory=dict)
-    token_scores: dict[int, list[list[float]]] = field(default_factory=dict)
-    files: dict[int, str] = field(default_factory=dict)
-    loaded: int | None = None
-    skipped: list[str] = field(default_factory=list)
+    sources: dict[int, str] = field(default_factory=dict)  # S- lines
+    references: dict[int, str] = field(default_factory=dict)  # T- lines
+    raw: dict[int, list[str]] = field(default_factory=dict)  # text of the H- lines
+    final: dict[int, list[str]] = field(default_factory=dict)  # text of the D- lines
+    token_scores: dict[int, list[list[float]]] = field(default_factory=dict)  # P- lines: base-2 logarithms
+    files: dict[int, str] = field(default_factory=dict)  # that each translated sentence is in
+    loaded: int | None = None  # sentences of the test set by the log, where that went to the same file
+    skipped: list[str] = field(default_factory=list)  # log lines about skipped sentences
 
     @property
     def hypotheses(self) -> dict[int, str]:
@@ -73,24 +64,17 @@ def read_generate_output(*paths: str) -> GenerateOutput:
     output = GenerateOutput()
     for path in paths:
         _read_file(path, output)
-    check(
-        bool(output.files),
-        f"{', '.join(paths)} holds no hypotheses (H- or D- lines); is it the output of fairseq-generate, run "
-        "without --quiet?",
-    )
+    lacking = f"{', '.join(paths)} holds no hypotheses (H- or D- lines)"
+    check(output.files, f"{lacking}; is it the output of fairseq-generate, run without --quiet?")
     return output
 
 
 def is_generate_output(path: str) -> bool:
-    """Whether some line of the file *path* is one that ``fairseq-generate`` prints of a sentence.
-
-    Raises:
-        IkdError: the file cannot be read or is not UTF-8.
-    """
+    """Whether some line of *path* is one that ``fairseq-generate`` prints of a sentence."""
     return any(_SENTENCE.fullmatch(line) for _, line in numbered_lines(path))
 
 
-def decoding_speed(path: str | os.PathLike) -> float | None:
+def decoding_speed(path: StrPath) -> float | None:
     """Sentences a second by fairseq's clock around its search, if the log *path* is there and says so."""
     text = Path(path).read_text(encoding="utf-8", errors="replace") if os.path.isfile(path) else ""
     found = _SPEED.search(text)
@@ -99,12 +83,12 @@ def decoding_speed(path: str | os.PathLike) -> float | None:
 
 def _read_file(path: str, output: GenerateOutput) -> None:
     number, match, block, loaded = 0, None, None, None  # block: the sentence whose lines are being read
-    seen: dict[str, set[int]] = {kind: set() for kind in "STHDP"}
+    seen: set[tuple[str, int]] = set()
     for number, line in numbered_lines(path):
         match = _SENTENCE.fullmatch(line)
         if match is None:
-            loaded_line = _LOADED.fullmatch(line)
-            loaded = int(loaded_line["count"]) if loaded_line else loaded
+            if logged := _LOADED.fullmatch(line):
+                loaded = int(logged["count"])
             output.skipped += [line] if _SKIPPED.search(line) else []
             continue
         kind, sentence, text = match["kind"], int(match["id"]), match["rest"]
@@ -114,38 +98,26 @@ def _read_file(path: str, output: GenerateOutput) -> None:
             text = text if tab else None
         check(text is not None, f"{where}: {_CUT_OFF}")
         earlier = output.files.get(sentence, path)
+        again = (kind, sentence) in seen and not (kind in _REPEATED and sentence == block)
         check(
-            earlier == path and (sentence not in seen[kind] or (kind in _REPEATED and sentence == block)),
-            f"{where}: sentence {sentence} is there twice, before in {earlier}; give every part of one run "
-            "once",
+            earlier == path and not again,
+            f"{where}: sentence {sentence} is there twice, before in {earlier}; give each part of a run once",
         )
-        seen[kind].add(sentence)
+        seen.add((kind, sentence))
         block = sentence
-        if kind in _SCORED:
+        if kind == "S":
+            output.sources[sentence] = text
+        elif kind == "T":
+            output.references[sentence] = text
+        elif kind == "P":
+            output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
+        else:
             output.files[sentence] = path
-        _add(output, kind, sentence, text)
+            (output.raw if kind == "H" else output.final).setdefault(sentence, []).append(text)
     check(number > 0, f"{path} is empty")
-    check(match is None or _ends_with_newline(path), f"{path}, line {number}: {_CUT_OFF}")
+    check(match is None or Path(path).read_bytes().endswith(b"\n"), f"{path}, line {number}: {_CUT_OFF}")
     check(
         None in (loaded, output.loaded) or loaded == output.loaded,
-        f"{path} is of a test set of {loaded} sentences, but the files before it are of one of "
-        f"{output.loaded}",
+        f"{path} is of a test set of {loaded} sentences, but those before it of one of {output.loaded}",
     )
     output.loaded = loaded if output.loaded is None else output.loaded
-
-
-def _ends_with_newline(path: str) -> bool:
-    with open(path, "rb") as stream:
-        stream.seek(-1, os.SEEK_END)
-        return stream.read() == b"\n"
-
-
-def _add(output: GenerateOutput, kind: str, sentence: int, text: str) -> None:
-    if kind == "S":
-        output.sources[sentence] = text
-    elif kind == "T":
-        output.references[sentence] = text
-    elif kind == "P":
-        output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
-    else:
-        (output.raw if kind == "H" else output.final).setdefault(sentence, []).append(text)

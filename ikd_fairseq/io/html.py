@@ -27,12 +27,9 @@ def count(how_many: int, what: str) -> str:
 
 
 def render(template: str, *folders: Path, **values: Any) -> str:
-    """The text of a template.
+    """The text of a template, whose file is in one of *folders* or among the shared ones.
 
-    Args:
-        template: its file in one of *folders*, or among the shared ones.
-        folders: of templates.
-        values: by the name that the template has for them. A template that asks for another fails.
+    *values* have the names that the template has for them. A template that asks for another fails.
     """
     environment = Environment(
         loader=FileSystemLoader([*folders, _SHARED]),

@@ -26,11 +26,17 @@ def sha256_of_file(path: str, progress: Progress | None = None) -> str:
     """Returns the SHA-256 of a file in hexadecimal, as ``sha256sum`` prints it."""
     digest = hashlib.sha256()
     with open(path, "rb") as stream:
-        for block in iter(lambda: stream.read(_READ_BYTES), b""):
+        while block := stream.read(_READ_BYTES):
             digest.update(block)
             if progress is not None:
                 progress(len(block))
     return digest.hexdigest()
+
+
+def check_sha256(path: str, recorded: str, remedy: str, progress: Progress | None = None) -> None:
+    """Refuses a file with another SHA-256 than its manifest has *recorded*. Raises :class:`IkdError`."""
+    unchanged = sha256_of_file(path, progress) == recorded
+    check(unchanged, f"{path} does not have the SHA-256 of its manifest: {remedy}")
 
 
 def text_fingerprint(data_dir: str, split: str) -> TextFingerprint:
@@ -62,11 +68,7 @@ def check_text_fingerprint(
 
 def read_manifest(path: str, keys: dict[str, type], remedy: str) -> dict[str, Any]:
     """Reads a manifest that must have the given *keys*, each of the given type. Raises :class:`IkdError`."""
-    try:
-        with open(path, encoding="utf-8") as stream:
-            manifest = json.load(stream)
-    except (OSError, ValueError) as error:
-        raise IkdError(f"{path} cannot be read ({error}): {remedy}") from error
+    manifest: dict[str, Any] = _read_json(path, remedy)
     check(
         isinstance(manifest, dict) and manifest.get("format") == FORMAT,
         f"{path} is not a manifest of format {FORMAT}, the one this version reads: {remedy}",
@@ -90,15 +92,20 @@ def remove_manifest(path: str) -> None:
 
 def read_record(path: str) -> dict[str, Any] | None:
     """The JSON object in the file *path*, or None if there is no such file. Raises :class:`IkdError`."""
+    if not os.path.exists(path):
+        return None
+    remedy = "remove its folder and start again"
+    record: dict[str, Any] = _read_json(path, remedy)
+    check(isinstance(record, dict), f"{path} is no record of this command: {remedy}")
+    return record
+
+
+def _read_json(path: str, remedy: str) -> Any:
     try:
         with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+            return json.load(stream)
     except (OSError, ValueError) as error:
-        raise IkdError(f"{path} cannot be read ({error}): remove its folder and start again") from error
-    check(isinstance(record, dict), f"{path} is no record of this command: remove its folder and start again")
-    return record
+        raise IkdError(f"{path} cannot be read ({error}): {remedy}") from error
 
 
 def differences(then: dict[str, Any], now: dict[str, Any]) -> str:

@@ -2,6 +2,8 @@
 
 import logging
 import sys
+from collections.abc import Iterable
+from typing import Any
 
 from tqdm import tqdm
 
@@ -20,7 +22,7 @@ def set_up_logging() -> None:
     )
 
 
-def progress(iterable, **options) -> tqdm:
+def progress(iterable: Iterable[Any] | None, **options: Any) -> "tqdm[Any]":
     """A tqdm bar that redraws every half second on a terminal, every five seconds in a log."""
     interval = 0.5 if sys.stderr.isatty() else 5.0
     return tqdm(iterable, mininterval=interval, maxinterval=interval, dynamic_ncols=True, **options)

@@ -2,6 +2,7 @@
 
 import os
 import re
+from typing import Any
 
 from ..errors import IkdError, check
 
@@ -26,15 +27,12 @@ def sentence_counts(data_dir: str, split: str) -> dict[str, int]:
     Raises :class:`IkdError` if there is no file, if one cannot be read, or if the numbers differ.
     """
     names = text_index_files(data_dir, split)
-    check(bool(names), f"no {split}.*{_SUFFIX} in {data_dir}: run fairseq-preprocess first")
+    check(names, f"no {split}.*{_SUFFIX} in {data_dir}: run fairseq-preprocess first")
     counts = {name: _sentence_count(os.path.join(data_dir, name)) for name in names}
     first = names[0]
     for name in names[1:]:
-        check(
-            counts[name] == counts[first],
-            f"{first} and {name} in {data_dir} hold {counts[first]} and {counts[name]} sentences instead of "
-            f"one number: {_REMEDY}",
-        )
+        differing = f"{first} and {name} in {data_dir} hold {counts[first]} and {counts[name]} sentences"
+        check(counts[name] == counts[first], f"{differing} instead of one number: {_REMEDY}")
     return counts
 
 
@@ -45,7 +43,7 @@ def _sentence_count(index_path: str) -> int:
     path = index_path[: -len(_SUFFIX)]
     try:
         implementation = indexed_dataset.infer_dataset_impl(path)
-        dataset = indexed_dataset.make_dataset(path, implementation) if implementation else None
+        dataset: Any = indexed_dataset.make_dataset(path, implementation) if implementation else None
     except Exception as error:  # fairseq's readers assert, and raise what struct and numpy do
         raise IkdError(
             f"{index_path} is not a text index that fairseq can read ({error}): {_REMEDY}"

@@ -23,11 +23,7 @@ def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
 
 
 def read_lines(path: str) -> list[str]:
-    """The lines of a UTF-8 text file, one sentence each.
-
-    Raises:
-        IkdError: the file cannot be read, is empty or is not UTF-8.
-    """
+    """The lines of a UTF-8 text file. Raises as :func:`numbered_lines`, and if the file is empty."""
     lines = [line for _, line in numbered_lines(path)]
-    check(bool(lines), f"{path} is empty")
+    check(lines, f"{path} is empty")
     return lines

@@ -48,7 +48,7 @@ def test_features_are_the_last_map_row_by_row(data, monkeypatch):
 
     monkeypatch.setattr(feature_extraction, "FrozenCNN", keep)
     torch.manual_seed(1)
-    pack = extract_features(data, "train", "efficientnet_lite0", weights="random", batch_size=2)
+    pack = extract_features(data, "train", "efficientnet_lite0", backbone_weights="random", batch_size=2)
     assert (pack.name, pack.regions, pack.channels) == ("efficientnet_lite0", 4, 320)
     assert pack[1] is None
 

@@ -79,7 +79,7 @@ def test_pickling_carries_no_image(tmp_path):
 
 
 def test_opening_does_not_map_the_images(prefix):
-    assert ImagePack.open(prefix)._images._array is None
+    assert ImagePack.open(prefix)._rows._array is None
 
 
 @pytest.mark.parametrize("suffix", [".images.npy", ".images.index.npy", ".images.json"])

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fairseq.data import LanguagePairDataset
 
-from ikd_fairseq.data.image_pair_dataset import ImagePairDataset, NoImages, concatenate
+from ikd_fairseq.data.image_pair_dataset import ImagePairDataset, concatenate
 from tests import toy
 
 LENGTHS = [3, 6, 2, 5]
@@ -63,7 +63,7 @@ def test_padding_to_a_length_is_handed_on():
 
 
 def test_packs_of_train_and_train1_line_up_with_upsampled_text():
-    both = concatenate([Pack(2), NoImages(3), Pack(1, first=7)], upsample_primary=2)
+    both = concatenate([Pack(2), [None] * 3, Pack(1, first=7)], upsample_primary=2)
     values = [None if both[i] is None else int(both[i][0, 0, 0]) for i in range(len(both))]
     assert values == [0, 1, 0, 1, None, None, None, 7]
 

@@ -9,10 +9,10 @@ from typing import NamedTuple
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
 from ..constants import FEATURES_SUFFIX, IMAGES_SUFFIX
+from ..data.feature_pack import FeaturePack
+from ..data.image_pack import ImagePack
+from ..data.image_pair_dataset import BySentence, concatenate
 from ..errors import check
-from .feature_pack import FeaturePack
-from .image_pack import ImagePack
-from .image_pair_dataset import BySentence, NoImages, concatenate
 
 logger = logging.getLogger(__name__)
 
@@ -30,19 +30,14 @@ class Part(NamedTuple):
 
 
 class Demands(NamedTuple):
-    """What a split's images have to be.
+    """What a split's images have to be."""
 
-    Attributes:
-        features: name of the features that are read instead of images; None for images.
-        sizes: what the models were built for: sides of images in pixels, or channels of features.
-        asked_by: who cannot do without a pack, as a message names it; None if a part may lack it.
-        every_sentence: whether every sentence must have an image.
-    """
-
-    features: str | None
-    sizes: Collection[int]
-    asked_by: str | None
-    every_sentence: bool
+    features: str | None  # name of the features that are read instead of images
+    sizes: Collection[
+        int
+    ]  # what the models were built for: sides of images in pixels, or channels of features
+    asked_by: str | None  # who cannot do without a pack, as a message names it; None if a part may lack it
+    every_sentence: bool  # whether each must have an image
 
 
 def split_parts(
@@ -53,7 +48,6 @@ def split_parts(
     Args:
         pair: source and target language.
         words: the source dictionary.
-        dataset_impl: fairseq's ``--dataset-impl``.
     """
     source, target = pair
     parts: list[Part] = []
@@ -66,9 +60,10 @@ def split_parts(
                 parts.append(Part(folder, name, len(text)))
                 break
         else:
-            return parts
+            break
         if not combine:
-            return parts
+            break
+    return parts
 
 
 def open_split_images(
@@ -90,7 +85,7 @@ def open_split_images(
                 f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
                 f"{name}, or translate by the text path alone with --image-free",
             )
-            packs.append(NoImages(sentences))
+            packs.append([None] * sentences)
             continue
         check(
             len(pack) == sentences,
@@ -105,7 +100,7 @@ def open_split_images(
         )
         logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
         packs.append(pack)
-    if all(isinstance(pack, NoImages) for pack in packs):
+    if all(isinstance(pack, list) for pack in packs):
         logger.info("%s %s: no images, text only", parts[0].folder, parts[0].name)
         return None
     return concatenate(packs, upsample_primary)
@@ -124,17 +119,17 @@ def _open_pack(part: Part, demands: Demands) -> ImagePack | FeaturePack | None:
             return None
         pack = FeaturePack.open(part.prefix, demands.features)
         found, misfit = pack.channels, "has {found} channels, but the model's --backbone has {wanted}"
-    else:
-        if not ImagePack.exists(part.prefix):
-            return None
+    elif ImagePack.exists(part.prefix):
         pack = ImagePack.open(part.prefix)
         found, misfit = (
             pack.image_size,
             "holds images of {found} px, but the model was built for --image-size {wanted}: pack them at "
             "that size, or train with --image-size {found}",
         )
+    else:
+        return None
     pack.check_text(part.folder, part.name)
     for wanted in demands.sizes:
-        sentence = f"{_file_of(part, demands)} {misfit.format(found=found, wanted=wanted)}"
-        check(wanted == found, sentence)
+        sentence = misfit.format(found=found, wanted=wanted)
+        check(wanted == found, f"{_file_of(part, demands)} {sentence}")
     return pack
