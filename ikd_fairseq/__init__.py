@@ -5,7 +5,6 @@ the process too, whichever of the two comes first: fairseq itself would import o
 of a ``--user-dir``, and not even those of a package that was imported before.
 """
 
-import sys
 from types import ModuleType
 
 import wrapt
@@ -13,13 +12,8 @@ import wrapt
 from . import errors
 from .version import __version__  # noqa: F401
 
-# The one module that extends fairseq in a room that is of use without it.
-_DATASETS = f"{__name__}.data.image_pair_dataset"
 
-
-def _register(imported: ModuleType) -> None:
-    if imported.__name__ == "fairseq" and _DATASETS in sys.modules:
-        return  # half imported, it has brought fairseq; its own end calls again
+def _register(fairseq: ModuleType) -> None:
     from . import compat
 
     compat.apply()
@@ -27,5 +21,4 @@ def _register(imported: ModuleType) -> None:
 
 
 errors.show_errors_without_traceback()
-for _name in ("fairseq", _DATASETS):
-    wrapt.register_post_import_hook(_register, _name)
+wrapt.register_post_import_hook(_register, "fairseq")

@@ -19,7 +19,7 @@ import numpy as np
 from fairseq.data import LanguagePairDataset
 
 from ..contracts import ModelContract, contract_of
-from ..data.image_pair_dataset import ImagePairDataset
+from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..errors import check
 from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs

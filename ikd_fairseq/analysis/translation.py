@@ -13,7 +13,7 @@ from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
 from torch.utils.data import Subset
 
-from ..data.image_pair_dataset import ImagePairDataset
+from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
 from ..errors import check
 from ..evaluation.translations import BPE_MARK, agreed_count

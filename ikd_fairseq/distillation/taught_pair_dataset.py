@@ -7,7 +7,7 @@ import torch
 from fairseq.data import FairseqDataset
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
-from ..data.image_pair_dataset import BySentence, PairsWithEntries
+from ..data.pairs.image_pair_dataset import BySentence, PairsWithEntries
 from ..errors import check
 
 

@@ -25,7 +25,8 @@ from ..contracts import (
     decoding_overrides,
     inputs_of,
 )
-from ..data.image_pair_dataset import ImagePairDataset, concatenate
+from ..data.pairs.image_pair_dataset import ImagePairDataset, concatenate
+from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
 from ..distillation.taught_pair_dataset import TaughtPairDataset
 from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_checkpoint import check_teacher
@@ -33,7 +34,6 @@ from ..errors import check
 from ..modules.options import option
 from .logged_values import log_values, logged_values_of
 from .run_facts import run_facts
-from .split_images import Demands, Part, open_split_images, split_parts
 
 logger = logging.getLogger(__name__)
 

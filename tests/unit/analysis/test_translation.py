@@ -10,7 +10,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.analysis.features import Trained
 from ikd_fairseq.analysis.translation import references_of, text_alone, translate, with_images_of
-from ikd_fairseq.data.image_pair_dataset import ImagePairDataset
+from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy

@@ -9,7 +9,7 @@ import torch
 from ikd_fairseq.contracts import CriterionContract, ModelContract
 from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
 from ikd_fairseq.data.image_pack import ImagePackWriter
-from ikd_fairseq.data.image_pair_dataset import ImagePairDataset
+from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from fairseq.data import BaseWrapperDataset, ConcatDataset, FairseqDataset, LanguagePairDataset
 
-from ..constants import IMAGE_POSITIONS
+from ...constants import IMAGE_POSITIONS
 
 
 class BySentence(Protocol):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from fairseq.data import LanguagePairDataset
 
-from ikd_fairseq.data.image_pair_dataset import ImagePairDataset, concatenate
+from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset, concatenate
 from tests import toy
 
 LENGTHS = [3, 6, 2, 5]

@@ -8,11 +8,11 @@ from typing import NamedTuple
 
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
-from ..constants import FEATURES_SUFFIX, IMAGES_SUFFIX
-from ..data.feature_pack import FeaturePack
-from ..data.image_pack import ImagePack
-from ..data.image_pair_dataset import BySentence, concatenate
-from ..errors import check
+from ...constants import FEATURES_SUFFIX, IMAGES_SUFFIX
+from ...errors import check
+from ..feature_pack import FeaturePack
+from ..image_pack import ImagePack
+from .image_pair_dataset import BySentence, concatenate
 
 logger = logging.getLogger(__name__)
 
