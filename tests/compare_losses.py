@@ -86,7 +86,9 @@ def prepare(folder: Path) -> Path:
     packing = f"--split train --image-size {IMAGE_SIZE} --workers 1".split()
     paths = ["--data", str(data), "--list", str(folder / "images.txt"), "--images", str(folder / "images")]
     pack_images.main([*paths, *packing])
-    index = "--retriever dense --backbone efficientnet_lite0 --weights random --width 16 --epochs 2".split()
+    renamed = "--backbone-weights" in build_image_index.build_parser().format_help()  # in 0.2.0
+    weights = "--backbone-weights" if renamed else "--weights"
+    index = f"--retriever dense --backbone efficientnet_lite0 {weights} random --width 16 --epochs 2".split()
     build_image_index.main(["--data", str(data), *index])
     return data
 

@@ -82,6 +82,7 @@ def test_commands_make_of_a_checkpoint_what_they_made(old, generate, tmp_path):
 
 
 def test_training_goes_on_from_an_old_checkpoint(old, tmp_path):
+    """With batches composed anew every epoch: the old code always did so where it went on."""
     output = run(
         "fairseq_cli.train",
         [str(old / "data")],
@@ -90,6 +91,7 @@ def test_training_goes_on_from_an_old_checkpoint(old, tmp_path):
         SYSTEMS["ikd"],
         TRAINING,
         f"--max-update 201 --restore-file {old / 'ikd.pt'} --save-dir {tmp_path} --no-save",
+        "--update-epoch-batch-itr True",
     )
     (line,) = [line for line in output.splitlines() if '"num_updates": "201"' in line and '"loss"' in line]
     found = json.loads(line[line.index("{") :])
