@@ -60,21 +60,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("--split", default="train", help="split to translate (default: %(default)s)")
     add("-s", "--source-lang", metavar="LANG", help="source language (default: of the files' names)")
     add("-t", "--target-lang", metavar="LANG", help="target language (default: of the files' names)")
-    add(
-        "--select",
-        choices=(BEST, CLOSEST),
-        default=BEST,
-        help="best: the teacher's first hypothesis; closest: the one of its n-best list with the highest "
-        "smoothed sentence-level BLEU (on words, BPE removed) against the reference, the earlier of equals "
-        "(default: %(default)s)",
+    select = "best: the teacher's first hypothesis; closest: the one of its n-best list with the highest "
+    select += (
+        "smoothed sentence-level BLEU (on words, BPE removed) against the reference, the earlier of equals"
     )
-    add(
-        "--nbest",
-        type=positive_int,
-        metavar="N",
-        help="hypotheses of a sentence to keep and to choose from (default: the beam size, so that other "
-        f"selections can use the output; with --generate-output 1 for best, {DEFAULT_BEAM} for closest)",
+    add("--select", choices=(BEST, CLOSEST), default=BEST, help=f"{select} (default: %(default)s)")
+    several = "hypotheses of a sentence to keep and to choose from (default: the beam size, so that other "
+    several += (
+        f"selections can use the output; with --generate-output 1 for best, {DEFAULT_BEAM} for closest)"
     )
+    add("--nbest", type=positive_int, metavar="N", help=several)
     add = parser.add_argument_group("with --teacher-path").add_argument
     add("--beam", type=positive_int, metavar="N", help=f"beam size (default: {DEFAULT_BEAM})")
     parts = "parts to translate in; a finished one is not repeated (default: those of an earlier run, else 1)"
@@ -133,15 +128,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         counts = distil_output(split, args.out, args.generate_output, args.select, args.nbest)
     else:
         images = {"image_free": args.image_free, "image_features": args.image_features}
-        generation = Generation(
-            split,
-            split_paths(args.teacher_path),
-            args.beam,
-            args.nbest,
-            args.shards,
-            **images,
-            options=tuple(passed_on),
-        )
+        teachers, search = split_paths(args.teacher_path), (args.beam, args.nbest, args.shards)
+        generation = Generation(split, teachers, *search, **images, options=tuple(passed_on))
         generation.verify()
 
         def open_teacher() -> Teacher:

@@ -26,13 +26,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--name", help="name of the features, which --image-features takes (default: the backbone's)")
     add_cnn_arguments(parser.add_argument_group("from the image pack"))
     add = parser.add_argument_group("from a file").add_argument
-    add(
-        "--from-file",
-        metavar="FILE",
-        help=".npy of floats: rows x C (one vector each), rows x P x C (P regions of C channels) or rows "
-        "x C x H x W (maps, such as N x 2048 x 7 x 7; their H*W positions become regions, row by row); "
-        "needs --name",
-    )
+    floats = ".npy of floats: rows x C (one vector each), rows x P x C (P regions of C channels) or rows x C "
+    floats += "x H x W (maps, such as N x 2048 x 7 x 7; their H*W positions become regions, row by row); "
+    add("--from-file", metavar="FILE", help=f"{floats}needs --name")
     rows = "what its rows stand for (default: whichever of the two has their number)"
     add("--rows", choices=[BY_SENTENCE, BY_IMAGE], help=rows)
     return parser

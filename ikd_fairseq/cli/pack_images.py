@@ -23,13 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
     add("--split", required=True, help="train, valid, test, test1, ...")
-    add(
-        "--list",
-        required=True,
-        metavar="FILE",
-        help="one image name a line, line i for sentence i; an empty line is a sentence without an image; a "
-        "caption number (name.jpg#3) is ignored",
-    )
+    names = "one image name a line, line i for sentence i; an empty line is a sentence without an image; a "
+    names += "caption number (name.jpg#3) is ignored"
+    add("--list", required=True, metavar="FILE", help=names)
     add("--images", required=True, metavar="FOLDER", help="folder with the images")
     add("--image-size", type=positive_int, default=224, metavar="PIXELS", help="height and width")
     add("--allow-missing", action="store_true", help="use sentences whose image is missing without one")

@@ -25,20 +25,16 @@ def build_parser() -> argparse.ArgumentParser:
         "significance against a baseline, differences, costs. It is printed, and without --output written to "
         "RUNS/table.md and RUNS/table.tsv.",
     )
-    parser.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
-    parser.add_argument(
-        "--plan", metavar="FILE", type=Path, help="plan that says what the table shows, and how"
-    )
-    parser.add_argument("--layout", choices=LAYOUTS, help="what stands in it (default: systems)")
-    parser.add_argument(
-        "--baseline", metavar="NAME", help=f"system that others are compared with (default: {BASELINE})"
-    )
-    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="(default: all test sets)")
-    parser.add_argument(
-        "--trials", type=positive_int, metavar="N", help="resamples of the test (default: 1000)"
-    )
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the table there")
+    add = parser.add_argument
+    add("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+    add("--plan", metavar="FILE", type=Path, help="plan that says what the table shows, and how")
+    add("--layout", choices=LAYOUTS, help="what stands in it (default: systems)")
+    baseline = f"system that others are compared with (default: {BASELINE})"
+    add("--baseline", metavar="NAME", help=baseline)
+    add("--splits", nargs="+", metavar="SPLIT", help="(default: all test sets)")
+    add("--trials", type=positive_int, metavar="N", help="resamples of the test (default: 1000)")
+    add("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
+    add("--output", metavar="FILE", type=Path, help="write the table there")
     return parser
 
 
