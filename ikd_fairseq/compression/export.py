@@ -63,12 +63,11 @@ def _make_decode_only(state: State, architecture: type[ModelContract] | None) ->
     model, task = config_section(state, "model"), config_section(state, "task")
     if architecture:
         model.update(options_without(architecture.training_only))
-    changes = [(model, "encoder_embed_path", None), (model, "decoder_embed_path", None)]  # initial embeddings
+    changes = [(model, dict.fromkeys(("encoder_embed_path", "decoder_embed_path")))]  # initial embeddings
     if architecture and not architecture.requires_images:
-        changes += [(task, "image_free", True), (task, "require_images", False)]
-    for section, name, value in changes:
-        if name in section:
-            section[name] = value
+        changes.append((task, {"image_free": True, "require_images": False}))
+    for section, values in changes:
+        section.update({name: value for name, value in values.items() if name in section})
     criterion = config_section(state, "criterion")
     if state.get("args") is not None:
         if criterion.get("criterion") in TEACHING:

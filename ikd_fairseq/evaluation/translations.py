@@ -172,14 +172,10 @@ def _prepared(text: Translations, without_bpe: bool, detokenise_as: str | None) 
     if without_bpe:
         hypotheses, references = [*map(remove_bpe, hypotheses)], [*map(remove_bpe, references)]
         sources = sources and [*map(remove_bpe, sources)]
+    warning = "%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe"
     for what, lines in (("hypotheses", hypotheses), ("references", references)):
         if marked := sum(BPE_MARK in f"{line} " for line in lines):
-            logger.warning(
-                "%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe",
-                marked,
-                what,
-                BPE_MARK,
-            )
+            logger.warning(warning, marked, what, BPE_MARK)
     if detokenise_as:
         hypotheses, references = (detokenise(lines, detokenise_as) for lines in (hypotheses, references))
     return replace(text, hypotheses=hypotheses, references=references, sources=sources)
@@ -195,8 +191,6 @@ def load_run(path: str, references: str | None = None, **options: Any) -> Transl
         IkdError: as :func:`load_translations`; also when there is nothing in any line.
     """
     text = load_translations([path], references, generated=is_generate_output(path), **options)
-    check(
-        any(line.strip() for line in text.hypotheses),
-        f"{path}: every translation in it is empty; translate again, or leave the run out",
-    )
+    empty = f"{path}: every translation in it is empty; translate again, or leave the run out"
+    check(any(map(str.strip, text.hypotheses)), empty)
     return text
