@@ -150,9 +150,9 @@ def _tell_rows(
     asked: str | None, path: str, count: int, prefix: str, sentences: int, pack: ImagePack | None
 ) -> str:
     """Decides whether the *count* rows of a file stand for images or for sentences."""
-    images = pack.manifest["images"] if pack else "no image pack"
-    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {images}"
-    found += " images" if pack else ""
+    images = pack.manifest["images"] if pack else None
+    packed = f"{images} images" if pack else "no image pack"
+    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {packed}"
     fitting = [rows for rows, number in ((BY_SENTENCE, sentences), (BY_IMAGE, images)) if number == count]
     if asked is not None:
         check(asked in fitting, f"{found}: they cannot be --rows {asked}")

@@ -130,23 +130,12 @@ def pack_images(
         pack.record_text(text)
         logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
     else:
-        described = {
-            "text": text,
-            "list": list_path,
-            "folder": folder,
-            "missing_sentences": sources.missing_sentences,
-            "missing_files": sources.missing_files,
-        }
+        missing = {"missing_sentences": sources.missing_sentences, "missing_files": sources.missing_files}
+        described = {"text": text, "list": list_path, "folder": folder, **missing}
         pack = _write_pack(prefix, image_size, sources, digest, workers, described)
-    logger.info(
-        "%s: %d of %d sentences have an image (%d distinct images), %d name one of %d missing files",
-        prefix,
-        pack.coverage,
-        len(pack),
-        len(sources.paths),
-        sources.missing_sentences,
-        sources.missing_files,
-    )
+    counts = (pack.coverage, len(pack), len(sources.paths), sources.missing_sentences, sources.missing_files)
+    found = "%d of %d sentences have an image (%d distinct images), %d name one of %d missing files"
+    logger.info("%s: " + found, prefix, *counts)
     return pack
 
 

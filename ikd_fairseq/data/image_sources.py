@@ -75,7 +75,7 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
     check(os.path.isdir(folder), f"--images {folder} is not a folder")
     sources = Sources(index=np.full(len(names), NO_IMAGE, dtype=np.int32))
     rows: dict[str, int] = {}
-    missing: list[tuple[int, str]] = []
+    missing: list[str] = []
     for sentence, name in enumerate(names):
         if not name:
             continue
@@ -84,26 +84,22 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
         if normal not in rows:
             path = os.path.join(folder, normal)
             stat = _stat_inside(path, name, f"line {line} of {list_path}: {name!r}", folder)
+            rows[normal] = NO_IMAGE if stat is None else len(sources.paths)
             if stat is None:
-                rows[normal] = NO_IMAGE
-                missing.append((line, name))
+                missing.append(f"{name} in line {line}")
             else:
-                rows[normal] = len(sources.paths)
                 sources.paths.append(path)
                 sources.lines.append(line)
                 sources.stats.append((normal, stat.st_size, stat.st_mtime_ns))
         sources.index[sentence] = rows[normal]
         sources.missing_sentences += rows[normal] == NO_IMAGE
     sources.missing_files = len(missing)
-    shown = ", ".join(f"{name} in line {line}" for line, name in missing[:_NAMES_SHOWN])
-    shown += ", ..." if len(missing) > _NAMES_SHOWN else ""
-    none = f"{list_path} names no image at all: a split without images needs no pack"
-    if missing:
-        none = f"not one image that {list_path} names is in {folder} ({shown}): check --images and --list"
-    check(sources.paths, none)
-    check(
-        allow_missing or not missing,
-        f"{len(missing)} of the images that {list_path} names are not in {folder} ({shown}): check "
-        "--images and --list, or pass --allow-missing to use these sentences without an image",
-    )
+    shown = ", ".join(missing[:_NAMES_SHOWN] + ["..."] * (len(missing) > _NAMES_SHOWN))
+    named = sources.paths or missing
+    check(named, f"{list_path} names no image at all: a split without images needs no pack")
+    remedy = f"in {folder} ({shown}): check --images and --list"
+    check(sources.paths, f"not one image that {list_path} names is {remedy}")
+    some = f"{len(missing)} of the images that {list_path} names are not {remedy}"
+    without = "or pass --allow-missing to use these sentences without an image"
+    check(allow_missing or not missing, f"{some}, {without}")
     return sources

@@ -28,19 +28,15 @@ def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list
     files = ", ".join(sorted(set(output.files.values())))
     lists = ordered_sentences(output.raw, sentences, files, "hypotheses (H- lines)", output.skipped)
     for sentence, hypotheses in enumerate(lists):
-        where = f"{output.files[sentence]}: "
+        file, where = output.files[sentence], f"sentence {sentence} (from 0)"
+        few = f"{file}: {where} has {len(hypotheses)} hypotheses and {count} are asked for"
+        check(len(hypotheses) >= count, f"{few}: generate with --nbest {count}, or ask for fewer")
+        rank = next((rank for rank, text in enumerate(hypotheses[:count], start=1) if not text), None)
         check(
-            len(hypotheses) >= count,
-            f"{where}sentence {sentence} (from 0) has {len(hypotheses)} hypotheses and {count} are asked "
-            f"for: generate with --nbest {count}, or ask for fewer",
+            rank is None,
+            f"{file}: hypothesis {rank} of {where} is empty, which teaches nothing: generate with a "
+            f"--min-len of at least 1 (fairseq's default), or ask for an --nbest below {rank} if that is above 1",
         )
-        for rank, hypothesis in enumerate(hypotheses[:count], start=1):
-            check(
-                hypothesis,
-                f"{where}hypothesis {rank} of sentence {sentence} (from 0) is empty, which teaches nothing: "
-                "generate with a --min-len of at least 1 (fairseq's default), or ask for an --nbest below "
-                f"{rank} if that is above 1",
-            )
     return [hypotheses[:count] for hypotheses in lists]
 
 
