@@ -35,7 +35,8 @@ def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list
         check(
             rank is None,
             f"{file}: hypothesis {rank} of {where} is empty, which teaches nothing: generate with a "
-            f"--min-len of at least 1 (fairseq's default), or ask for an --nbest below {rank} if that is above 1",
+            f"--min-len of at least 1 (fairseq's default), or ask for an --nbest below {rank} if that is "
+            "above 1",
         )
     return [hypotheses[:count] for hypotheses in lists]
 
