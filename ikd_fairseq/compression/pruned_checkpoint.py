@@ -115,12 +115,9 @@ def _rewrite(checkpoint: os.PathLike, output: os.PathLike, change: Change, **fac
     unpack_weights(model)
     for part in architecture.training_only:
         if any(key.startswith(part) for key in model):
-            logger.warning(
-                "%s holds the %s network, which is not pruned and which decoding does not need: to leave it "
-                "out, run ikd-export before",
-                checkpoint,
-                part.removesuffix("."),
-            )
+            warning = "%s holds the %s network, which is not pruned and which decoding does not need"
+            remedy = "to leave it out, run ikd-export before"
+            logger.warning(f"{warning}: {remedy}", checkpoint, part.removesuffix("."))
     state["model"] = change(model, architecture.training_only)
     state["extra_state"].update(facts)
     summary = report(state["model"], architecture.training_only)

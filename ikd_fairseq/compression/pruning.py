@@ -214,24 +214,17 @@ def check_masks(model: nn.Module) -> None:
     size = sum(value.numel() for value in weights.values())
     if not masks:
         zeros = _zeros_outside_padding(model, weights)
-        check(
-            zeros <= _MOST_ZEROS_WITHOUT_MASK * size,
-            f"{zeros / max(size, 1):.1%} of the model's weights are zero, but its checkpoint has lost the "
-            "pruning mask that would keep them so: start from a checkpoint that has one, or give this one a "
-            "mask by ikd-prune",
-        )
+        lost = f"{zeros / max(size, 1):.1%} of the model's weights are zero, but its checkpoint has lost the "
+        remedy = "start from a checkpoint that has one, or give this one a mask by ikd-prune"
+        unpruned = zeros <= _MOST_ZEROS_WITHOUT_MASK * size
+        check(unpruned, f"{lost}pruning mask that would keep them so: {remedy}")
         return
     for name, value in weights.items():
-        check(
-            name in masks,
-            f"{name} has no pruning mask though other weights do: start from a checkpoint that ikd-prune "
-            "wrote, or from one of a run that began with it",
-        )
-        check(
-            not value.detach()[~masks[name]].any(),
-            f"{name} is not zero where its pruning mask says so: weights and masks are of different "
-            "checkpoints, so prune again by ikd-prune",
-        )
+        remedy = "start from a checkpoint that ikd-prune wrote, or from one of a run that began with it"
+        check(name in masks, f"{name} has no pruning mask though other weights do: {remedy}")
+        misfit = f"{name} is not zero where its pruning mask says so: weights and masks are of different"
+        fits = not value.detach()[~masks[name]].any()
+        check(fits, f"{misfit} checkpoints, so prune again by ikd-prune")
     kept = sum(int(mask.sum()) for mask in masks.values())
     logger.info("pruned: %d of %d weights stay at zero (%.1f %%)", size - kept, size, 100 * (1 - kept / size))
 

@@ -22,7 +22,7 @@ from ..io.manifests import differences, read_record, sha256_of_file
 from ..io.progress import progress
 from .distilled_folder import Split
 from .search import check_lengths, search
-from .teacher_checkpoint import check_teacher
+from .teacher_models import check_teacher
 
 logger = logging.getLogger(__name__)
 

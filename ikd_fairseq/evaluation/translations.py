@@ -55,10 +55,8 @@ def ordered_sentences(
     check(not beyond, f"{above}, but the test set has {total} sentences: is it of another test set?")
     missing = [sentence for sentence in range(total) if sentence not in lines]
     cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
-    check(
-        not missing,
-        f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids {_shown(missing)}): {cause}",
-    )
+    lacking = f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids {_shown(missing)})"
+    check(not missing, f"{lacking}: {cause}")
     return [lines[sentence] for sentence in range(total)]
 
 
@@ -144,23 +142,18 @@ def _read_generated(
         logger.warning("%s: %s", name, line)
     expected = agreed_count(counts)
     if expected is None:
-        logger.warning(
-            "%s: how many sentences the test set has is not known, so that one missing at its end "
-            "would go unnoticed; give --sentences, --references, or --data and --split",
-            name,
+        warning = (
+            "%s: how many sentences the test set has is not known, so that one missing at its end would "
         )
+        logger.warning(warning + "go unnoticed; give --sentences, --references, or --data and --split", name)
         expected = output.least_count()
     hypotheses = ordered_sentences(output.hypotheses, expected, name, "translation", output.skipped)
     if references is None:
         check(output.references, f"{name} holds no references (T- lines); give --references FILE")
         references = ordered_sentences(output.references, expected, name, "reference")
         if unknown := sum(UNKNOWN_IN_REFERENCE in line for line in references):
-            logger.warning(
-                "%s: %d references hold words unknown to the dictionary, which no translation can match; "
-                "give the original text by --references",
-                name,
-                unknown,
-            )
+            warning = "%s: %d references hold words unknown to the dictionary, which no translation can match"
+            logger.warning(warning + "; give the original text by --references", name, unknown)
     sources = [output.sources.get(sentence, "") for sentence in range(expected)] if output.sources else None
     counted_by = [source for source, count in counts.items() if count is not None]
     return Translations(hypotheses, references, sources, counted_by)

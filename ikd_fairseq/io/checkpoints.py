@@ -140,13 +140,12 @@ def is_buffer(name: str) -> bool:
 
 def parameters_of(state: State, left_out: Sequence[str] = ()) -> list[torch.Tensor]:
     """The parameters in a checkpoint, tied ones once; without those whose names begin as *left_out* says."""
-    return list(
-        {
-            memory_of(tensor): tensor
-            for name, tensor in state["model"].items()
-            if tensor.is_floating_point() and not is_buffer(name) and not name.startswith(tuple(left_out))
-        }.values()
-    )
+    parameters = {
+        memory_of(tensor): tensor
+        for name, tensor in state["model"].items()
+        if tensor.is_floating_point() and not is_buffer(name) and not name.startswith(tuple(left_out))
+    }
+    return list(parameters.values())
 
 
 def size_in_megabytes(paths: Sequence[StrPath]) -> float:
@@ -168,8 +167,8 @@ def select_checkpoints(folder: StrPath, by: str, count: int, upto: int | None = 
         IkdError: the folder holds fewer, or best checkpoints of several metrics.
     """
     naming = NAMINGS[by]
-    matches = [match for name in os.listdir(folder) if (match := re.fullmatch(naming.pattern, name))]
-    matches.sort(key=lambda match: match.string)
+    names = sorted(os.listdir(folder))
+    matches = [match for name in names if (match := re.fullmatch(naming.pattern, name))]
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
@@ -260,15 +259,11 @@ def average_checkpoints(paths: Sequence[StrPath], output: StrPath) -> None:
     _check_same_parameters(paths, states)
     newest = max(range(len(states)), key=lambda place: num_updates(states[place]))
 
-    extra_state = states[newest]["extra_state"]
-    averaged = {
-        **without_optimizer(states[newest]),
-        "model": average_models([state["model"] for state in states], newest),
-        "extra_state": {key: value for key, value in extra_state.items() if key not in _NOT_OF_THE_MEAN},
-    }
-    averaged["extra_state"]["averaged_checkpoints"] = [
-        {"file": str(path), "num_updates": num_updates(state)} for path, state in zip(paths, states)
-    ]
+    averaged = without_optimizer(states[newest])
+    averaged["model"] = average_models([state["model"] for state in states], newest)
+    kept = {name: value for name, value in averaged["extra_state"].items() if name not in _NOT_OF_THE_MEAN}
+    origin = [{"file": str(path), "num_updates": num_updates(state)} for path, state in zip(paths, states)]
+    averaged["extra_state"] = {**kept, "averaged_checkpoints": origin}
     write_checkpoint(averaged, output)
     size, sizes = size_in_megabytes([output]), size_in_megabytes(paths)
     logger.info("wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)", output, size, len(paths), sizes)

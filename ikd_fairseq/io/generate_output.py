@@ -105,10 +105,8 @@ def _read_file(path: str, output: GenerateOutput) -> None:
         )
         seen.add((kind, sentence))
         block = sentence
-        if kind == "S":
-            output.sources[sentence] = text
-        elif kind == "T":
-            output.references[sentence] = text
+        if kind in "ST":
+            (output.sources if kind == "S" else output.references)[sentence] = text
         elif kind == "P":
             output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
         else:

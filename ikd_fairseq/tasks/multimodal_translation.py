@@ -28,7 +28,7 @@ from ..contracts import (
 from ..data.image_pair_dataset import ImagePairDataset, concatenate
 from ..distillation.taught_pair_dataset import TaughtPairDataset
 from ..distillation.teacher_cache import TeacherCache
-from ..distillation.teacher_checkpoint import check_teacher
+from ..distillation.teacher_models import check_teacher
 from ..errors import check
 from ..modules.options import option
 from .logged_values import log_values, logged_values_of
