@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ..errors import check, command
 from ..io.checkpoints import NAMINGS, average_checkpoints, select_checkpoints
-from ..io.progress import set_up_logging
-from .arguments import given, positive_int
+from .arguments import given, parse, positive_int
 
 DEFAULT_LAST = 10
 
@@ -56,6 +55,5 @@ def _inputs(args: argparse.Namespace) -> Sequence[str | Path]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     average_checkpoints(_inputs(args), args.output)

@@ -13,9 +13,8 @@ from fairseq import utils
 
 from ..distillation.teacher_answers import cache_teacher
 from ..errors import check, command
-from ..io.progress import set_up_logging
 from ..tasks.open_task import open_task
-from .arguments import positive_int
+from .arguments import parse, positive_int
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"

@@ -16,9 +16,8 @@ from ..distillation.generation import Generation, Teacher
 from ..distillation.selection import BEST, CLOSEST
 from ..distillation.sequence_distillation import GENERATED, check_out, distil, distil_output, earlier_shards
 from ..errors import check, command
-from ..io.progress import set_up_logging
 from ..tasks.open_task import open_task
-from .arguments import given, positive_int
+from .arguments import given, parse, positive_int
 
 DEFAULT_BEAM = 5
 
@@ -87,39 +86,29 @@ def _check_options(args: argparse.Namespace, passed_on: Sequence[str]) -> None:
     if args.generate_output:
         translating = ("beam", "shards", "only_shard", "image_free", "image_features", "cpu")
         foreign = given(args, *translating) or ("options after --" if passed_on else "")
-        check(
-            not foreign,
-            f"{foreign} is about translating, and --generate-output has translations: leave out either",
-        )
+        ready = "is about translating, and --generate-output has translations: leave out either"
+        check(not foreign, f"{foreign} {ready}")
         args.nbest = args.nbest or (1 if args.select == BEST else DEFAULT_BEAM)
     else:
         args.beam = args.beam or DEFAULT_BEAM
         args.nbest = args.nbest or args.beam
-        check(
-            args.nbest <= args.beam,
-            f"--nbest {args.nbest} wants more hypotheses than --beam {args.beam} follows: raise --beam",
-        )
+        more = f"--nbest {args.nbest} wants more hypotheses than --beam {args.beam} follows"
+        check(args.nbest <= args.beam, f"{more}: raise --beam")
         args.shards = args.shards or earlier_shards(args.out) or 1
-        check(
-            args.only_shard is None or 0 <= args.only_shard < args.shards,
-            f"--only-shard {args.only_shard}: shards of --shards {args.shards} are 0 to {args.shards - 1}",
-        )
-    check(
-        args.select != CLOSEST or args.nbest > 1,
-        "--select closest chooses from several hypotheses: give an --nbest (and a --beam) above 1",
-    )
-    check(
-        os.pathsep not in args.data or os.path.isdir(args.data),
-        f"{args.data}: distil one folder at a time; the results can be joined by : for training",
-    )
+        known = f"shards of --shards {args.shards} are 0 to {args.shards - 1}"
+        there = args.only_shard is None or 0 <= args.only_shard < args.shards
+        check(there, f"--only-shard {args.only_shard}: {known}")
+    several = "--select closest chooses from several hypotheses"
+    check(args.select != CLOSEST or args.nbest > 1, f"{several}: give an --nbest (and a --beam) above 1")
+    one = os.pathsep not in args.data or os.path.isdir(args.data)
+    check(one, f"{args.data}: distil one folder at a time; the results can be joined by : for training")
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     own = list(sys.argv[1:] if argv is None else argv)
     own, passed_on = (own[: own.index("--")], own[own.index("--") + 1 :]) if "--" in own else (own, [])
-    args = build_parser().parse_args(own)
-    set_up_logging()
+    args = parse(build_parser(), own)
     _check_options(args, passed_on)
     split = Split.open(args.data, args.split, args.source_lang, args.target_lang)
     split.check_packs()

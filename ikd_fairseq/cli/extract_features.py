@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from ..data.feature_extraction import extract_features, import_features
 from ..data.feature_pack import BY_IMAGE, BY_SENTENCE
 from ..errors import check, command
-from ..io.progress import set_up_logging
-from .arguments import given
+from .arguments import given, parse
 from .cnn_arguments import CNN_OPTIONS, add_cnn_arguments
 
 logger = logging.getLogger(__name__)
@@ -36,8 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     if args.from_file is None:
         check(args.rows is None, "--rows tells what the rows of --from-file stand for: give both or neither")
         options = {name: getattr(args, name) for name in CNN_OPTIONS if getattr(args, name) is not None}

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from ..data.image_packing import pack_images
 from ..errors import command
-from ..io.progress import progress, set_up_logging
-from .arguments import positive_int
+from ..io.progress import progress
+from .arguments import parse, positive_int
 
 logger = logging.getLogger(__name__)
 
@@ -37,8 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     pack = pack_images(
         args.data, args.split, args.list, args.images, args.image_size, args.allow_missing, args.workers
     )

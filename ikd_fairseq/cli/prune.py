@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..compression.pruned_checkpoint import Report, pack_checkpoint, prune_checkpoint, unpack_checkpoint
 from ..errors import command
 from ..io.checkpoints import size_in_megabytes
-from ..io.progress import set_up_logging
+from .arguments import parse
 
 
 def _table(summary: Report) -> str:
@@ -47,8 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     if args.pack:
         summary = pack_checkpoint(args.checkpoint, args.output)
     elif args.unpack:

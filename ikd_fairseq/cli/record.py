@@ -13,8 +13,7 @@ from ..experiments.record import FILE, Record
 from ..experiments.scoring import PRESET, languages, score_output
 from ..experiments.systems import SYSTEMS, derive, get_system
 from ..io.generate_output import decoding_speed, read_generate_output
-from ..io.progress import set_up_logging
-from .arguments import positive_int
+from .arguments import parse, positive_int
 from .score import print_samples, print_score
 
 logger = logging.getLogger(__name__)
@@ -71,9 +70,8 @@ def _train(args: argparse.Namespace) -> None:
     like = args.like or args.system
     system = get_system(like) if like == args.system else derive(args.system, like)
     record = Record.update(args.run, **training_facts(args.run, system, args.data, dict(args.label)))
-    logger.info(
-        "%s/%s: %s updates, stopped by %s", args.run, FILE, record.updates, record.stopped_by or "hand"
-    )
+    stopped_by = record.stopped_by or "hand"
+    logger.info("%s/%s: %s updates, stopped by %s", args.run, FILE, record.updates, stopped_by)
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -113,14 +111,12 @@ def _speed(args: argparse.Namespace) -> None:
     check(args.output.is_file(), f"{args.output} is missing: time fairseq-generate first")
     speed = decoding_speed(args.output)
     if speed is None:
-        raise IkdError(
-            f"{args.output} has no line 'Translated ... sentences': it was cut off, so time it again"
-        )
+        cut_off = f"{args.output} has no line 'Translated ... sentences'"
+        raise IkdError(f"{cut_off}: it was cut off, so time it again")
     Record.update(args.run, speeds={args.name: speed})
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     {"train": _train, "score": _score, "speed": _speed}[args.step](args)

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..errors import command
 from ..experiments.page.document import make_report
 from ..io.atomic import check_output, write_atomically
-from ..io.progress import set_up_logging
+from .arguments import parse
 
 logger = logging.getLogger(__name__)
 
@@ -41,8 +41,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     check_output(args.output, [])
     called_as = shlex.join(["ikd-report", *(sys.argv[1:] if argv is None else argv)])
     options = (args.baseline, args.splits, args.cases, args.analyses)

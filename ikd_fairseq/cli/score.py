@@ -16,9 +16,8 @@ from ..evaluation.metrics import METRICS, PRESETS, compute_scores, make_scorers
 from ..evaluation.significance import LEAST_TRIALS, TESTS, compare_runs, files_of_systems
 from ..evaluation.translations import load_run, load_translations
 from ..io.atomic import write_json
-from ..io.progress import set_up_logging
 from ..io.text_index import sentence_counts
-from .arguments import given, positive_int
+from .arguments import given, parse, positive_int
 
 METEOR = "meteor"
 
@@ -97,16 +96,13 @@ def _add_comparison_arguments(add: Callable) -> None:
 
 
 def _check_options(args: argparse.Namespace) -> None:
-    check(
-        (args.data is None) == (args.split is None),
-        "--data and --split tell the number of sentences together; give both or neither",
-    )
+    together = "--data and --split tell the number of sentences together"
+    check((args.data is None) == (args.split is None), f"{together}; give both or neither")
     check(args.hypotheses is None or args.references is not None, "--hypotheses needs --references FILE")
     check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
-    check(
-        args.detokenise is None or args.preset == "detokenised",
-        "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised",
-    )
+    plain = "--detokenise makes plain text, which --preset tokenised would not score"
+    scored = args.detokenise is None or args.preset == "detokenised"
+    check(scored, f"{plain}; add --preset detokenised")
     if METEOR in args.metrics:
         check(args.meteor_language, "--metrics meteor needs --meteor-language, such as de")
     else:
@@ -205,8 +201,7 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     _check_options(args)
     meteor = None
     if METEOR in args.metrics:

@@ -12,8 +12,7 @@ from ..experiments.systems import BASELINE
 from ..experiments.table import as_html, as_markdown, as_tsv
 from ..experiments.tables import LAYOUTS, make_tables
 from ..io.atomic import write_atomically
-from ..io.progress import set_up_logging
-from .arguments import positive_int
+from .arguments import parse, positive_int
 
 FORMATS = ("markdown", "tsv", "html")
 
@@ -57,8 +56,7 @@ def _wanted(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     wanted, title = _wanted(args)
     check(args.runs.is_dir(), f"{args.runs} is no folder: give the folder of the runs")
     tables, notes = make_tables(find_records([args.runs]), **wanted)

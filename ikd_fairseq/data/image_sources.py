@@ -51,11 +51,9 @@ def _stat_inside(path: str, name: str, where: str, folder: str) -> os.stat_resul
     check("\0" not in name, f"{where} is not a file name")
     inside = not os.path.isabs(name) and Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
     check(inside, f"{where} leads out of the image folder {folder}")
-    check(
-        Path(path).resolve().is_relative_to(Path(folder).resolve()),
-        f"{where} is a link that leads out of the image folder {folder}: copy the file, or give the folder "
-        "that it points to",
-    )
+    linked = f"{where} is a link that leads out of the image folder {folder}"
+    within = Path(path).resolve().is_relative_to(Path(folder).resolve())
+    check(within, f"{linked}: copy the file, or give the folder that it points to")
     try:
         stat = os.stat(path)
     except FileNotFoundError:

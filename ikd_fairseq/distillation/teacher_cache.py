@@ -98,11 +98,9 @@ class TeacherCache(Pack):
 
     def check_vocabulary(self, words: int) -> None:
         """Refuses the cache for a target dictionary without as many *words*. Raises :class:`IkdError`."""
-        check(
-            self.manifest["vocabulary"] == words,
-            f"{self.manifest_path} was made with a target dictionary of {self.manifest['vocabulary']} words, "
-            f"and this one has {words}: {self.remedy}",
-        )
+        cached = self.manifest["vocabulary"]
+        other = f"{self.manifest_path} was made with a target dictionary of {cached} words"
+        check(cached == words, f"{other}, and this one has {words}: {self.remedy}")
 
     def check_teachers(self, paths: Sequence[str]) -> None:
         """Refuses the cache beside other teachers than the checkpoints *paths*. Raises :class:`IkdError`."""
