@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from fairseq.utils import split_paths
 
-from ..distillation.distilled_folder import Split
+from ..distillation.distilled_folder import Split, open_packs
 from ..distillation.generation import Generation, Teacher
 from ..distillation.selection import BEST, CLOSEST
 from ..distillation.sequence_distillation import GENERATED, check_out, distil, distil_output, earlier_shards
@@ -111,7 +111,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(build_parser(), own)
     _check_options(args, passed_on)
     split = Split.open(args.data, args.split, args.source_lang, args.target_lang)
-    split.check_packs()
+    open_packs(split.folder, split.name)  # refuses damaged ones before any work
     check_out(args.out, args.data)
     if args.generate_output:
         counts = distil_output(split, args.out, args.generate_output, args.select, args.nbest)

@@ -35,10 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, an average or an export")
     add("output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists")
     add = parser.add_mutually_exclusive_group(required=True).add_argument
-    zero = (
-        "prune to this share of the weights, above 0 and below 1; a pruned checkpoint can be pruned further"
-    )
-    add("--sparsity", type=float, metavar="SHARE", help=zero)
+    zero = "prune to this share of the weights, above 0 and below 1"
+    add("--sparsity", type=float, metavar="SHARE", help=f"{zero}; a pruned checkpoint can be pruned further")
     pack = "write a pruned CHECKPOINT small, with one bit a weight and the weights that are kept"
     add("--pack", action="store_true", help=f"{pack}; it loads wherever CHECKPOINT does")
     add("--unpack", action="store_true", help="write a packed CHECKPOINT as it was before")

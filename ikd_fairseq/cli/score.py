@@ -57,8 +57,14 @@ def build_parser() -> argparse.ArgumentParser:
     samples = "also print N translations, evenly spaced over the test set (default: %(default)s)"
     add("--samples", type=int, default=0, metavar="N", help=samples)
     add("--json", metavar="FILE", help="also write the scores to FILE")
-    comparison = parser.add_argument_group("comparison (with --baseline and --references)")
-    _add_comparison_arguments(comparison.add_argument)
+    add = parser.add_argument_group("comparison (with --baseline and --references)").add_argument
+    system = "system to compare: its name, and as many files as the baseline has, one a run; run i is tested "
+    system += "against run i of the baseline; may be given again"
+    add("--system", nargs="+", action="append", metavar=("NAME", "FILE"), help=system)
+    test = "paired bootstrap, or paired approximate randomisation (default: bootstrap)"
+    add("--test", choices=TESTS, help=test)
+    trials = "resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)"
+    add("--trials", type=positive_int, metavar="N", help=trials)
     add = parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)").add_argument
     language = f"language of the translations: {', '.join(METEOR_MODULES)}"
     add("--meteor-language", choices=METEOR_MODULES, metavar="LANGUAGE", help=language)
@@ -83,16 +89,6 @@ def _add_input_arguments(source: Callable, add: Callable) -> None:
     add("--sentences", type=positive_int, metavar="N", help="how many sentences the test set has")
     add("--data", metavar="DATA", help="binarised data folder, to see how many sentences --split has")
     add("--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ...")
-
-
-def _add_comparison_arguments(add: Callable) -> None:
-    system = "system to compare: its name, and as many files as the baseline has, one a run; run i is tested "
-    system += "against run i of the baseline; may be given again"
-    add("--system", nargs="+", action="append", metavar=("NAME", "FILE"), help=system)
-    test = "paired bootstrap, or paired approximate randomisation (default: bootstrap)"
-    add("--test", choices=TESTS, help=test)
-    trials = "resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)"
-    add("--trials", type=positive_int, metavar="N", help=trials)
 
 
 def _check_options(args: argparse.Namespace) -> None:

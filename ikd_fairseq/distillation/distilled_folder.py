@@ -67,11 +67,8 @@ class Split:
             IkdError: there is no such split, it cannot be read, or it has several language pairs.
         """
         pairs = sorted({file.split(".")[-3] for file in text_index_files(folder, name)})
-        check(
-            pairs,
-            f"{folder} holds no split {name} (such as {name}.en-de.en.idx): run fairseq-preprocess, or "
-            "name another one with --split",
-        )
+        lacking = f"{folder} holds no split {name} (such as {name}.en-de.en.idx)"
+        check(pairs, f"{lacking}: run fairseq-preprocess, or name another one with --split")
         if source is None or target is None:
             several = f"{folder} holds {name} in several pairs ({', '.join(pairs)})"
             check(len(pairs) == 1, f"{several}: give --source-lang and --target-lang")
@@ -122,19 +119,12 @@ class Split:
         Raises:
             IkdError: the dictionary lacks one; the message begins with *where*.
         """
-        indices = self.target_dictionary.indices
-        tokens = text.split(" ")
+        indices, tokens = self.target_dictionary.indices, text.split(" ")
+        remedy = "generate with this dictionary, and without --remove-bpe"
         for token in tokens:
-            check(
-                token in indices,
-                f"{where}: {token!r} is not in dict.{self.target}.txt of {self.folder}: generate with this "
-                "dictionary, and without --remove-bpe",
-            )
+            unknown = f"{where}: {token!r} is not in dict.{self.target}.txt of {self.folder}"
+            check(token in indices, f"{unknown}: {remedy}")
         return [indices[token] for token in tokens] + [self.target_dictionary.eos()]
-
-    def check_packs(self) -> None:
-        """Refuses, before any work, image or feature packs that are damaged or were made for other text."""
-        open_packs(self.folder, self.name)
 
 
 def feature_names(prefix: str) -> list[str]:

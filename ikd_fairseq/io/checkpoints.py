@@ -33,17 +33,13 @@ class Naming(NamedTuple):
     option: str  # of fairseq-train that says how many are kept
 
 
+# fairseq appends digits after the third decimal of a metric to tell ties apart.
+_BEST = r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt"
+_UPDATE = r"checkpoint_\d+_(?P<order>\d+)\.pt"
 NAMINGS = {
     "epochs": Naming(r"checkpoint(?P<order>\d+)\.pt", "checkpointN.pt", "--keep-last-epochs"),
-    "updates": Naming(
-        r"checkpoint_\d+_(?P<order>\d+)\.pt", "checkpoint_EPOCH_UPDATE.pt", "--keep-interval-updates"
-    ),
-    # fairseq appends digits after the third decimal to tell ties apart.
-    "best": Naming(
-        r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt",
-        "checkpoint.best_METRIC_VALUE.pt",
-        "--keep-best-checkpoints",
-    ),
+    "updates": Naming(_UPDATE, "checkpoint_EPOCH_UPDATE.pt", "--keep-interval-updates"),
+    "best": Naming(_BEST, "checkpoint.best_METRIC_VALUE.pt", "--keep-best-checkpoints"),
 }
 
 # Entries of "extra_state" that describe one checkpoint's parameters and would be wrong for a mean of several.
