@@ -93,11 +93,8 @@ def magnitude_masks(
     if masks:
         magnitudes[~torch.cat([masks[name].flatten() for name in weights])] = -1.0
     pruned_before, count = int((magnitudes < 0).sum()), round(sparsity * len(magnitudes))
-    check(
-        count > pruned_before,
-        f"sparsity {sparsity:g} would prune {count} of {len(magnitudes)} weights, but {pruned_before} are "
-        "pruned already: ask for more",
-    )
+    few = f"sparsity {sparsity:g} would prune {count} of {len(magnitudes)} weights"
+    check(count > pruned_before, f"{few}, but {pruned_before} are pruned already: ask for more")
     threshold = magnitudes.kthvalue(count).values
     keep = magnitudes > threshold
     ties = (magnitudes == threshold).nonzero().flatten()
@@ -232,10 +229,6 @@ def check_masks(model: nn.Module) -> None:
 def _zeros_outside_padding(model: nn.Module, weights: dict[str, Tensor]) -> int:
     """How many entries of *weights* are exactly zero, the rows of padding in embeddings not counted."""
     zeros = sum(int((value == 0).sum()) for value in weights.values())
-    seen = set()
-    for module in model.modules():
-        padding = module.padding_idx if isinstance(module, nn.Embedding) else None
-        if padding is not None and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            zeros -= int((module.weight[padding] == 0).sum())
-    return zeros
+    embeddings = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    rows = {id(one.weight): one.weight[one.padding_idx] for one in embeddings if one.padding_idx is not None}
+    return zeros - sum(int((row == 0).sum()) for row in rows.values())

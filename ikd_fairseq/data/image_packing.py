@@ -205,11 +205,9 @@ def pack_images(
     text = text_fingerprint(data_dir, split)
     names = read_image_list(list_path)
     text_name, recorded = next(iter(text.items()))
-    check(
-        len(names) == recorded["sentences"],
-        f"{list_path} has {len(names)} lines where {os.path.join(data_dir, text_name)} has "
-        f"{recorded['sentences']} sentences: line i must name the image of sentence i",
-    )
+    found = f"{os.path.join(data_dir, text_name)} has {recorded['sentences']} sentences"
+    unequal = f"{list_path} has {len(names)} lines where {found}: line i must name the image of sentence i"
+    check(len(names) == recorded["sentences"], unequal)
     sources = find_images(names, list_path, folder, allow_missing)
     digest = sources_digest(image_size, sources.index, sources.stats)
     prefix = os.path.join(data_dir, split)

@@ -194,11 +194,9 @@ def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
         if not packs:
             continue
         ours = text_fingerprint(out, split)
-        check(
-            any(ours.get(name) == recorded for name, recorded in text_fingerprint(folder, split).items()),
-            f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and "
-            "dictionary: its images cannot be taken from there",
-        )
+        same = any(ours.get(name) == theirs for name, theirs in text_fingerprint(folder, split).items())
+        other = f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and"
+        check(same, f"{other} dictionary: its images cannot be taken from there")
         for pack in packs:
             *arrays, manifest = pack.paths(pack.prefix, pack.name)
             for path in arrays:

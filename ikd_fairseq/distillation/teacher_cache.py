@@ -105,11 +105,9 @@ class TeacherCache(Pack):
     def check_teachers(self, paths: Sequence[str]) -> None:
         """Refuses the cache beside other teachers than the checkpoints *paths*. Raises :class:`IkdError`."""
         recorded = sorted(teacher["sha256"] for teacher in self.manifest["teachers"])
-        check(
-            recorded == sorted(teacher["sha256"] for teacher in teacher_files(paths)),
-            f"{self.manifest_path} was made from other teachers than --teacher-path {':'.join(paths)}: "
-            f"{self.remedy}, or drop one of --teacher-path and --teacher-cache",
-        )
+        same = recorded == sorted(map(sha256_of_file, paths))
+        other = f"{self.manifest_path} was made from other teachers than --teacher-path {':'.join(paths)}"
+        check(same, f"{other}: {self.remedy}, or drop one of --teacher-path and --teacher-cache")
 
 
 class TeacherCacheWriter:

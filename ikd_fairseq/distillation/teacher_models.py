@@ -38,19 +38,14 @@ def check_teacher(
     """
     check(os.path.isfile(path), f"teacher {path}: there is no such file")
     state = load_safely(path, "teacher")
-    check(
-        isinstance(state, dict)
-        and isinstance(state.get("model"), dict)
-        and (state.get("cfg") is not None or state.get("args") is not None),
-        f"teacher {path} is no checkpoint of fairseq 0.10 or later",
-    )
+    usable = isinstance(state, dict) and isinstance(state.get("model"), dict)
+    usable = usable and (state.get("cfg") is not None or state.get("args") is not None)
+    check(usable, f"teacher {path} is no checkpoint of fairseq 0.10 or later")
     trained_on = config_section(state, "task")
-    languages = trained_on.get("source_lang"), trained_on.get("target_lang")
-    check(
-        all(theirs in (None, ours) for theirs, ours in zip(languages, (source_lang, target_lang))),
-        f"teacher {path} translates {languages[0]}-{languages[1]}, not {source_lang}-{target_lang}: give a "
-        "teacher of the same languages",
-    )
+    theirs = trained_on.get("source_lang"), trained_on.get("target_lang")
+    same = theirs[0] in (None, source_lang) and theirs[1] in (None, target_lang)
+    other = f"teacher {path} translates {theirs[0]}-{theirs[1]}, not {source_lang}-{target_lang}"
+    check(same, f"{other}: give a teacher of the same languages")
     sides = ("source", "encoder", source, source_lang), ("target", "decoder", target, target_lang)
     for side, part, ours, language in sides:
         table = state["model"].get(f"{part}.embed_tokens.weight")
@@ -59,11 +54,9 @@ def check_teacher(
         other = f"teacher {path} has a {side} dictionary of {len(table)} words"
         check(len(table) == len(ours), f"{other}, and the student one of {len(ours)}: {_SAME}")
         for dictionary in _dictionaries(path, trained_on.get("data"), language):
-            check(
-                Dictionary.load(dictionary) == ours,
-                f"teacher {path} has another {side} dictionary than the student ({dictionary} lists other "
-                f"words, or in another order): {_SAME}",
-            )
+            other = f"teacher {path} has another {side} dictionary than the student ({dictionary} lists"
+            same = Dictionary.load(dictionary) == ours
+            check(same, f"{other} other words, or in another order): {_SAME}")
 
 
 def _dictionaries(path: str, data: str | None, language: str | None) -> Iterator[str]:

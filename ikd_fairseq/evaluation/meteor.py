@@ -49,11 +49,8 @@ def find_jar(given: str | None = None) -> Path:
     package = importlib.util.find_spec(JAR_IN_PACKAGE[0])
     folders = (package and package.submodule_search_locations) or []
     jars = [jar for jar in (Path(folder, *JAR_IN_PACKAGE[1:]) for folder in folders) if jar.is_file()]
-    check(
-        jars,
-        f"METEOR's jar was not found; give --meteor-jar FILE, set {JAR_VARIABLE}, or install the "
-        "package that ships it (pip install pycocoevalcap)",
-    )
+    remedy = f"give --meteor-jar FILE, set {JAR_VARIABLE}, or install the package that ships it"
+    check(jars, f"METEOR's jar was not found; {remedy} (pip install pycocoevalcap)")
     return jars[0]
 
 
@@ -82,18 +79,15 @@ class Meteor:
         """
         found = find_jar(jar)
         java = shutil.which("java") or ""
-        missing = "METEOR is a Java program and there is no java on the PATH"
-        check(java, f"{missing}; install a Java runtime, or leave meteor out of --metrics")
+        no_java = "METEOR is a Java program and there is no java on the PATH"
+        check(java, f"{no_java}; install a Java runtime, or leave meteor out of --metrics")
         table = found.parent / "data" / f"paraphrase-{language}.gz"  # where METEOR itself looks
         modules = None
         if "paraphrase" in MODULES[language] and not table.is_file():
             modules = tuple(module for module in MODULES[language] if module != "paraphrase")
-            logger.warning(
-                "METEOR's paraphrase table %s is missing: METEOR runs with -m '%s', and its score "
-                "does not compare with one that used paraphrases",
-                table,
-                " ".join(modules),
-            )
+            missing = "METEOR's paraphrase table %s is missing: METEOR runs with -m '%s', and its score"
+            warning = f"{missing} does not compare with one that used paraphrases"
+            logger.warning(warning, table, " ".join(modules))
         option = "-lower" if preset == "tokenised" else "-norm"
         return cls(java, found, language, (option,), modules)
 

@@ -83,10 +83,8 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         entries = ("mean", "deviation", "difference", "mark", "scores", "p_values")
-        systems = {
-            name: {entry: getattr(outcome, entry) for entry in entries}
-            for name, outcome in self.outcomes.items()
-        }
+        as_entries = operator.attrgetter(*entries)
+        systems = {name: dict(zip(entries, as_entries(one))) for name, one in self.outcomes.items()}
         return {"name": self.metric, "signature": self.signature, "systems": systems}
 
     def __str__(self) -> str:
