@@ -106,11 +106,9 @@ def _rewrite(checkpoint: os.PathLike, output: os.PathLike, change: Change, **fac
     state = without_training_state(load_checkpoint(checkpoint))
     name = architecture_of(state)
     architecture = contract_of_architecture(name)
-    check(
-        architecture is not None,
-        f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask: prune one "
-        "of the plugin's models (fairseq's transformer is here --arch transformer_mmt)",
-    )
+    foreign = f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask"
+    remedy = "prune one of the plugin's models (fairseq's transformer is here --arch transformer_mmt)"
+    check(architecture is not None, f"{foreign}: {remedy}")
     model = dict(state["model"])
     unpack_weights(model)
     for part in architecture.training_only:

@@ -159,7 +159,6 @@ def _tell_rows(
         return asked
     check(fitting, f"{found}: one row for each sentence or for each image is needed")
     # Where image i is sentence i's, both readings are the same.
-    same = pack is not None and np.array_equal(pack.index, np.arange(count))
-    clear = len(fitting) == 1 or same
+    clear = len(fitting) == 1 or (pack is not None and np.array_equal(pack.index, np.arange(count)))
     check(clear, f"{found}: say which is meant, --rows sentences or --rows images")
     return fitting[0]

@@ -128,11 +128,10 @@ def files_of_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) 
     files = {first: first_files}
     for name, own in (named_runs("--system", values) for values in systems):
         check(name not in files, f"two systems are called {name}; give each a name of its own")
-        check(
-            len(own) == len(first_files),
-            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), but the baseline {first} has "
-            f"{len(first_files)} ({', '.join(first_files)}); runs are tested in pairs, so give as many",
-        )
+        runs = f"--system {name} has {len(own)} run(s) ({', '.join(own)})"
+        baseline_runs = f"the baseline {first} has {len(first_files)} ({', '.join(first_files)})"
+        paired = f"{runs}, but {baseline_runs}; runs are tested in pairs, so give as many"
+        check(len(own) == len(first_files), paired)
         files[name] = own
     return files
 
