@@ -38,6 +38,13 @@ def write_text(prefix, sentences, impl="mmap"):
     builder.finalize(f"{prefix}.idx")
 
 
+def open_split(folder: str) -> Split:
+    """The split, whose packs fit it."""
+    split = Split.open(folder, "train")
+    open_packs(folder, "train")
+    return split
+
+
 @pytest.fixture
 def data(tmp_path):
     """train (with images and both kinds of features), valid, and files that belong to the old targets."""
@@ -122,7 +129,7 @@ def test_packs_of_every_kind_belong_to_the_new_text_by_their_own_check(data, spl
     # The old manifests would be refused beside the new text, and those of the data folder are as they were.
     with pytest.raises(IkdError, match="another preparation"):
         ImagePack.open(split.prefix).check_text(out, "train")
-    open_packs(str(data), "train")
+    open_split(str(data))
 
 
 def test_what_belongs_to_the_old_targets_stays_behind(split, tmp_path):
@@ -172,10 +179,9 @@ def test_an_interrupted_call_leaves_nothing_that_loads_and_is_repeated(split, tm
         with pytest.raises(KeyboardInterrupt):
             write_distilled_folder(split, out, TARGETS)
     with pytest.raises(IkdError):  # no target, or images that were packed for another one
-        open_packs(out, "train")
+        open_split(out)
     write_distilled_folder(split, out, TARGETS)
-    again = Split.open(out, "train")
-    open_packs(again.folder, again.name)
+    again = open_split(out)
     assert [ids.tolist() for ids in (again.token_ids("de")[number] for number in range(SENTENCES))] == TARGETS
     assert not [name for name in os.listdir(out) if name.endswith(".partial")]
 
@@ -266,7 +272,7 @@ def test_text_whose_source_alone_differs_gets_the_packs(data, prepared_anew):
     assert os.path.samefile(prepared_anew / "train.images.npy", data / "train.images.npy")
     for name in ("cnn", "published"):
         FeaturePack.open(str(prepared_anew / "train"), name).check_text(str(prepared_anew), "train")
-    open_packs(str(data), "train")  # its own records are as they were
+    open_split(str(data))  # its own records are as they were
     assert not list(prepared_anew.glob("valid.images*"))
 
 
