@@ -8,13 +8,13 @@ place. Arrays of images and features are replaced, never rewritten, so that hard
 there can be no link (another disk) they are copied.
 """
 
-import contextlib
 import glob
 import os
 import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from fairseq.data import Dictionary, data_utils, indexed_dataset
@@ -161,8 +161,8 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
     packs = open_packs(split.folder, split.name)
     os.makedirs(out, exist_ok=True)
     new_target = os.path.basename(split.text_prefix(split.target))
-    with contextlib.suppress(FileNotFoundError):  # an interrupted call's: what follows must not load with it
-        os.remove(os.path.join(out, new_target + ".idx"))
+    # An interrupted call's: what follows must not load with it.
+    Path(out, new_target + ".idx").unlink(missing_ok=True)
     language = f"({re.escape(split.source)}|{re.escape(split.target)})"
     text = rf"dict\.{language}\.txt|[^.]+\.{language}-{language}\.{language}\.(bin|idx)"
     for name in sorted(os.listdir(split.folder)):

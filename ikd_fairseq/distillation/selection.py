@@ -5,7 +5,6 @@ search. ``closest`` is sequence-level interpolation (Seq-Inter, section 3.3): th
 list that is closest to the reference, by smoothed sentence-level BLEU.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,7 +72,7 @@ def select_targets(
     """
     targets, references = [], split.token_ids(split.target)
     dictionary = split.target_dictionary
-    totals: Counter[str] = Counter()
+    tokens = reference_tokens = equal = unknown = 0
     bleu = first_bleu = 0.0
     for sentence, hypotheses in enumerate(progress(lists, desc="selecting", unit=" sentences")):
         rank, reference = 0, references[sentence]
@@ -84,17 +83,15 @@ def select_targets(
             bleu, first_bleu = bleu + choice.bleu, first_bleu + choice.first_bleu
         target = split.target_ids(hypotheses[rank], f"hypothesis {rank + 1} of sentence {sentence} (from 0)")
         targets.append(target)
-        totals.update(
-            tokens=len(target) - 1,
-            reference_tokens=len(reference) - 1,
-            equal=target == reference.tolist(),
-            unknown=target.count(dictionary.unk()),
-        )
+        tokens += len(target) - 1
+        reference_tokens += len(reference) - 1
+        equal += target == reference.tolist()
+        unknown += target.count(dictionary.unk())
     counts: dict[str, Any] = {
         "sentences": len(lists),
-        "length_ratio": round(totals["tokens"] / max(1, totals["reference_tokens"]), 4),
-        "equal_to_reference": round(totals["equal"] / len(lists), 4),
-        "unknown_words": totals["unknown"],
+        "length_ratio": round(tokens / max(1, reference_tokens), 4),
+        "equal_to_reference": round(equal / len(lists), 4),
+        "unknown_words": unknown,
     }
     if select == CLOSEST:
         counts["sentence_bleu_of_first"] = round(first_bleu / len(lists), 2)

@@ -43,7 +43,6 @@ def ordered_sentences(
 
     Args:
         lines: text, or several of them, by sentence id.
-        total: how many sentences there must be.
         name, kind, skipped: file, what the text is ("translation") and log lines about skipped sentences, for
             messages.
 

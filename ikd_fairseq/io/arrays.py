@@ -1,10 +1,10 @@
 """Arrays in ``.npy`` files: memory-mapped to read, written row by row in any order."""
 
-import contextlib
 import errno
 import io
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,8 +102,7 @@ class ArrayWriter:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
         if not self.keep:
-            with contextlib.suppress(FileNotFoundError):  # renamed by commit()
-                os.remove(self.partial)
+            Path(self.partial).unlink(missing_ok=True)  # missing after commit()
 
     def _begin(self) -> None:
         os.ftruncate(self._file, 0)

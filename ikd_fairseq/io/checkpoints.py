@@ -203,10 +203,9 @@ def map_models(
 
 
 def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> dict[str, torch.Tensor]:
-    """The mean of several state dictionaries with the same keys and shapes, entry by entry.
+    """The mean of several state dictionaries with the same keys and shapes, on the CPU, entry by entry.
 
     Args:
-        models: the state dictionaries, tensors of any shape on the CPU.
         newest: index of the one whose integer entries (counters) and dtypes are taken.
 
     Returns:

@@ -1,10 +1,10 @@
 """What stands beside data and says what it is: manifests, fingerprints of files and of binarised text."""
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..errors import IkdError, check
@@ -81,8 +81,7 @@ def write_manifest(path: str, manifest: dict[str, Any]) -> None:
 
 def remove_manifest(path: str) -> None:
     """Makes earlier data unloadable before its files are replaced, so that old and new never mix."""
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)
+    Path(path).unlink(missing_ok=True)
     sync_folder(path)
 
 
