@@ -37,10 +37,8 @@ def require_fairseq() -> None:
         )
         raise
     version = str(getattr(fairseq, "__version__", "unknown"))
-    check(
-        version.startswith(SUPPORTED_FAIRSEQ),
-        f"this plugin extends fairseq {SUPPORTED_FAIRSEQ}x, but fairseq {version} is installed; {remedy}",
-    )
+    other = f"this plugin extends fairseq {SUPPORTED_FAIRSEQ}x, but fairseq {version} is installed"
+    check(version.startswith(SUPPORTED_FAIRSEQ), f"{other}; {remedy}")
 
 
 @functools.cache

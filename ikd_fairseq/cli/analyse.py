@@ -10,8 +10,7 @@ from .. import analysis
 from ..analysis.word_positions import BASIC_COLOURS, SPACY_MODEL
 from ..errors import command
 from ..evaluation.meteor import MODULES as METEOR_MODULES
-from ..io.progress import set_up_logging
-from .arguments import positive_int
+from .arguments import parse, positive_int
 
 Option = tuple[str, dict[str, Any]]  # the arguments of argparse's add_argument
 
@@ -202,7 +201,6 @@ _OPTIONS = {
 @command
 def main(argv: list[str] | None = None) -> None:
     """Entry point of ``ikd-analyse``."""
-    options = vars(build_parser().parse_args(argv))
-    set_up_logging()
+    options = vars(parse(build_parser(), argv))
     module = importlib.import_module(f"..analysis.{_module_name(options.pop('analysis'))}", __package__)
     print(module.run(**options))

@@ -3,8 +3,10 @@
 import argparse
 import contextlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from ..io.progress import set_up_logging
 
 
 def _number(kind: Callable[[str], Any], accepted: Callable[[Any], bool], description: str):
@@ -20,6 +22,13 @@ def _number(kind: Callable[[str], Any], accepted: Callable[[Any], bool], descrip
 positive_int = _number(int, lambda number: number > 0, "a whole number above 0")
 share = _number(float, lambda number: 0 < number <= 1, "a number above 0 and up to 1")
 positive_float = _number(float, lambda number: 0 < number < math.inf, "a number above 0")
+
+
+def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments in *argv*, or those of the process. The command may log from here on."""
+    args = parser.parse_args(argv)
+    set_up_logging()
+    return args
 
 
 def given(args: argparse.Namespace, *names: str) -> str:

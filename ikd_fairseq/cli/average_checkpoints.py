@@ -11,8 +11,7 @@ from pathlib import Path
 
 from ..errors import check, command
 from ..io.checkpoints import NAMINGS, average_checkpoints, select_checkpoints
-from ..io.progress import set_up_logging
-from .arguments import given, positive_int
+from .arguments import given, parse, positive_int
 
 DEFAULT_LAST = 10
 
@@ -31,13 +30,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", required=True, metavar="FILE", help=output)
     last = f"with a folder: how many checkpoints to average (default: {DEFAULT_LAST})"
     add("--last", type=positive_int, metavar="N", help=last)
-    add(
-        "--by",
-        choices=sorted(NAMINGS),
-        help="with a folder: the last epochs (checkpointN.pt, the default), the last updates "
-        "(checkpoint_EPOCH_UPDATE.pt) or the best by the metric of the training run "
-        "(checkpoint.best_METRIC_VALUE.pt)",
+    examples = {by: naming.example for by, naming in NAMINGS.items()}
+    by = (
+        "with a folder: the last epochs ({epochs}, the default), the last updates ({updates}) or the best by "
     )
+    by += "the metric of the training run ({best})"
+    add("--by", choices=sorted(NAMINGS), help=by.format(**examples))
     upto = "with a folder: ignore checkpoints of a later epoch, or update, than this one"
     add("--upto", type=positive_int, metavar="N", help=upto)
     return parser
@@ -57,6 +55,5 @@ def _inputs(args: argparse.Namespace) -> Sequence[str | Path]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     average_checkpoints(_inputs(args), args.output)

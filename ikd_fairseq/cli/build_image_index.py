@@ -4,10 +4,9 @@ import argparse
 from collections.abc import Sequence
 
 from ..errors import check, command
-from ..io.progress import set_up_logging
 from ..modules.image_index import KINDS
 from ..modules.image_index_builder import build_image_index
-from .arguments import given, positive_float, positive_int, share
+from .arguments import given, parse, positive_float, positive_int, share
 from .cnn_arguments import CNN_OPTIONS, add_cnn_arguments
 
 
@@ -50,8 +49,7 @@ _OPTIONS = {"topic": ("topics", "stop_share"), "dense": ("width", "epochs", "tem
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     (other,) = set(KINDS) - {args.retriever}
     foreign = given(args, *_OPTIONS[other])
     check(not foreign, f"{foreign}: only for --retriever {other}")

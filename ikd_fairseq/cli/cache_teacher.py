@@ -13,9 +13,8 @@ from fairseq import utils
 
 from ..distillation.teacher_answers import cache_teacher
 from ..errors import check, command
-from ..io.progress import set_up_logging
 from ..tasks.open_task import open_task
-from .arguments import positive_int
+from .arguments import parse, positive_int
 
 logger = logging.getLogger(__name__)
 
@@ -50,8 +49,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     device = args.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -61,14 +59,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     task = open_task(args.data, **{name: getattr(args, name) for name in names})
     teachers = utils.split_paths(args.teacher_path)
     cache = cache_teacher(task, args.split, teachers, args.name, args.top_k, args.max_tokens, device)
-    logger.info(
-        "%s: teacher cache %r, %d sentences, %d tokens; the top %d words have %.2f %% of the probability; "
-        "%.1f MB",
-        cache.prefix,
-        cache.name,
-        len(cache),
-        cache.manifest["tokens"],
-        cache.top_k,
-        100 * cache.manifest["covered_mass"],
-        cache.nbytes / 1e6,
-    )
+    tokens, covered, size = cache.manifest["tokens"], 100 * cache.manifest["covered_mass"], cache.nbytes / 1e6
+    found = "%d sentences, %d tokens; the top %d words have %.2f %% of the probability; %.1f MB"
+    numbers = (len(cache), tokens, cache.top_k, covered, size)
+    logger.info("%s: teacher cache %r, " + found, cache.prefix, cache.name, *numbers)

@@ -11,14 +11,13 @@ from collections.abc import Sequence
 
 from fairseq.utils import split_paths
 
-from ..distillation.distilled_folder import Split
+from ..distillation.distilled_folder import Split, open_packs
 from ..distillation.generation import Generation, Teacher
 from ..distillation.selection import BEST, CLOSEST
 from ..distillation.sequence_distillation import GENERATED, check_out, distil, distil_output, earlier_shards
 from ..errors import check, command
-from ..io.progress import set_up_logging
 from ..tasks.open_task import open_task
-from .arguments import given, positive_int
+from .arguments import given, parse, positive_int
 
 DEFAULT_BEAM = 5
 
@@ -60,21 +59,16 @@ def build_parser() -> argparse.ArgumentParser:
     add("--split", default="train", help="split to translate (default: %(default)s)")
     add("-s", "--source-lang", metavar="LANG", help="source language (default: of the files' names)")
     add("-t", "--target-lang", metavar="LANG", help="target language (default: of the files' names)")
-    add(
-        "--select",
-        choices=(BEST, CLOSEST),
-        default=BEST,
-        help="best: the teacher's first hypothesis; closest: the one of its n-best list with the highest "
-        "smoothed sentence-level BLEU (on words, BPE removed) against the reference, the earlier of equals "
-        "(default: %(default)s)",
+    select = "best: the teacher's first hypothesis; closest: the one of its n-best list with the highest "
+    select += (
+        "smoothed sentence-level BLEU (on words, BPE removed) against the reference, the earlier of equals"
     )
-    add(
-        "--nbest",
-        type=positive_int,
-        metavar="N",
-        help="hypotheses of a sentence to keep and to choose from (default: the beam size, so that other "
-        f"selections can use the output; with --generate-output 1 for best, {DEFAULT_BEAM} for closest)",
+    add("--select", choices=(BEST, CLOSEST), default=BEST, help=f"{select} (default: %(default)s)")
+    several = "hypotheses of a sentence to keep and to choose from (default: the beam size, so that other "
+    several += (
+        f"selections can use the output; with --generate-output 1 for best, {DEFAULT_BEAM} for closest)"
     )
+    add("--nbest", type=positive_int, metavar="N", help=several)
     add = parser.add_argument_group("with --teacher-path").add_argument
     add("--beam", type=positive_int, metavar="N", help=f"beam size (default: {DEFAULT_BEAM})")
     parts = "parts to translate in; a finished one is not repeated (default: those of an earlier run, else 1)"
@@ -92,56 +86,39 @@ def _check_options(args: argparse.Namespace, passed_on: Sequence[str]) -> None:
     if args.generate_output:
         translating = ("beam", "shards", "only_shard", "image_free", "image_features", "cpu")
         foreign = given(args, *translating) or ("options after --" if passed_on else "")
-        check(
-            not foreign,
-            f"{foreign} is about translating, and --generate-output has translations: leave out either",
-        )
+        ready = "is about translating, and --generate-output has translations: leave out either"
+        check(not foreign, f"{foreign} {ready}")
         args.nbest = args.nbest or (1 if args.select == BEST else DEFAULT_BEAM)
     else:
         args.beam = args.beam or DEFAULT_BEAM
         args.nbest = args.nbest or args.beam
-        check(
-            args.nbest <= args.beam,
-            f"--nbest {args.nbest} wants more hypotheses than --beam {args.beam} follows: raise --beam",
-        )
+        more = f"--nbest {args.nbest} wants more hypotheses than --beam {args.beam} follows"
+        check(args.nbest <= args.beam, f"{more}: raise --beam")
         args.shards = args.shards or earlier_shards(args.out) or 1
-        check(
-            args.only_shard is None or 0 <= args.only_shard < args.shards,
-            f"--only-shard {args.only_shard}: shards of --shards {args.shards} are 0 to {args.shards - 1}",
-        )
-    check(
-        args.select != CLOSEST or args.nbest > 1,
-        "--select closest chooses from several hypotheses: give an --nbest (and a --beam) above 1",
-    )
-    check(
-        os.pathsep not in args.data or os.path.isdir(args.data),
-        f"{args.data}: distil one folder at a time; the results can be joined by : for training",
-    )
+        known = f"shards of --shards {args.shards} are 0 to {args.shards - 1}"
+        there = args.only_shard is None or 0 <= args.only_shard < args.shards
+        check(there, f"--only-shard {args.only_shard}: {known}")
+    several = "--select closest chooses from several hypotheses"
+    check(args.select != CLOSEST or args.nbest > 1, f"{several}: give an --nbest (and a --beam) above 1")
+    one = os.pathsep not in args.data or os.path.isdir(args.data)
+    check(one, f"{args.data}: distil one folder at a time; the results can be joined by : for training")
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     own = list(sys.argv[1:] if argv is None else argv)
     own, passed_on = (own[: own.index("--")], own[own.index("--") + 1 :]) if "--" in own else (own, [])
-    args = build_parser().parse_args(own)
-    set_up_logging()
+    args = parse(build_parser(), own)
     _check_options(args, passed_on)
     split = Split.open(args.data, args.split, args.source_lang, args.target_lang)
-    split.check_packs()
+    open_packs(split.folder, split.name)  # refuses damaged ones before any work
     check_out(args.out, args.data)
     if args.generate_output:
         counts = distil_output(split, args.out, args.generate_output, args.select, args.nbest)
     else:
         images = {"image_free": args.image_free, "image_features": args.image_features}
-        generation = Generation(
-            split,
-            split_paths(args.teacher_path),
-            args.beam,
-            args.nbest,
-            args.shards,
-            **images,
-            options=tuple(passed_on),
-        )
+        teachers, search = split_paths(args.teacher_path), (args.beam, args.nbest, args.shards)
+        generation = Generation(split, teachers, *search, **images, options=tuple(passed_on))
         generation.verify()
 
         def open_teacher() -> Teacher:

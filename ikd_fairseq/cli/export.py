@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from ..compression.export import export_checkpoint
 from ..errors import command
 from ..io.checkpoints import size_in_megabytes
-from ..io.progress import set_up_logging
+from .arguments import parse
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -26,8 +26,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     export_checkpoint(args.checkpoint, args.output, args.half)
     before, after = size_in_megabytes([args.checkpoint]), size_in_megabytes([args.output])
     print(f"{args.checkpoint}: {before:.1f} MB\n{args.output}: {after:.1f} MB ({after / before:.0%})")

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from ..data.feature_extraction import extract_features, import_features
 from ..data.feature_pack import BY_IMAGE, BY_SENTENCE
 from ..errors import check, command
-from ..io.progress import set_up_logging
-from .arguments import given
+from .arguments import given, parse
 from .cnn_arguments import CNN_OPTIONS, add_cnn_arguments
 
 logger = logging.getLogger(__name__)
@@ -26,13 +25,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--name", help="name of the features, which --image-features takes (default: the backbone's)")
     add_cnn_arguments(parser.add_argument_group("from the image pack"))
     add = parser.add_argument_group("from a file").add_argument
-    add(
-        "--from-file",
-        metavar="FILE",
-        help=".npy of floats: rows x C (one vector each), rows x P x C (P regions of C channels) or rows "
-        "x C x H x W (maps, such as N x 2048 x 7 x 7; their H*W positions become regions, row by row); "
-        "needs --name",
-    )
+    floats = ".npy of floats: rows x C (one vector each), rows x P x C (P regions of C channels) or rows x C "
+    floats += "x H x W (maps, such as N x 2048 x 7 x 7; their H*W positions become regions, row by row); "
+    add("--from-file", metavar="FILE", help=f"{floats}needs --name")
     rows = "what its rows stand for (default: whichever of the two has their number)"
     add("--rows", choices=[BY_SENTENCE, BY_IMAGE], help=rows)
     return parser
@@ -40,8 +35,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     if args.from_file is None:
         check(args.rows is None, "--rows tells what the rows of --from-file stand for: give both or neither")
         options = {name: getattr(args, name) for name in CNN_OPTIONS if getattr(args, name) is not None}

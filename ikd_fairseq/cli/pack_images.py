@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from ..data.image_packing import pack_images
 from ..errors import command
-from ..io.progress import progress, set_up_logging
-from .arguments import positive_int
+from ..io.progress import progress
+from .arguments import parse, positive_int
 
 logger = logging.getLogger(__name__)
 
@@ -23,13 +23,9 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", required=True, metavar="DATA", help="folder that fairseq-preprocess wrote")
     add("--split", required=True, help="train, valid, test, test1, ...")
-    add(
-        "--list",
-        required=True,
-        metavar="FILE",
-        help="one image name a line, line i for sentence i; an empty line is a sentence without an image; a "
-        "caption number (name.jpg#3) is ignored",
-    )
+    names = "one image name a line, line i for sentence i; an empty line is a sentence without an image; a "
+    names += "caption number (name.jpg#3) is ignored"
+    add("--list", required=True, metavar="FILE", help=names)
     add("--images", required=True, metavar="FOLDER", help="folder with the images")
     add("--image-size", type=positive_int, default=224, metavar="PIXELS", help="height and width")
     add("--allow-missing", action="store_true", help="use sentences whose image is missing without one")
@@ -41,8 +37,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     pack = pack_images(
         args.data, args.split, args.list, args.images, args.image_size, args.allow_missing, args.workers
     )

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ..compression.pruned_checkpoint import Report, pack_checkpoint, prune_checkpoint, unpack_checkpoint
 from ..errors import command
 from ..io.checkpoints import size_in_megabytes
-from ..io.progress import set_up_logging
+from .arguments import parse
 
 
 def _table(summary: Report) -> str:
@@ -35,10 +35,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run, an average or an export")
     add("output", metavar="OUTPUT", help="checkpoint to write; replaced when complete if it exists")
     add = parser.add_mutually_exclusive_group(required=True).add_argument
-    zero = (
-        "prune to this share of the weights, above 0 and below 1; a pruned checkpoint can be pruned further"
-    )
-    add("--sparsity", type=float, metavar="SHARE", help=zero)
+    zero = "prune to this share of the weights, above 0 and below 1"
+    add("--sparsity", type=float, metavar="SHARE", help=f"{zero}; a pruned checkpoint can be pruned further")
     pack = "write a pruned CHECKPOINT small, with one bit a weight and the weights that are kept"
     add("--pack", action="store_true", help=f"{pack}; it loads wherever CHECKPOINT does")
     add("--unpack", action="store_true", help="write a packed CHECKPOINT as it was before")
@@ -47,8 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     if args.pack:
         summary = pack_checkpoint(args.checkpoint, args.output)
     elif args.unpack:

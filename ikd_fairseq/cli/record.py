@@ -9,12 +9,12 @@ from ..errors import IkdError, check, command
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS
-from ..experiments.record import FILE, Record, Score
+from ..experiments.record import FILE, Record
 from ..experiments.scoring import PRESET, languages, score_output
 from ..experiments.systems import SYSTEMS, derive, get_system
 from ..io.generate_output import decoding_speed, read_generate_output
-from ..io.progress import set_up_logging
-from .arguments import positive_int
+from .arguments import parse, positive_int
+from .score import print_samples, print_score
 
 logger = logging.getLogger(__name__)
 
@@ -34,46 +34,33 @@ def build_parser() -> argparse.ArgumentParser:
     )
     steps = parser.add_subparsers(dest="step", required=True, metavar="STEP")
 
-    train = steps.add_parser("train", help="a finished training: data, options, versions, hardware, time")
-    train.add_argument("run", metavar="RUN", type=Path, help="folder with checkpoint_last.pt")
-    train.add_argument("--data", metavar="DATA", type=Path, help="data folder (default: that of the options)")
-    train.add_argument("--system", metavar="NAME", required=True, help="its name in tables, see ikd-systems")
-    train.add_argument("--like", metavar="NAME", help="registered system that it is a variant of")
-    train.add_argument(
-        "--label",
-        metavar="NAME=VALUE",
-        type=_label,
-        action="append",
-        default=[],
-        help="what else tells the run from others of its grid, such as text=colour; may be given again",
-    )
+    trained = "a finished training: data, options, versions, hardware, time"
+    add = steps.add_parser("train", help=trained).add_argument
+    add("run", metavar="RUN", type=Path, help="folder with checkpoint_last.pt")
+    add("--data", metavar="DATA", type=Path, help="data folder (default: that of the options)")
+    add("--system", metavar="NAME", required=True, help="its name in tables, see ikd-systems")
+    add("--like", metavar="NAME", help="registered system that it is a variant of")
+    label = "what else tells the run from others of its grid, such as text=colour; may be given again"
+    add("--label", metavar="NAME=VALUE", type=_label, action="append", default=[], help=label)
 
-    score = steps.add_parser("score", help="a translation: scores, speed, the checkpoint that translated")
-    score.add_argument("run", metavar="RUN", type=Path, help="folder with the output of fairseq-generate")
-    score.add_argument("--data", metavar="DATA", type=Path, required=True, help="folder that prepare.sh made")
-    score.add_argument("--split", metavar="SPLIT", required=True, help="test, test1, valid, ...")
-    score.add_argument(
-        "--output", metavar="FILE", help="of fairseq-generate, in RUN (default: generate-SPLIT.txt)"
-    )
-    score.add_argument(
-        "--checkpoint", metavar="FILE", type=Path, help="that translated (default: RUN/average.pt)"
-    )
-    score.add_argument("--beam", metavar="N", type=positive_int, default=5, help="of the search (default: 5)")
-    score.add_argument(
-        "--with-images",
-        action="store_true",
-        help="the system looked at images: sentences without one do not count",
-    )
-    score.add_argument("--metrics", nargs="+", choices=METRICS, default=list(METRICS), help="(default: all)")
-    score.add_argument(
-        "--meteor", action="store_true", help="METEOR too, where Java and its jar are there (METEOR_JAR)"
-    )
-    score.add_argument("--samples", type=int, default=0, metavar="N", help="also print N translations")
+    translated = "a translation: scores, speed, the checkpoint that translated"
+    add = steps.add_parser("score", help=translated).add_argument
+    add("run", metavar="RUN", type=Path, help="folder with the output of fairseq-generate")
+    add("--data", metavar="DATA", type=Path, required=True, help="folder that prepare.sh made")
+    add("--split", metavar="SPLIT", required=True, help="test, test1, valid, ...")
+    add("--output", metavar="FILE", help="of fairseq-generate, in RUN (default: generate-SPLIT.txt)")
+    add("--checkpoint", metavar="FILE", type=Path, help="that translated (default: RUN/average.pt)")
+    add("--beam", metavar="N", type=positive_int, default=5, help="of the search (default: 5)")
+    images = "the system looked at images: sentences without one do not count"
+    add("--with-images", action="store_true", help=images)
+    add("--metrics", nargs="+", choices=METRICS, default=list(METRICS), help="(default: all)")
+    add("--meteor", action="store_true", help="METEOR too, where Java and its jar are there (METEOR_JAR)")
+    add("--samples", type=int, default=0, metavar="N", help="also print N translations")
 
-    speed = steps.add_parser("speed", help="a timed fairseq-generate")
-    speed.add_argument("run", metavar="RUN", type=Path, help="folder of the run")
-    speed.add_argument("--output", metavar="FILE", type=Path, required=True, help="of fairseq-generate")
-    speed.add_argument("--name", required=True, help='what was timed, such as "beam 1, batch 64"')
+    add = steps.add_parser("speed", help="a timed fairseq-generate").add_argument
+    add("run", metavar="RUN", type=Path, help="folder of the run")
+    add("--output", metavar="FILE", type=Path, required=True, help="of fairseq-generate")
+    add("--name", required=True, help='what was timed, such as "beam 1, batch 64"')
     return parser
 
 
@@ -83,9 +70,8 @@ def _train(args: argparse.Namespace) -> None:
     like = args.like or args.system
     system = get_system(like) if like == args.system else derive(args.system, like)
     record = Record.update(args.run, **training_facts(args.run, system, args.data, dict(args.label)))
-    logger.info(
-        "%s/%s: %s updates, stopped by %s", args.run, FILE, record.updates, record.stopped_by or "hand"
-    )
+    stopped_by = record.stopped_by or "hand"
+    logger.info("%s/%s: %s updates, stopped by %s", args.run, FILE, record.updates, stopped_by)
 
 
 def _score(args: argparse.Namespace) -> None:
@@ -104,8 +90,11 @@ def _score(args: argparse.Namespace) -> None:
     Record.update(args.run, scores={args.split: scores}, **facts)
     for number, score in enumerate(scores):
         if number == 0 or score.sentences.count != scores[0].sentences.count:  # else the same sentences again
-            _print_score(score)
-    _print_samples(output, args.samples)
+            print(f"{score.sentences.count} sentences ({score.sentences.group}), {PRESET}, beam {score.beam}")
+            for metric in score.metrics.values():
+                print_score(metric.name, metric.value, metric.signature)
+    found = read_generate_output(str(output))
+    print_samples(args.samples, found.hypotheses, found.references, found.sources)
 
 
 def _find_meteor(language: str) -> Meteor | None:
@@ -118,36 +107,16 @@ def _find_meteor(language: str) -> Meteor | None:
         return None
 
 
-def _print_score(score: Score) -> None:
-    print(f"{score.sentences.count} sentences ({score.sentences.group}), {PRESET}, beam {score.beam}")
-    for metric in score.metrics.values():
-        print(f"{metric.name:<6}{metric.value:>7.2f}  {metric.signature}")
-
-
-def _print_samples(output: Path, count: int) -> None:
-    """Prints *count* sentences, each in the middle of its share of the split."""
-    found = read_generate_output(str(output))
-    total = len(found.hypotheses)
-    for place in range(min(count, total)):
-        sentence = (2 * place + 1) * total // (2 * min(count, total))
-        print(f"\nsentence {sentence}\n  source      {found.sources.get(sentence, '')}")
-        print(
-            f"  hypothesis  {found.hypotheses[sentence]}\n  reference   {found.references.get(sentence, '')}"
-        )
-
-
 def _speed(args: argparse.Namespace) -> None:
     check(args.output.is_file(), f"{args.output} is missing: time fairseq-generate first")
     speed = decoding_speed(args.output)
     if speed is None:
-        raise IkdError(
-            f"{args.output} has no line 'Translated ... sentences': it was cut off, so time it again"
-        )
+        cut_off = f"{args.output} has no line 'Translated ... sentences'"
+        raise IkdError(f"{cut_off}: it was cut off, so time it again")
     Record.update(args.run, speeds={args.name: speed})
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     {"train": _train, "score": _score, "speed": _speed}[args.step](args)

@@ -6,7 +6,7 @@ Only output whose every sentence is there is scored: see :mod:`ikd_fairseq.evalu
 import argparse
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from ..errors import check, command
@@ -14,13 +14,14 @@ from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, PRESETS, compute_scores, make_scorers
 from ..evaluation.significance import LEAST_TRIALS, TESTS, compare_runs, files_of_systems
-from ..evaluation.translations import Translations, load_run, load_translations
+from ..evaluation.translations import load_run, load_translations
 from ..io.atomic import write_json
-from ..io.progress import set_up_logging
 from ..io.text_index import sentence_counts
-from .arguments import given, positive_int
+from .arguments import given, parse, positive_int
 
 METEOR = "meteor"
+
+Texts = Sequence[str] | Mapping[int, str]  # by sentence, from 0
 
 
 def evenly_spaced(count: int, total: int) -> list[int]:
@@ -43,13 +44,9 @@ def build_parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group(required=True)
     _add_input_arguments(source.add_argument, parser.add_argument)
     add = parser.add_argument
-    add(
-        "--preset",
-        choices=PRESETS,
-        default="tokenised",
-        help="tokenised: text as it stands, lower-cased (the setting of the papers on Multi30K); "
-        "detokenised: plain text, 13a tokenisation, cased (default: %(default)s)",
-    )
+    preset = "tokenised: text as it stands, lower-cased (the setting of the papers on Multi30K); "
+    preset += "detokenised: plain text, 13a tokenisation, cased (default: %(default)s)"
+    add("--preset", choices=PRESETS, default="tokenised", help=preset)
     joined = "join subwords ('@@ ') in hypotheses, references and sources first"
     add("--remove-bpe", action="store_true", help=joined)
     moses = "with --preset detokenised: undo Moses tokenisation of both sides first (de, fr, ...)"
@@ -60,17 +57,20 @@ def build_parser() -> argparse.ArgumentParser:
     samples = "also print N translations, evenly spaced over the test set (default: %(default)s)"
     add("--samples", type=int, default=0, metavar="N", help=samples)
     add("--json", metavar="FILE", help="also write the scores to FILE")
-    comparison = parser.add_argument_group("comparison (with --baseline and --references)")
-    _add_comparison_arguments(comparison.add_argument)
+    add = parser.add_argument_group("comparison (with --baseline and --references)").add_argument
+    system = "system to compare: its name, and as many files as the baseline has, one a run; run i is tested "
+    system += "against run i of the baseline; may be given again"
+    add("--system", nargs="+", action="append", metavar=("NAME", "FILE"), help=system)
+    test = "paired bootstrap, or paired approximate randomisation (default: bootstrap)"
+    add("--test", choices=TESTS, help=test)
+    trials = "resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)"
+    add("--trials", type=positive_int, metavar="N", help=trials)
     add = parser.add_argument_group("METEOR 1.5 (with --metrics meteor; needs Java)").add_argument
     language = f"language of the translations: {', '.join(METEOR_MODULES)}"
     add("--meteor-language", choices=METEOR_MODULES, metavar="LANGUAGE", help=language)
-    add(
-        "--meteor-jar",
-        metavar="FILE",
-        help="meteor-1.5.jar, with its paraphrase tables in the folder data beside it (default: METEOR_JAR "
-        "of the environment, else that of the package pycocoevalcap)",
-    )
+    jar = "meteor-1.5.jar, with its paraphrase tables in the folder data beside it (default: METEOR_JAR of "
+    jar += "the environment, else that of the package pycocoevalcap)"
+    add("--meteor-jar", metavar="FILE", help=jar)
     return parser
 
 
@@ -80,52 +80,27 @@ def _add_input_arguments(source: Callable, add: Callable) -> None:
     )
     source("--generate-output", nargs="+", metavar="FILE", help=generated)
     source("--hypotheses", metavar="FILE", help="translations, one a line")
-    source(
-        "--baseline",
-        nargs="+",
-        metavar=("NAME", "FILE"),
-        help="system that --system is compared with: its name, and one file a run (output of "
-        "fairseq-generate, or translations, one a line)",
-    )
-    add(
-        "--references",
-        metavar="FILE",
-        help="reference translations, one a line, in the order of the test set and tokenised like the "
-        "hypotheses (default: the T- lines of --generate-output)",
-    )
+    baseline = "system that --system is compared with: its name, and one file a run (output of "
+    baseline += "fairseq-generate, or translations, one a line)"
+    source("--baseline", nargs="+", metavar=("NAME", "FILE"), help=baseline)
+    references = "reference translations, one a line, in the order of the test set and tokenised like the "
+    references += "hypotheses (default: the T- lines of --generate-output)"
+    add("--references", metavar="FILE", help=references)
     add("--sentences", type=positive_int, metavar="N", help="how many sentences the test set has")
     add("--data", metavar="DATA", help="binarised data folder, to see how many sentences --split has")
     add("--split", metavar="SPLIT", help="split of --data that was translated: test, test1, valid ...")
 
 
-def _add_comparison_arguments(add: Callable) -> None:
-    add(
-        "--system",
-        nargs="+",
-        action="append",
-        metavar=("NAME", "FILE"),
-        help="system to compare: its name, and as many files as the baseline has, one a run; run i is tested "
-        "against run i of the baseline; may be given again",
-    )
-    test = "paired bootstrap, or paired approximate randomisation (default: bootstrap)"
-    add("--test", choices=TESTS, help=test)
-    trials = "resamples or trials of the test (default: 1000 for bootstrap, 10000 for randomisation)"
-    add("--trials", type=positive_int, metavar="N", help=trials)
-
-
 def _check_options(args: argparse.Namespace) -> None:
-    check(
-        (args.data is None) == (args.split is None),
-        "--data and --split tell the number of sentences together; give both or neither",
-    )
+    together = "--data and --split tell the number of sentences together"
+    check((args.data is None) == (args.split is None), f"{together}; give both or neither")
     check(args.hypotheses is None or args.references is not None, "--hypotheses needs --references FILE")
     check(args.samples >= 0, f"--samples {args.samples}: give a number of at least 0")
-    check(
-        args.detokenise is None or args.preset == "detokenised",
-        "--detokenise makes plain text, which --preset tokenised would not score; add --preset detokenised",
-    )
+    plain = "--detokenise makes plain text, which --preset tokenised would not score"
+    scored = args.detokenise is None or args.preset == "detokenised"
+    check(scored, f"{plain}; add --preset detokenised")
     if METEOR in args.metrics:
-        check(args.meteor_language is not None, "--metrics meteor needs --meteor-language, such as de")
+        check(args.meteor_language, "--metrics meteor needs --meteor-language, such as de")
     else:
         foreign = given(args, "meteor_language", "meteor_jar")
         check(not foreign, f"{foreign} is of no use without METEOR; add meteor to --metrics")
@@ -150,12 +125,17 @@ def _reading(args: argparse.Namespace) -> dict[str, Any]:
     return {"references": args.references, "counts": counts, **prepared}
 
 
-def _print_samples(text: Translations, count: int) -> None:
-    for place in evenly_spaced(count, len(text.hypotheses)):
+def print_score(name: str, score: float, signature: str) -> None:
+    print(f"{name:<6}{score:>7.2f}  {signature}")
+
+
+def print_samples(count: int, hypotheses: Texts, references: Texts, sources: Texts | None) -> None:
+    """Prints *count* sentences with what is known of them, evenly spaced over all *hypotheses*."""
+    for place in evenly_spaced(count, len(hypotheses)):
         print(f"\nsentence {place}")
-        if text.sources:
-            print(f"  source      {text.sources[place]}")
-        print(f"  hypothesis  {text.hypotheses[place]}\n  reference   {text.references[place]}")
+        if sources:
+            print(f"  source      {sources[place]}")
+        print(f"  hypothesis  {hypotheses[place]}\n  reference   {references[place]}")
 
 
 def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
@@ -170,8 +150,8 @@ def _score_one(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any
     sentences = len(text.hypotheses)
     print(f"{sentences} sentences, {args.preset}")
     for score in scores.values():
-        print(f"{score['name']:<6}{score['score']:>7.2f}  {score['signature']}")
-    _print_samples(text, args.samples)
+        print_score(**score)
+    print_samples(args.samples, text.hypotheses, text.references, text.sources)
     return {"hypotheses": files, "sentences": sentences, "counted_by": text.counted_by, "scores": scores}
 
 
@@ -217,8 +197,7 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     _check_options(args)
     meteor = None
     if METEOR in args.metrics:

@@ -14,13 +14,11 @@ def build_parser() -> argparse.ArgumentParser:
         description="Lists the systems of the comparison, or prints the options of fairseq-train that "
         "make one of them, a word a line: mapfile -t options < <(ikd-systems ikd).",
     )
-    parser.add_argument("name", nargs="?", metavar="NAME", help="a system; left out, all are listed")
-    parser.add_argument(
-        "--images",
-        action="store_true",
-        help="print when NAME sees images instead: none, index, training (alone), test (too)",
-    )
-    parser.add_argument("--markdown", action="store_true", help="list all as the table of README.md")
+    add = parser.add_argument
+    add("name", nargs="?", metavar="NAME", help="a system; left out, all are listed")
+    images = "print when NAME sees images instead: none, index, training (alone), test (too)"
+    add("--images", action="store_true", help=images)
+    add("--markdown", action="store_true", help="list all as the table of README.md")
     return parser
 
 

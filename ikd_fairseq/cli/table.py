@@ -12,8 +12,7 @@ from ..experiments.systems import BASELINE
 from ..experiments.table import as_html, as_markdown, as_tsv
 from ..experiments.tables import LAYOUTS, make_tables
 from ..io.atomic import write_atomically
-from ..io.progress import set_up_logging
-from .arguments import positive_int
+from .arguments import parse, positive_int
 
 FORMATS = ("markdown", "tsv", "html")
 
@@ -25,20 +24,16 @@ def build_parser() -> argparse.ArgumentParser:
         "significance against a baseline, differences, costs. It is printed, and without --output written to "
         "RUNS/table.md and RUNS/table.tsv.",
     )
-    parser.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
-    parser.add_argument(
-        "--plan", metavar="FILE", type=Path, help="plan that says what the table shows, and how"
-    )
-    parser.add_argument("--layout", choices=LAYOUTS, help="what stands in it (default: systems)")
-    parser.add_argument(
-        "--baseline", metavar="NAME", help=f"system that others are compared with (default: {BASELINE})"
-    )
-    parser.add_argument("--splits", nargs="+", metavar="SPLIT", help="(default: all test sets)")
-    parser.add_argument(
-        "--trials", type=positive_int, metavar="N", help="resamples of the test (default: 1000)"
-    )
-    parser.add_argument("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
-    parser.add_argument("--output", metavar="FILE", type=Path, help="write the table there")
+    add = parser.add_argument
+    add("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+    add("--plan", metavar="FILE", type=Path, help="plan that says what the table shows, and how")
+    add("--layout", choices=LAYOUTS, help="what stands in it (default: systems)")
+    baseline = f"system that others are compared with (default: {BASELINE})"
+    add("--baseline", metavar="NAME", help=baseline)
+    add("--splits", nargs="+", metavar="SPLIT", help="(default: all test sets)")
+    add("--trials", type=positive_int, metavar="N", help="resamples of the test (default: 1000)")
+    add("--format", choices=FORMATS, default=FORMATS[0], help="(default: %(default)s)")
+    add("--output", metavar="FILE", type=Path, help="write the table there")
     return parser
 
 
@@ -61,8 +56,7 @@ def _wanted(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
 @command
 def main(argv: Sequence[str] | None = None) -> None:
-    args = build_parser().parse_args(argv)
-    set_up_logging()
+    args = parse(build_parser(), argv)
     wanted, title = _wanted(args)
     check(args.runs.is_dir(), f"{args.runs} is no folder: give the folder of the runs")
     tables, notes = make_tables(find_records([args.runs]), **wanted)

@@ -56,27 +56,23 @@ def export_model(
 
 
 def _make_decode_only(state: State, architecture: type[ModelContract] | None) -> None:
-    """Changes the settings in *state* so that model and task are built without the files of training."""
+    """Changes the settings in *state* so that model and task are built without the files of training.
+
+    The criterion, which fairseq-validate builds, becomes one that needs the model alone.
+    """
     model, task = config_section(state, "model"), config_section(state, "task")
     if architecture:
         model.update(options_without(architecture.training_only))
-    for name in ("encoder_embed_path", "decoder_embed_path"):  # text files of initial embeddings
-        if name in model:
-            model[name] = None
+    changes = [(model, dict.fromkeys(("encoder_embed_path", "decoder_embed_path")))]  # initial embeddings
     if architecture and not architecture.requires_images:
-        for name, value in (("image_free", True), ("require_images", False)):
-            if name in task:
-                task[name] = value
-
-
-def _leave_out_teaching(state: State) -> None:
-    """Changes the criterion in *state*, which fairseq-validate builds, to one that needs the model alone."""
-    if state.get("args") is not None:
-        if getattr(state["args"], "criterion", None) in TEACHING:
-            state["args"].criterion = TRANSLATION_LOSS
-        return
+        changes.append((task, {"image_free": True, "require_images": False}))
+    for section, values in changes:
+        section.update({name: value for name, value in values.items() if name in section})
     criterion = config_section(state, "criterion")
-    if criterion.get("_name") in TEACHING:
+    if state.get("args") is not None:
+        if criterion.get("criterion") in TEACHING:
+            criterion["criterion"] = TRANSLATION_LOSS
+    elif criterion.get("_name") in TEACHING:
         kept = {name: criterion[name] for name in _OPTIONS_OF_BOTH if name in criterion}
         state["cfg"]["criterion"] = {"_name": TRANSLATION_LOSS, **kept}
 
@@ -98,5 +94,4 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     exported["criterion"] = None
     exported["extra_state"]["exported"] = {"file": str(checkpoint), "half": half}
     _make_decode_only(exported, architecture)
-    _leave_out_teaching(exported)
     write_checkpoint(exported, output)

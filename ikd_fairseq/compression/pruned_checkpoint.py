@@ -5,7 +5,8 @@ What is pruned, and how retraining keeps it, is described in :mod:`.pruning`.
 
 import logging
 import os
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -13,7 +14,6 @@ from ..contracts import contract_of_architecture
 from ..errors import check
 from ..io.atomic import check_output
 from ..io.checkpoints import (
-    State,
     architecture_of,
     is_buffer,
     load_checkpoint,
@@ -31,6 +31,9 @@ from .pruning import (
 )
 
 logger = logging.getLogger(__name__)
+
+# From a state dictionary, and how the names of parts for training alone begin, to a new one.
+Change = Callable[[dict[str, Tensor], tuple[str, ...]], dict[str, Tensor]]
 
 # Kinds of weight matrices in the report, by a part of their names.
 _KINDS = {
@@ -94,31 +97,30 @@ def report(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> Report:
     return Report(kinds, prunable, everything, dense_bytes, packed_bytes)
 
 
-def _load(checkpoint: os.PathLike, output: os.PathLike) -> tuple[State, tuple[str, ...]]:
-    """The checkpoint without optimizer state, its weights unpacked, and what of it only training runs.
+def _rewrite(checkpoint: os.PathLike, output: os.PathLike, change: Change, **facts: Any) -> Report:
+    """Writes *checkpoint* to *output* without optimizer state, its unpacked weights as *change* leaves them.
 
-    Refuses models that know no masks.
+    Refuses models that know no masks. *facts* are what "extra_state" tells of the change.
     """
     check_output(output, [checkpoint])
     state = without_training_state(load_checkpoint(checkpoint))
     name = architecture_of(state)
     architecture = contract_of_architecture(name)
-    check(
-        architecture is not None,
-        f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask: prune one "
-        "of the plugin's models (fairseq's transformer is here --arch transformer_mmt)",
-    )
-    state["model"] = dict(state["model"])
-    unpack_weights(state["model"])
+    foreign = f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask"
+    remedy = "prune one of the plugin's models (fairseq's transformer is here --arch transformer_mmt)"
+    check(architecture is not None, f"{foreign}: {remedy}")
+    model = dict(state["model"])
+    unpack_weights(model)
     for part in architecture.training_only:
-        if any(key.startswith(part) for key in state["model"]):
-            logger.warning(
-                "%s holds the %s network, which is not pruned and which decoding does not need: to leave it "
-                "out, run ikd-export before",
-                checkpoint,
-                part.removesuffix("."),
-            )
-    return state, architecture.training_only
+        if any(key.startswith(part) for key in model):
+            warning = "%s holds the %s network, which is not pruned and which decoding does not need"
+            remedy = "to leave it out, run ikd-export before"
+            logger.warning(f"{warning}: {remedy}", checkpoint, part.removesuffix("."))
+    state["model"] = change(model, architecture.training_only)
+    state["extra_state"].update(facts)
+    summary = report(state["model"], architecture.training_only)
+    write_checkpoint(state, output)
+    return summary
 
 
 def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: float) -> Report:
@@ -132,14 +134,16 @@ def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: flo
         IkdError: the checkpoint cannot be used, is pruned as far already, or the output cannot be written.
     """
     check(0 < sparsity < 1, f"--sparsity {sparsity:g}: give a share above 0 and below 1, such as 0.8")
-    state, left_out = _load(checkpoint, output)
-    state["model"] = prune_weights(state["model"], sparsity, left_out)
-    for name, mask in state["model"].items():
-        if name.endswith(MASK_SUFFIX) and not mask.any():
-            logger.warning("nothing is left of %s: its weights were the smallest", name[: -len(MASK_SUFFIX)])
-    state["extra_state"]["pruned"] = {"file": str(checkpoint), "sparsity": sparsity}
-    write_checkpoint(state, output)
-    return report(state["model"], left_out)
+
+    def prune(model: dict[str, Tensor], left_out: tuple[str, ...]) -> dict[str, Tensor]:
+        pruned = prune_weights(model, sparsity, left_out)
+        for name, mask in pruned.items():
+            if name.endswith(MASK_SUFFIX) and not mask.any():
+                weight = name.removesuffix(MASK_SUFFIX)
+                logger.warning("nothing is left of %s: its weights were the smallest", weight)
+        return pruned
+
+    return _rewrite(checkpoint, output, prune, pruned={"file": str(checkpoint), "sparsity": sparsity})
 
 
 def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
@@ -150,10 +154,7 @@ def pack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
     Raises:
         IkdError: the checkpoint cannot be used or is not pruned, or the output cannot be written.
     """
-    state, left_out = _load(checkpoint, output)
-    summary = report(state["model"], left_out)
-    write_checkpoint({**state, "model": pack_weights(state["model"], left_out)}, output)
-    return summary
+    return _rewrite(checkpoint, output, pack_weights)
 
 
 def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
@@ -161,7 +162,4 @@ def unpack_checkpoint(checkpoint: os.PathLike, output: os.PathLike) -> Report:
 
     Raises as :func:`pack_checkpoint` does.
     """
-    state, left_out = _load(checkpoint, output)
-    summary = report(state["model"], left_out)
-    write_checkpoint(state, output)
-    return summary
+    return _rewrite(checkpoint, output, lambda model, _: model)

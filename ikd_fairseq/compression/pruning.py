@@ -93,11 +93,8 @@ def magnitude_masks(
     if masks:
         magnitudes[~torch.cat([masks[name].flatten() for name in weights])] = -1.0
     pruned_before, count = int((magnitudes < 0).sum()), round(sparsity * len(magnitudes))
-    check(
-        count > pruned_before,
-        f"sparsity {sparsity:g} would prune {count} of {len(magnitudes)} weights, but {pruned_before} are "
-        "pruned already: ask for more",
-    )
+    few = f"sparsity {sparsity:g} would prune {count} of {len(magnitudes)} weights"
+    check(count > pruned_before, f"{few}, but {pruned_before} are pruned already: ask for more")
     threshold = magnitudes.kthvalue(count).values
     keep = magnitudes > threshold
     ties = (magnitudes == threshold).nonzero().flatten()
@@ -214,24 +211,17 @@ def check_masks(model: nn.Module) -> None:
     size = sum(value.numel() for value in weights.values())
     if not masks:
         zeros = _zeros_outside_padding(model, weights)
-        check(
-            zeros <= _MOST_ZEROS_WITHOUT_MASK * size,
-            f"{zeros / max(size, 1):.1%} of the model's weights are zero, but its checkpoint has lost the "
-            "pruning mask that would keep them so: start from a checkpoint that has one, or give this one a "
-            "mask by ikd-prune",
-        )
+        lost = f"{zeros / max(size, 1):.1%} of the model's weights are zero, but its checkpoint has lost the "
+        remedy = "start from a checkpoint that has one, or give this one a mask by ikd-prune"
+        unpruned = zeros <= _MOST_ZEROS_WITHOUT_MASK * size
+        check(unpruned, f"{lost}pruning mask that would keep them so: {remedy}")
         return
     for name, value in weights.items():
-        check(
-            name in masks,
-            f"{name} has no pruning mask though other weights do: start from a checkpoint that ikd-prune "
-            "wrote, or from one of a run that began with it",
-        )
-        check(
-            not value.detach()[~masks[name]].any(),
-            f"{name} is not zero where its pruning mask says so: weights and masks are of different "
-            "checkpoints, so prune again by ikd-prune",
-        )
+        remedy = "start from a checkpoint that ikd-prune wrote, or from one of a run that began with it"
+        check(name in masks, f"{name} has no pruning mask though other weights do: {remedy}")
+        misfit = f"{name} is not zero where its pruning mask says so: weights and masks are of different"
+        fits = not value.detach()[~masks[name]].any()
+        check(fits, f"{misfit} checkpoints, so prune again by ikd-prune")
     kept = sum(int(mask.sum()) for mask in masks.values())
     logger.info("pruned: %d of %d weights stay at zero (%.1f %%)", size - kept, size, 100 * (1 - kept / size))
 
@@ -239,10 +229,6 @@ def check_masks(model: nn.Module) -> None:
 def _zeros_outside_padding(model: nn.Module, weights: dict[str, Tensor]) -> int:
     """How many entries of *weights* are exactly zero, the rows of padding in embeddings not counted."""
     zeros = sum(int((value == 0).sum()) for value in weights.values())
-    seen = set()
-    for module in model.modules():
-        padding = module.padding_idx if isinstance(module, nn.Embedding) else None
-        if padding is not None and id(module.weight) not in seen:
-            seen.add(id(module.weight))
-            zeros -= int((module.weight[padding] == 0).sum())
-    return zeros
+    embeddings = (module for module in model.modules() if isinstance(module, nn.Embedding))
+    rows = {id(one.weight): one.weight[one.padding_idx] for one in embeddings if one.padding_idx is not None}
+    return zeros - sum(int((row == 0).sum()) for row in rows.values())

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
 from ..contracts import TaskContract, inputs_of
-from ..distillation.teacher_ensemble import TeacherEnsemble
+from ..distillation.teacher_models import TeacherEnsemble
 from ..errors import check
 from ..modules.options import option
 from .translation_criterion import TranslationCriterion, log_mean

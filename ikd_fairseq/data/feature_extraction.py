@@ -150,16 +150,15 @@ def _tell_rows(
     asked: str | None, path: str, count: int, prefix: str, sentences: int, pack: ImagePack | None
 ) -> str:
     """Decides whether the *count* rows of a file stand for images or for sentences."""
-    images = pack.manifest["images"] if pack else "no image pack"
-    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {images}"
-    found += " images" if pack else ""
+    images = pack.manifest["images"] if pack else None
+    packed = f"{images} images" if pack else "no image pack"
+    found = f"--from-file {path} has {count} rows, and {prefix} has {sentences} sentences and {packed}"
     fitting = [rows for rows, number in ((BY_SENTENCE, sentences), (BY_IMAGE, images)) if number == count]
     if asked is not None:
         check(asked in fitting, f"{found}: they cannot be --rows {asked}")
         return asked
     check(fitting, f"{found}: one row for each sentence or for each image is needed")
     # Where image i is sentence i's, both readings are the same.
-    same = pack is not None and np.array_equal(pack.index, np.arange(count))
-    clear = len(fitting) == 1 or same
+    clear = len(fitting) == 1 or (pack is not None and np.array_equal(pack.index, np.arange(count)))
     check(clear, f"{found}: say which is meant, --rows sentences or --rows images")
     return fitting[0]

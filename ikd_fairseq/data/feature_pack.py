@@ -54,10 +54,9 @@ class FeaturePack(IndexedPack):
             index = np.arange(count, dtype=np.int32)
         else:
             images = ImagePack.read_manifest(prefix)
-            check(
-                all(manifest.get(key) == images[key] for key in ("images_sha256", "index_sha256")),
-                f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX}: {remedy}",
-            )
+            same = all(manifest.get(key) == images[key] for key in ("images_sha256", "index_sha256"))
+            other = f"{array_path} was made from another image pack than {prefix + MANIFEST_SUFFIX}"
+            check(same, f"{other}: {remedy}")
             index = read_index(prefix, images, count, ImagePack.remedy)
         return cls(prefix, name, manifest, index, features)
 

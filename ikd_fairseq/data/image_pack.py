@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -160,20 +161,17 @@ class ImagePackWriter:
             try:
                 fcntl.flock(self._done_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise IkdError(
-                    f"another ikd-pack-images is writing {self._array.partial}: wait for it or end it first"
-                ) from error
+                another = f"another ikd-pack-images is writing {self._array.partial}"
+                raise IkdError(f"{another}: wait for it or end it first") from error
             self._array.resume = self._earlier_rows_are_whole()
             if not self._array.resume:
-                with contextlib.suppress(FileNotFoundError):
-                    os.remove(self._key_path)
+                Path(self._key_path).unlink(missing_ok=True)
             files.enter_context(self._array)
             if not self._array.resume:
                 self.done = np.zeros(self.rows, dtype=bool)
                 self._record_done()
                 # Written last: with this key in place, the files above are whole.
-                with open(self._key_path, "w", encoding="utf-8") as stream:
-                    json.dump({"sources_sha256": self.digest}, stream)
+                Path(self._key_path).write_text(json.dumps({"sources_sha256": self.digest}), "utf-8")
             self._files = files.pop_all()
         return self
 
@@ -183,8 +181,7 @@ class ImagePackWriter:
 
     def _earlier_rows_are_whole(self) -> bool:
         try:
-            with open(self._key_path, encoding="utf-8") as stream:
-                same = json.load(stream) == {"sources_sha256": self.digest}
+            same = json.loads(Path(self._key_path).read_bytes()) == {"sources_sha256": self.digest}
             size = os.path.getsize(self._array.partial)
         except (OSError, ValueError):
             return False

@@ -11,28 +11,122 @@ import logging
 import multiprocessing
 import multiprocessing.connection
 import os
+import posixpath
+import re
 import signal
 import threading
 from collections.abc import Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from ..constants import NO_IMAGE
 from ..errors import IkdError, check
 from ..io.manifests import text_fingerprint
 from ..io.progress import progress
 from .image_pack import ImagePack, ImagePackWriter, sources_digest
-from .image_sources import Sources, find_images, read_image_list
 from .image_transforms import decode_image
 
 logger = logging.getLogger(__name__)
 
 _IMAGES_PER_TASK = 16
+_NAMES_SHOWN = 3
+# "name.jpg#3": COCO's and Flickr30K's captions are numbered by image.
+_CAPTION_ID = re.compile(r"#\w*$")
 
 # A row and its image, uint8 H x W x 3, or why there is none.
 Decoded = tuple[int, np.ndarray | IkdError]
+
+
+@dataclass
+class Sources:
+    """The image files of a split, by row of the pack."""
+
+    index: np.ndarray  # int32, N sentences: row or NO_IMAGE
+    paths: list[str] = field(default_factory=list)
+    lines: list[int] = field(default_factory=list)  # the first of the list that names it, from 1
+    stats: list[tuple[str, int, int]] = field(default_factory=list)  # name, bytes, time of change in ns
+    missing_sentences: int = 0  # how many name a file that is not there
+    missing_files: int = 0  # how many such files there are
+
+
+def read_image_list(path: str) -> list[str]:
+    """Returns the image name of every sentence, without caption number; "" for an empty line.
+
+    Raises :class:`IkdError` if the file cannot be read or a line has a caption number alone.
+    """
+    try:
+        with open(path, encoding="utf-8-sig") as stream:
+            lines = [line.strip() for line in stream]
+    except UnicodeDecodeError as error:
+        raise IkdError(f"--list {path} is not text in UTF-8 ({error})") from error
+    except OSError as error:
+        raise IkdError(f"--list {path} cannot be read: {error.strerror}") from error
+    names = [_CAPTION_ID.sub("", line).strip() for line in lines]
+    for number, (line, name) in enumerate(zip(lines, names), start=1):
+        check(name or not line, f"line {number} of {path} has no image name before {line!r}")
+    return names
+
+
+def _stat_inside(path: str, name: str, where: str, folder: str) -> os.stat_result | None:
+    """What the system knows of the file *path*, None if it is not there; it must be within *folder*."""
+    check("\0" not in name, f"{where} is not a file name")
+    inside = not os.path.isabs(name) and Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
+    check(inside, f"{where} leads out of the image folder {folder}")
+    linked = f"{where} is a link that leads out of the image folder {folder}"
+    within = Path(path).resolve().is_relative_to(Path(folder).resolve())
+    check(within, f"{linked}: copy the file, or give the folder that it points to")
+    try:
+        stat = os.stat(path)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise IkdError(f"{where} cannot be read: {error.strerror}") from error
+    check(os.path.isfile(path), f"{where} is not a file")
+    return stat
+
+
+def find_images(names: list[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
+    """Finds the file of every name, each once, and decides which row every sentence gets.
+
+    Raises :class:`IkdError` for names that lead out of *folder*, for missing files unless *allow_missing*,
+    and if no sentence has an image.
+    """
+    check(os.path.isdir(folder), f"--images {folder} is not a folder")
+    sources = Sources(index=np.full(len(names), NO_IMAGE, dtype=np.int32))
+    rows: dict[str, int] = {}
+    missing: list[str] = []
+    for sentence, name in enumerate(names):
+        if not name:
+            continue
+        line = sentence + 1
+        normal = posixpath.normpath(name)
+        if normal not in rows:
+            path = os.path.join(folder, normal)
+            stat = _stat_inside(path, name, f"line {line} of {list_path}: {name!r}", folder)
+            rows[normal] = NO_IMAGE if stat is None else len(sources.paths)
+            if stat is None:
+                missing.append(f"{name} in line {line}")
+            else:
+                sources.paths.append(path)
+                sources.lines.append(line)
+                sources.stats.append((normal, stat.st_size, stat.st_mtime_ns))
+        sources.index[sentence] = rows[normal]
+        sources.missing_sentences += rows[normal] == NO_IMAGE
+    sources.missing_files = len(missing)
+    shown = ", ".join(missing[:_NAMES_SHOWN] + ["..."] * (len(missing) > _NAMES_SHOWN))
+    named = sources.paths or missing
+    check(named, f"{list_path} names no image at all: a split without images needs no pack")
+    remedy = f"in {folder} ({shown}): check --images and --list"
+    check(sources.paths, f"not one image that {list_path} names is {remedy}")
+    some = f"{len(missing)} of the images that {list_path} names are not {remedy}"
+    without = "or pass --allow-missing to use these sentences without an image"
+    check(allow_missing or not missing, f"{some}, {without}")
+    return sources
 
 
 def _leave_with_parent() -> None:
@@ -111,11 +205,9 @@ def pack_images(
     text = text_fingerprint(data_dir, split)
     names = read_image_list(list_path)
     text_name, recorded = next(iter(text.items()))
-    check(
-        len(names) == recorded["sentences"],
-        f"{list_path} has {len(names)} lines where {os.path.join(data_dir, text_name)} has "
-        f"{recorded['sentences']} sentences: line i must name the image of sentence i",
-    )
+    found = f"{os.path.join(data_dir, text_name)} has {recorded['sentences']} sentences"
+    unequal = f"{list_path} has {len(names)} lines where {found}: line i must name the image of sentence i"
+    check(len(names) == recorded["sentences"], unequal)
     sources = find_images(names, list_path, folder, allow_missing)
     digest = sources_digest(image_size, sources.index, sources.stats)
     prefix = os.path.join(data_dir, split)
@@ -130,23 +222,12 @@ def pack_images(
         pack.record_text(text)
         logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
     else:
-        described = {
-            "text": text,
-            "list": list_path,
-            "folder": folder,
-            "missing_sentences": sources.missing_sentences,
-            "missing_files": sources.missing_files,
-        }
+        missing = {"missing_sentences": sources.missing_sentences, "missing_files": sources.missing_files}
+        described = {"text": text, "list": list_path, "folder": folder, **missing}
         pack = _write_pack(prefix, image_size, sources, digest, workers, described)
-    logger.info(
-        "%s: %d of %d sentences have an image (%d distinct images), %d name one of %d missing files",
-        prefix,
-        pack.coverage,
-        len(pack),
-        len(sources.paths),
-        sources.missing_sentences,
-        sources.missing_files,
-    )
+    counts = (pack.coverage, len(pack), len(sources.paths), sources.missing_sentences, sources.missing_files)
+    found = "%d of %d sentences have an image (%d distinct images), %d name one of %d missing files"
+    logger.info("%s: " + found, prefix, *counts)
     return pack
 
 

@@ -34,18 +34,16 @@ def decode_image(path: str, image_size: int) -> np.ndarray:
             Image.init()
             with Image.open(path, formats=[name for name in FORMATS if name in Image.OPEN]) as image:
                 width, height = image.size
-                check(
-                    width * height <= MAX_PIXELS,
-                    f"{path} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded",
-                )
-                check(
-                    image.mode != "F",
-                    f"{path} has floating-point pixels, of unknown range: save it with 8 or 16 bits",
-                )
+                large = f"{path} has {width} x {height} pixels, more than the {MAX_PIXELS:,} that are decoded"
+                check(width * height <= MAX_PIXELS, large)
+                unknown = f"{path} has floating-point pixels, of unknown range"
+                check(image.mode != "F", f"{unknown}: save it with 8 or 16 bits")
                 # A large JPEG is decoded at 1/2, 1/4 or 1/8, but never below twice the size asked for:
                 # several times faster, and the filter still does the last step.
                 image.draft(None, (2 * image_size, 2 * image_size))
-                return to_square(ImageOps.exif_transpose(image), image_size)
+                upright = to_rgb(ImageOps.exif_transpose(image))
+                resized = upright.resize((image_size, image_size), Image.Resampling.BILINEAR)
+                return np.asarray(resized, dtype=np.uint8)
     except IkdError:
         raise
     except Image.UnidentifiedImageError as error:
@@ -54,12 +52,6 @@ def decode_image(path: str, image_size: int) -> np.ndarray:
         raise IkdError(f"{path} has more than the {MAX_PIXELS:,} pixels that are decoded") from error
     except Exception as error:  # Pillow's readers raise all kinds of exceptions on damaged files
         raise IkdError(f"{path} is truncated or damaged ({error})") from error
-
-
-def to_square(image: Image.Image, image_size: int) -> np.ndarray:
-    """Converts a Pillow image of any mode to uint8 ``image_size x image_size x 3`` (RGB)."""
-    resized = to_rgb(image).resize((image_size, image_size), Image.Resampling.BILINEAR)
-    return np.asarray(resized, dtype=np.uint8)
 
 
 def to_rgb(image: Image.Image) -> Image.Image:

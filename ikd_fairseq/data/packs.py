@@ -76,8 +76,7 @@ class IndexedPack(Pack):
         self, prefix: str, name: str, manifest: dict[str, Any], index: np.ndarray, rows: MappedArray
     ):
         super().__init__(prefix, name, manifest)
-        self.index = index
-        self._rows = rows
+        self.index, self._rows = index, rows
 
     @property
     def coverage(self) -> int:

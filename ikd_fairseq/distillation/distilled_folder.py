@@ -8,24 +8,17 @@ place. Arrays of images and features are replaced, never rewritten, so that hard
 there can be no link (another disk) they are copied.
 """
 
-import contextlib
 import glob
 import os
 import re
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
-from ..constants import (
-    FEATURES_MANIFEST_SUFFIX,
-    FEATURES_SUFFIX,
-    IMAGES_SUFFIX,
-    INDEX_SUFFIX,
-    MANIFEST_SUFFIX,
-)
 from ..data.feature_pack import FeaturePack
 from ..data.image_pack import ImagePack
 from ..errors import check
@@ -33,9 +26,8 @@ from ..io.atomic import copy_file, link_file, replacing
 from ..io.manifests import sha256_of_file, text_fingerprint, write_manifest
 from ..io.text_index import sentence_counts, text_index_files
 
-# Beside the binarised text: the BPE merges, and the test sets' references for ikd-score.
-_OTHER_FILES = ("code",)
-_OTHER_FOLDERS = ("reference",)
+# Beside the binarised text: the BPE merges, and the folder of the test sets' references for ikd-score.
+_MERGES, _REFERENCES = "code", "reference"
 
 
 def _names_of(*suffixes: str) -> re.Pattern[str]:
@@ -44,8 +36,8 @@ def _names_of(*suffixes: str) -> re.Pattern[str]:
     return re.compile(f"[^.]+({ends})")
 
 
-_ARRAYS = _names_of(IMAGES_SUFFIX, INDEX_SUFFIX, FEATURES_SUFFIX)
-_MANIFESTS = _names_of(MANIFEST_SUFFIX, FEATURES_MANIFEST_SUFFIX)
+_ARRAYS = _names_of(*ImagePack.suffixes[:-1], *FeaturePack.suffixes[:-1])
+_MANIFESTS = _names_of(ImagePack.suffixes[-1], FeaturePack.suffixes[-1])
 
 
 @dataclass(frozen=True)
@@ -75,11 +67,8 @@ class Split:
             IkdError: there is no such split, it cannot be read, or it has several language pairs.
         """
         pairs = sorted({file.split(".")[-3] for file in text_index_files(folder, name)})
-        check(
-            pairs,
-            f"{folder} holds no split {name} (such as {name}.en-de.en.idx): run fairseq-preprocess, or "
-            "name another one with --split",
-        )
+        lacking = f"{folder} holds no split {name} (such as {name}.en-de.en.idx)"
+        check(pairs, f"{lacking}: run fairseq-preprocess, or name another one with --split")
         if source is None or target is None:
             several = f"{folder} holds {name} in several pairs ({', '.join(pairs)})"
             check(len(pairs) == 1, f"{several}: give --source-lang and --target-lang")
@@ -114,11 +103,10 @@ class Split:
 
     def fingerprint(self) -> dict[str, str]:
         """SHA-256 of text and dictionaries by file name, and of the packed images where there are any."""
-        languages = (self.source, self.target)
-        names = [
-            f"{self.name}.{self.pair}.{language}{end}" for language in languages for end in (".bin", ".idx")
-        ]
-        names += [f"dict.{language}.txt" for language in languages]
+        names = []
+        for language in (self.source, self.target):
+            text = f"{self.name}.{self.pair}.{language}"
+            names += [f"{text}.bin", f"{text}.idx", f"dict.{language}.txt"]
         digests = {name: sha256_of_file(os.path.join(self.folder, name)) for name in names}
         if ImagePack.exists(self.prefix):
             manifest = ImagePack.read_manifest(self.prefix)
@@ -131,24 +119,17 @@ class Split:
         Raises:
             IkdError: the dictionary lacks one; the message begins with *where*.
         """
-        indices = self.target_dictionary.indices
-        tokens = text.split(" ")
+        indices, tokens = self.target_dictionary.indices, text.split(" ")
+        remedy = "generate with this dictionary, and without --remove-bpe"
         for token in tokens:
-            check(
-                token in indices,
-                f"{where}: {token!r} is not in dict.{self.target}.txt of {self.folder}: generate with this "
-                "dictionary, and without --remove-bpe",
-            )
+            unknown = f"{where}: {token!r} is not in dict.{self.target}.txt of {self.folder}"
+            check(token in indices, f"{unknown}: {remedy}")
         return [indices[token] for token in tokens] + [self.target_dictionary.eos()]
-
-    def check_packs(self) -> None:
-        """Refuses, before any work, image or feature packs that are damaged or were made for other text."""
-        open_packs(self.folder, self.name)
 
 
 def feature_names(prefix: str) -> list[str]:
     """The names, sorted, of the feature packs at *prefix*, ``DATA/SPLIT``."""
-    paths = glob.glob(glob.escape(prefix) + FEATURES_SUFFIX.format(name="*"))
+    paths = glob.glob(glob.escape(prefix) + FeaturePack.suffixes[0].format(name="*"))
     return sorted(path.removeprefix(prefix).split(".")[2] for path in paths)
 
 
@@ -180,19 +161,19 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
     packs = open_packs(split.folder, split.name)
     os.makedirs(out, exist_ok=True)
     new_target = os.path.basename(split.text_prefix(split.target))
-    with contextlib.suppress(FileNotFoundError):  # an interrupted call's: what follows must not load with it
-        os.remove(os.path.join(out, new_target + ".idx"))
+    # An interrupted call's: what follows must not load with it.
+    Path(out, new_target + ".idx").unlink(missing_ok=True)
     language = f"({re.escape(split.source)}|{re.escape(split.target)})"
     text = rf"dict\.{language}\.txt|[^.]+\.{language}-{language}\.{language}\.(bin|idx)"
     for name in sorted(os.listdir(split.folder)):
         source, target = os.path.join(split.folder, name), os.path.join(out, name)
-        if name in _OTHER_FOLDERS and os.path.isdir(source):
+        if name == _REFERENCES and os.path.isdir(source):
             shutil.copytree(source, target, dirs_exist_ok=True)
         elif name in (new_target + ".bin", new_target + ".idx"):
             continue
         elif _ARRAYS.fullmatch(name):
             link_file(source, target)
-        elif name in _OTHER_FILES or _MANIFESTS.fullmatch(name) or re.fullmatch(text, name):
+        elif name == _MERGES or _MANIFESTS.fullmatch(name) or re.fullmatch(text, name):
             copy_file(source, target)
     _write_text(os.path.join(out, new_target), targets, len(split.target_dictionary))
     _record_text(packs, out, split.name)
@@ -213,11 +194,9 @@ def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
         if not packs:
             continue
         ours = text_fingerprint(out, split)
-        check(
-            any(ours.get(name) == recorded for name, recorded in text_fingerprint(folder, split).items()),
-            f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and "
-            "dictionary: its images cannot be taken from there",
-        )
+        same = any(ours.get(name) == theirs for name, theirs in text_fingerprint(folder, split).items())
+        other = f"{split} in {out} does not hold the sentences of {folder}, or not with the same merges and"
+        check(same, f"{other} dictionary: its images cannot be taken from there")
         for pack in packs:
             *arrays, manifest = pack.paths(pack.prefix, pack.name)
             for path in arrays:
@@ -228,12 +207,11 @@ def link_packs(folder: str, out: str, splits: Sequence[str]) -> None:
 
 def _write_text(prefix: str, sentences: Sequence[Sequence[int]], vocabulary: int) -> None:
     """Writes *sentences* as ``prefix.bin`` and ``prefix.idx`` in fairseq's memory-mapped format."""
-    with replacing(prefix + ".idx") as partial_index:
-        with replacing(prefix + ".bin") as partial_data:
-            builder = indexed_dataset.make_builder(partial_data, "mmap", vocabulary)
-            for sentence in sentences:
-                builder.add_item(torch.tensor(sentence))
-            builder.finalize(partial_index)
+    with replacing(prefix + ".idx") as partial_index, replacing(prefix + ".bin") as partial_data:
+        builder = indexed_dataset.make_builder(partial_data, "mmap", vocabulary)
+        for sentence in sentences:
+            builder.add_item(torch.tensor(sentence))
+        builder.finalize(partial_index)
 
 
 def _record_text(packs: Sequence[ImagePack | FeaturePack], out: str, split: str) -> None:

@@ -22,7 +22,7 @@ from ..io.manifests import differences, read_record, sha256_of_file
 from ..io.progress import progress
 from .distilled_folder import Split
 from .search import check_lengths, search
-from .teacher_checkpoint import check_teacher
+from .teacher_models import check_teacher
 
 logger = logging.getLogger(__name__)
 
@@ -119,12 +119,10 @@ class Teacher:
         self.seed = options.pop("seed")
         half = options.pop("fp16")
         self.config = GenerationConfig(beam=generation.beam, nbest=generation.nbest, **options)
+        device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
         self.models = list(task.load_teachers(generation.teachers))
         for model in self.models:
-            model.to(
-                device="cuda" if torch.cuda.is_available() and not cpu else "cpu",
-                dtype=torch.float16 if half else torch.float32,
-            )
+            model.to(device, dtype=torch.float16 if half else torch.float32)
             model.prepare_for_inference_(SimpleNamespace(generation=self.config))
         task.load_dataset(generation.split.name)
         self.dataset = task.dataset(generation.split.name)
@@ -185,12 +183,11 @@ def _claim(folder: str, record: dict[str, Any]) -> None:
     path = os.path.join(folder, MADE_FROM)
     made_from = read_record(path)
     if made_from is None:
-        check(
-            not any(name.startswith("shard-") for name in os.listdir(folder)),
-            f"{folder} holds shards, but not {MADE_FROM}, which says what they were made from: remove them",
+        unknown = (
+            f"{folder} holds shards, but not {MADE_FROM}, which says what they were made from: remove them"
         )
-        write_json(path, record)
-        return
+        check(not any(name.startswith("shard-") for name in os.listdir(folder)), unknown)
+        write_json(path, made_from := record)
     other = differences(made_from, record)
     check(not other, f"{folder} was made from other {other}: give what it was made from, or another folder")
 

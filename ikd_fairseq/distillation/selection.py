@@ -5,7 +5,6 @@ search. ``closest`` is sequence-level interpolation (Seq-Inter, section 3.3): th
 list that is closest to the reference, by smoothed sentence-level BLEU.
 """
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -28,19 +27,16 @@ def nbest_lists(output: GenerateOutput, sentences: int, count: int) -> list[list
     files = ", ".join(sorted(set(output.files.values())))
     lists = ordered_sentences(output.raw, sentences, files, "hypotheses (H- lines)", output.skipped)
     for sentence, hypotheses in enumerate(lists):
-        where = f"{output.files[sentence]}: "
+        file, where = output.files[sentence], f"sentence {sentence} (from 0)"
+        few = f"{file}: {where} has {len(hypotheses)} hypotheses and {count} are asked for"
+        check(len(hypotheses) >= count, f"{few}: generate with --nbest {count}, or ask for fewer")
+        rank = next((rank for rank, text in enumerate(hypotheses[:count], start=1) if not text), None)
         check(
-            len(hypotheses) >= count,
-            f"{where}sentence {sentence} (from 0) has {len(hypotheses)} hypotheses and {count} are asked "
-            f"for: generate with --nbest {count}, or ask for fewer",
+            rank is None,
+            f"{file}: hypothesis {rank} of {where} is empty, which teaches nothing: generate with a "
+            f"--min-len of at least 1 (fairseq's default), or ask for an --nbest below {rank} if that is "
+            "above 1",
         )
-        for rank, hypothesis in enumerate(hypotheses[:count], start=1):
-            check(
-                hypothesis,
-                f"{where}hypothesis {rank} of sentence {sentence} (from 0) is empty, which teaches nothing: "
-                "generate with a --min-len of at least 1 (fairseq's default), or ask for an --nbest below "
-                f"{rank} if that is above 1",
-            )
     return [hypotheses[:count] for hypotheses in lists]
 
 
@@ -76,7 +72,7 @@ def select_targets(
     """
     targets, references = [], split.token_ids(split.target)
     dictionary = split.target_dictionary
-    totals: Counter[str] = Counter()
+    tokens = reference_tokens = equal = unknown = 0
     bleu = first_bleu = 0.0
     for sentence, hypotheses in enumerate(progress(lists, desc="selecting", unit=" sentences")):
         rank, reference = 0, references[sentence]
@@ -87,17 +83,15 @@ def select_targets(
             bleu, first_bleu = bleu + choice.bleu, first_bleu + choice.first_bleu
         target = split.target_ids(hypotheses[rank], f"hypothesis {rank + 1} of sentence {sentence} (from 0)")
         targets.append(target)
-        totals.update(
-            tokens=len(target) - 1,
-            reference_tokens=len(reference) - 1,
-            equal=target == reference.tolist(),
-            unknown=target.count(dictionary.unk()),
-        )
+        tokens += len(target) - 1
+        reference_tokens += len(reference) - 1
+        equal += target == reference.tolist()
+        unknown += target.count(dictionary.unk())
     counts: dict[str, Any] = {
         "sentences": len(lists),
-        "length_ratio": round(totals["tokens"] / max(1, totals["reference_tokens"]), 4),
-        "equal_to_reference": round(totals["equal"] / len(lists), 4),
-        "unknown_words": totals["unknown"],
+        "length_ratio": round(tokens / max(1, reference_tokens), 4),
+        "equal_to_reference": round(equal / len(lists), 4),
+        "unknown_words": unknown,
     }
     if select == CLOSEST:
         counts["sentence_bleu_of_first"] = round(first_bleu / len(lists), 2)

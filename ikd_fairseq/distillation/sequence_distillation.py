@@ -18,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 GENERATED = "generated"  # folder in OUT with the shards
 RECORD = "distilled.json"  # in OUT: what it was made from and, when all is there, the counts
+_RECORDS = ((GENERATED, MADE_FROM), (RECORD,))
 
 Counts = dict[str, Any]  # see :func:`~ikd_fairseq.distillation.selection.select_targets`
 
@@ -29,16 +30,14 @@ def check_out(out: str, data: str) -> None:
     if not os.path.exists(out):
         return
     check(os.path.isdir(out), f"{out} is a file: name a folder for OUT")
-    ours = any(os.path.exists(os.path.join(out, *name)) for name in ((RECORD,), (GENERATED, MADE_FROM)))
-    check(
-        ours or not os.listdir(out),
-        f"{out} holds files that this command did not make: name a new or an empty folder for OUT",
-    )
+    ours = any(os.path.exists(os.path.join(out, *name)) for name in _RECORDS)
+    foreign = f"{out} holds files that this command did not make"
+    check(ours or not os.listdir(out), f"{foreign}: name a new or an empty folder for OUT")
 
 
 def earlier_shards(out: str) -> int | None:
     """In how many shards an earlier run into *out* translates, if there was one."""
-    records = (read_record(os.path.join(out, *name)) for name in ((GENERATED, MADE_FROM), (RECORD,)))
+    records = (read_record(os.path.join(out, *name)) for name in _RECORDS)
     return next((record["shards"] for record in records if record and "shards" in record), None)
 
 
@@ -74,13 +73,11 @@ def distil(
 
 
 def distil_output(split: Split, out: str, outputs: Sequence[str], select: str, nbest: int) -> Counts:
-    """Writes the data folder *out* from ready output of ``fairseq-generate``; returns its counts.
+    """Writes the data folder *out* from ready output of ``fairseq-generate``, as :func:`distil` does.
 
     Args:
         split: the split whose targets are replaced.
-        out: see :func:`check_out`.
         outputs: files, which must hold every sentence of the split once.
-        select: "best" or "closest".
         nbest: how many hypotheses of a sentence there must be, and are looked at.
 
     Raises:
@@ -107,12 +104,8 @@ def _begin(split: Split, out: str, request: dict[str, Any]) -> bool:
         logger.info("%s is complete: nothing to do", out)
         return False
     if text_index_files(split.folder, further := f"{split.name}1"):
-        logger.warning(
-            "%s also holds %s, which fairseq adds to %s in training and whose targets stay as they are",
-            split.folder,
-            further,
-            split.name,
-        )
+        warning = "%s also holds %s, which fairseq adds to %s in training and whose targets stay as they are"
+        logger.warning(warning, split.folder, further, split.name)
     try:
         os.makedirs(out, exist_ok=True)
     except OSError as error:

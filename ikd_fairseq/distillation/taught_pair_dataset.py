@@ -35,11 +35,9 @@ class TaughtPairDataset(PairsWithEntries):
         """Adds the answers. Raises :class:`IkdError` for a sentence whose answers do not fit its target."""
         real = batch["target"].ne(self.padding)
         for sentence, tokens, (ids, _) in zip(batch["id"].tolist(), real.sum(dim=1).tolist(), entries):
-            check(
-                len(ids) == tokens,
-                f"the teacher cache answers {len(ids)} of the {tokens} target tokens of sentence {sentence} "
-                "(from 0): it is too long for the teacher or was read otherwise; leave it out of training",
-            )
+            few = f"the teacher cache answers {len(ids)} of the {tokens} target tokens of sentence {sentence}"
+            cause = "it is too long for the teacher or was read otherwise"
+            check(len(ids) == tokens, f"{few} (from 0): {cause}; leave it out of training")
         for key, dtype, answers in zip((TEACHER_IDS, TEACHER_PROBS), (np.int64, np.float16), zip(*entries)):
             rows = torch.from_numpy(np.concatenate(answers).astype(dtype))
             batch[key] = torch.zeros(*real.shape, rows.shape[1], dtype=rows.dtype)

@@ -16,7 +16,7 @@ from ..io.progress import progress
 from ..vision.device import check_device
 from .search import batches
 from .teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
-from .teacher_ensemble import TeacherEnsemble
+from .teacher_models import TeacherEnsemble
 
 logger = logging.getLogger(__name__)
 
@@ -55,12 +55,10 @@ def cache_teacher(
     max_positions = utils.resolve_max_positions(*(teacher.max_positions() for teacher in teachers))
     fitting, too_long = dataset.filter_indices_by_size(np.arange(len(dataset)), max_positions)
     if len(too_long):
-        logger.warning(
-            "%d sentences (such as %s, from 0) are longer than the teachers' %s positions and get no answers",
-            len(too_long),
-            too_long[0],
-            max_positions,
+        warning = (
+            "%d sentences (such as %s, from 0) are longer than the teachers' %s positions and get no answers"
         )
+        logger.warning(warning, len(too_long), too_long[0], max_positions)
     lengths = np.array(dataset.tgt.sizes)
     lengths[too_long] = 0
     ensemble = TeacherEnsemble(teachers)

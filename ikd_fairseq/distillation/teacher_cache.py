@@ -98,20 +98,16 @@ class TeacherCache(Pack):
 
     def check_vocabulary(self, words: int) -> None:
         """Refuses the cache for a target dictionary without as many *words*. Raises :class:`IkdError`."""
-        check(
-            self.manifest["vocabulary"] == words,
-            f"{self.manifest_path} was made with a target dictionary of {self.manifest['vocabulary']} words, "
-            f"and this one has {words}: {self.remedy}",
-        )
+        cached = self.manifest["vocabulary"]
+        other = f"{self.manifest_path} was made with a target dictionary of {cached} words"
+        check(cached == words, f"{other}, and this one has {words}: {self.remedy}")
 
     def check_teachers(self, paths: Sequence[str]) -> None:
         """Refuses the cache beside other teachers than the checkpoints *paths*. Raises :class:`IkdError`."""
         recorded = sorted(teacher["sha256"] for teacher in self.manifest["teachers"])
-        check(
-            recorded == sorted(teacher["sha256"] for teacher in teacher_files(paths)),
-            f"{self.manifest_path} was made from other teachers than --teacher-path {':'.join(paths)}: "
-            f"{self.remedy}, or drop one of --teacher-path and --teacher-cache",
-        )
+        same = recorded == sorted(map(sha256_of_file, paths))
+        other = f"{self.manifest_path} was made from other teachers than --teacher-path {':'.join(paths)}"
+        check(same, f"{other}: {self.remedy}, or drop one of --teacher-path and --teacher-cache")
 
 
 class TeacherCacheWriter:
@@ -132,16 +128,15 @@ class TeacherCacheWriter:
         self._written = np.asarray(lengths) == 0
         self._mass = 0.0
         shape = (int(self.offsets[-1]), top_k)
-        ids_path, probs_path, _, _ = TeacherCache.paths(prefix, name)
+        ids_path, probs_path, self._offsets_path, self._manifest_path = TeacherCache.paths(prefix, name)
         self._ids = ArrayWriter(ids_path, shape, _ids_type(vocabulary))
         self._probs = ArrayWriter(probs_path, shape, _PROBS_TYPE)
-        self._files = contextlib.ExitStack()
 
     def __enter__(self) -> "TeacherCacheWriter":
         """Opens the files. Raises :class:`IkdError` if the disk is too full."""
         with contextlib.ExitStack() as files:
-            for writer in (self._ids, self._probs):
-                files.enter_context(writer)
+            files.enter_context(self._ids)
+            files.enter_context(self._probs)
             self._files = files.pop_all()
         return self
 
@@ -165,13 +160,12 @@ class TeacherCacheWriter:
                 :func:`~ikd_fairseq.io.manifests.text_fingerprint`).
         """
         assert self._written.all(), "commit() before every sentence was written"
-        for writer in (self._ids, self._probs):
-            writer.sync()
-        _, _, offsets_path, manifest_path = TeacherCache.paths(self.prefix, self.name)
-        remove_manifest(manifest_path)
-        for writer in (self._ids, self._probs):
-            writer.commit()
-        with write_atomically(offsets_path) as stream:
+        self._ids.sync()
+        self._probs.sync()
+        remove_manifest(self._manifest_path)
+        self._ids.commit()
+        self._probs.commit()
+        with write_atomically(self._offsets_path) as stream:
             np.save(stream, self.offsets)
         tokens = int(self.offsets[-1])
         written = {
@@ -182,7 +176,7 @@ class TeacherCacheWriter:
             "vocabulary": self.vocabulary,
             "temperature": 1.0,
             "covered_mass": self._mass / max(tokens, 1),
-            "offsets_sha256": sha256_of_file(offsets_path),
+            "offsets_sha256": sha256_of_file(self._offsets_path),
         }
-        write_manifest(manifest_path, {**written, **manifest})
+        write_manifest(self._manifest_path, {**written, **manifest})
         return TeacherCache.open(self.prefix, self.name)

@@ -47,13 +47,10 @@ def find_jar(given: str | None = None) -> Path:
             check(there, f"{source} {path}: there is no such file; give the path of meteor-1.5.jar")
             return Path(path).resolve()
     package = importlib.util.find_spec(JAR_IN_PACKAGE[0])
-    folders = (package.submodule_search_locations or []) if package else []
+    folders = (package and package.submodule_search_locations) or []
     jars = [jar for jar in (Path(folder, *JAR_IN_PACKAGE[1:]) for folder in folders) if jar.is_file()]
-    check(
-        jars,
-        f"METEOR's jar was not found; give --meteor-jar FILE, set {JAR_VARIABLE}, or install the "
-        "package that ships it (pip install pycocoevalcap)",
-    )
+    remedy = f"give --meteor-jar FILE, set {JAR_VARIABLE}, or install the package that ships it"
+    check(jars, f"METEOR's jar was not found; {remedy} (pip install pycocoevalcap)")
     return jars[0]
 
 
@@ -81,22 +78,16 @@ class Meteor:
             IkdError: there is no jar or no Java.
         """
         found = find_jar(jar)
-        java = shutil.which("java")
-        if java is None:
-            raise IkdError(
-                "METEOR is a Java program and there is no java on the PATH; install a Java runtime, or leave "
-                "meteor out of --metrics"
-            )
+        java = shutil.which("java") or ""
+        no_java = "METEOR is a Java program and there is no java on the PATH"
+        check(java, f"{no_java}; install a Java runtime, or leave meteor out of --metrics")
         table = found.parent / "data" / f"paraphrase-{language}.gz"  # where METEOR itself looks
         modules = None
         if "paraphrase" in MODULES[language] and not table.is_file():
             modules = tuple(module for module in MODULES[language] if module != "paraphrase")
-            logger.warning(
-                "METEOR's paraphrase table %s is missing: METEOR runs with -m '%s', and its score "
-                "does not compare with one that used paraphrases",
-                table,
-                " ".join(modules),
-            )
+            missing = "METEOR's paraphrase table %s is missing: METEOR runs with -m '%s', and its score"
+            warning = f"{missing} does not compare with one that used paraphrases"
+            logger.warning(warning, table, " ".join(modules))
         option = "-lower" if preset == "tokenised" else "-norm"
         return cls(java, found, language, (option,), modules)
 
@@ -111,13 +102,12 @@ class Meteor:
             IkdError: METEOR fails; the sentence holds what it said.
         """
         with tempfile.TemporaryDirectory(prefix="ikd-meteor-") as folder:
-            paths = []
-            for name, lines in (("hypotheses", hypotheses), ("references", references)):
-                paths.append(os.path.join(folder, name))
-                with open(paths[-1], "w", encoding="utf-8", newline="\n") as stream:
-                    # Java ends a line at a carriage return too. METEOR splits at white space anyway.
-                    stream.writelines(" ".join(line.split()) + "\n" for line in lines)
-            arguments = [*paths, "-l", self.language, *self.options]
+            paths = [Path(folder, "hypotheses"), Path(folder, "references")]
+            for path, lines in zip(paths, (hypotheses, references)):
+                # Java ends a line at a carriage return too. METEOR splits at white space anyway.
+                text = "".join(" ".join(line.split()) + "\n" for line in lines)
+                path.write_text(text, encoding="utf-8", newline="\n")
+            arguments = [*map(str, paths), "-l", self.language, *self.options]
             arguments += ["-m", " ".join(self.modules)] if self.modules else []
             command = [self.java, "-Xmx2G", "-jar", str(self.jar), *arguments]
             try:

@@ -26,13 +26,13 @@ def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) ->
         metrics: some of "bleu", "chrf" and "ter"; others are left out.
     """
     tokenised = preset == "tokenised"
-    makers = {
+    scorers: dict[str, Metric] = {
         # force: this preset is for text that looks tokenised, no cause for sacreBLEU's warning.
-        "bleu": lambda: BLEU(tokenize="none" if tokenised else "13a", lowercase=tokenised, force=tokenised),
-        "chrf": lambda: CHRF(lowercase=tokenised),
-        "ter": lambda: TER(case_sensitive=not tokenised),
+        "bleu": BLEU(tokenize="none" if tokenised else "13a", lowercase=tokenised, force=tokenised),
+        "chrf": CHRF(lowercase=tokenised),
+        "ter": TER(case_sensitive=not tokenised),
     }
-    return {metric: makers[metric]() for metric in metrics if metric in makers}
+    return {metric: scorers[metric] for metric in metrics if metric in scorers}
 
 
 def compute_scores(
@@ -75,8 +75,6 @@ def closest(hypotheses: Sequence[str], reference: str) -> Choice:
         reference: in subwords.
     """
     words = remove_bpe(reference)
-    scores = [
-        _SENTENCE_BLEU.sentence_score(remove_bpe(hypothesis), [words]).score for hypothesis in hypotheses
-    ]
+    scores = [_SENTENCE_BLEU.sentence_score(remove_bpe(text), [words]).score for text in hypotheses]
     rank = scores.index(max(scores))
     return Choice(rank, scores[rank], scores[0])

@@ -11,6 +11,8 @@ with the smallest p that there is. Here a difference of zero has p = 1, and the 
 below what the number of differing sentences allows: see :func:`_corrected`.
 """
 
+import copy
+import operator
 import os
 import statistics
 from collections.abc import Mapping, Sequence
@@ -81,10 +83,8 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         entries = ("mean", "deviation", "difference", "mark", "scores", "p_values")
-        systems = {
-            name: {entry: getattr(outcome, entry) for entry in entries}
-            for name, outcome in self.outcomes.items()
-        }
+        as_entries = operator.attrgetter(*entries)
+        systems = {name: dict(zip(entries, as_entries(one))) for name, one in self.outcomes.items()}
         return {"name": self.metric, "signature": self.signature, "systems": systems}
 
     def __str__(self) -> str:
@@ -124,16 +124,14 @@ def files_of_systems(baseline: Sequence[str], systems: Sequence[Sequence[str]]) 
     Raises:
         IkdError: a name is there twice, or a system has more or fewer runs than the baseline.
     """
-    first, baseline_files = named_runs("--baseline", baseline)
-    files = {first: baseline_files}
-    for values in systems:
-        name, own = named_runs("--system", values)
+    first, first_files = named_runs("--baseline", baseline)
+    files = {first: first_files}
+    for name, own in (named_runs("--system", values) for values in systems):
         check(name not in files, f"two systems are called {name}; give each a name of its own")
-        check(
-            len(own) == len(baseline_files),
-            f"--system {name} has {len(own)} run(s) ({', '.join(own)}), but the baseline {first} has "
-            f"{len(baseline_files)} ({', '.join(baseline_files)}); runs are tested in pairs, so give as many",
-        )
+        runs = f"--system {name} has {len(own)} run(s) ({', '.join(own)})"
+        baseline_runs = f"the baseline {first} has {len(first_files)} ({', '.join(first_files)})"
+        paired = f"{runs}, but {baseline_runs}; runs are tested in pairs, so give as many"
+        check(len(own) == len(first_files), paired)
         files[name] = own
     return files
 
@@ -164,14 +162,14 @@ def compare_runs(
     check(len(set(runs.values())) == 1, f"every system needs as many runs as the baseline, not {runs}")
     if not scorers:
         return {}
-    baseline, *others = systems
+    baseline, *_ = systems
     scores: dict[str, dict[str, list[float]]] = {key: {name: [] for name in systems} for key in scorers}
-    p_values: dict[str, dict[str, list[float]]] = {key: {name: [] for name in others} for key in scorers}
+    p_values = copy.deepcopy(scores)
     signatures = {}
     for run in progress(range(runs[baseline]), desc=TESTS[test].title, unit="run"):
-        texts = {name: systems[name][run] for name in systems}
+        texts = {name: list(lines[run]) for name, lines in systems.items()}
         found, results = PairedTest(
-            [(name, list(lines)) for name, lines in texts.items()],
+            list(texts.items()),
             scorers,
             [list(references)],
             test_type=TESTS[test].kind,
@@ -183,7 +181,7 @@ def compare_runs(
             for name, result in zip(systems, results[title]):
                 scores[key][name].append(result.score)
                 if name != baseline:
-                    unlike = sum(mine != theirs for mine, theirs in zip(texts[name], texts[baseline]))
+                    unlike = sum(map(operator.ne, texts[name], texts[baseline]))
                     difference = result.score - scores[key][baseline][run]
                     p_values[key][name].append(_corrected(result.p_value, difference, unlike, test))
     return {key: compare_scores(*signatures[key], scores[key], p_values[key]) for key in scorers}

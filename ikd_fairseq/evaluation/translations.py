@@ -43,7 +43,6 @@ def ordered_sentences(
 
     Args:
         lines: text, or several of them, by sentence id.
-        total: how many sentences there must be.
         name, kind, skipped: file, what the text is ("translation") and log lines about skipped sentences, for
             messages.
 
@@ -55,10 +54,8 @@ def ordered_sentences(
     check(not beyond, f"{above}, but the test set has {total} sentences: is it of another test set?")
     missing = [sentence for sentence in range(total) if sentence not in lines]
     cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
-    check(
-        not missing,
-        f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids {_shown(missing)}): {cause}",
-    )
+    lacking = f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids {_shown(missing)})"
+    check(not missing, f"{lacking}: {cause}")
     return [lines[sentence] for sentence in range(total)]
 
 
@@ -144,23 +141,18 @@ def _read_generated(
         logger.warning("%s: %s", name, line)
     expected = agreed_count(counts)
     if expected is None:
-        logger.warning(
-            "%s: how many sentences the test set has is not known, so that one missing at its end "
-            "would go unnoticed; give --sentences, --references, or --data and --split",
-            name,
+        warning = (
+            "%s: how many sentences the test set has is not known, so that one missing at its end would "
         )
+        logger.warning(warning + "go unnoticed; give --sentences, --references, or --data and --split", name)
         expected = output.least_count()
     hypotheses = ordered_sentences(output.hypotheses, expected, name, "translation", output.skipped)
     if references is None:
         check(output.references, f"{name} holds no references (T- lines); give --references FILE")
         references = ordered_sentences(output.references, expected, name, "reference")
         if unknown := sum(UNKNOWN_IN_REFERENCE in line for line in references):
-            logger.warning(
-                "%s: %d references hold words unknown to the dictionary, which no translation can match; "
-                "give the original text by --references",
-                name,
-                unknown,
-            )
+            warning = "%s: %d references hold words unknown to the dictionary, which no translation can match"
+            logger.warning(warning + "; give the original text by --references", name, unknown)
     sources = [output.sources.get(sentence, "") for sentence in range(expected)] if output.sources else None
     counted_by = [source for source, count in counts.items() if count is not None]
     return Translations(hypotheses, references, sources, counted_by)
@@ -172,14 +164,10 @@ def _prepared(text: Translations, without_bpe: bool, detokenise_as: str | None) 
     if without_bpe:
         hypotheses, references = [*map(remove_bpe, hypotheses)], [*map(remove_bpe, references)]
         sources = sources and [*map(remove_bpe, sources)]
+    warning = "%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe"
     for what, lines in (("hypotheses", hypotheses), ("references", references)):
         if marked := sum(BPE_MARK in f"{line} " for line in lines):
-            logger.warning(
-                "%d %s hold BPE marks (%r); scores of subwords cannot be compared: add --remove-bpe",
-                marked,
-                what,
-                BPE_MARK,
-            )
+            logger.warning(warning, marked, what, BPE_MARK)
     if detokenise_as:
         hypotheses, references = (detokenise(lines, detokenise_as) for lines in (hypotheses, references))
     return replace(text, hypotheses=hypotheses, references=references, sources=sources)
@@ -195,8 +183,6 @@ def load_run(path: str, references: str | None = None, **options: Any) -> Transl
         IkdError: as :func:`load_translations`; also when there is nothing in any line.
     """
     text = load_translations([path], references, generated=is_generate_output(path), **options)
-    check(
-        any(line.strip() for line in text.hypotheses),
-        f"{path}: every translation in it is empty; translate again, or leave the run out",
-    )
+    empty = f"{path}: every translation in it is empty; translate again, or leave the run out"
+    check(any(map(str.strip, text.hypotheses)), empty)
     return text

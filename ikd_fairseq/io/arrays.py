@@ -1,10 +1,10 @@
 """Arrays in ``.npy`` files: memory-mapped to read, written row by row in any order."""
 
-import contextlib
 import errno
 import io
 import math
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,9 @@ def open_array(path: str, shape: tuple[int, ...], dtype: Any, remedy: str) -> np
     except (OSError, ValueError, EOFError) as error:
         raise IkdError(f"{path} cannot be read as an array ({error}): {remedy}") from error
     check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")
-    check(
-        array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous,
-        f"{path} holds {array.dtype} {array.shape} where its manifest says {np.dtype(dtype)} {tuple(shape)}: "
-        f"{remedy}",
-    )
+    same = array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous
+    recorded = f"its manifest says {np.dtype(dtype)} {tuple(shape)}"
+    check(same, f"{path} holds {array.dtype} {array.shape} where {recorded}: {remedy}")
     expected, found = array.offset + array.nbytes, os.path.getsize(path)
     check(found == expected, f"{path} has {found:,} bytes instead of {expected:,}: {remedy}")
     return array
@@ -104,8 +102,7 @@ class ArrayWriter:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
         if not self.keep:
-            with contextlib.suppress(FileNotFoundError):  # renamed by commit()
-                os.remove(self.partial)
+            Path(self.partial).unlink(missing_ok=True)  # missing after commit()
 
     def _begin(self) -> None:
         os.ftruncate(self._file, 0)
@@ -113,10 +110,8 @@ class ArrayWriter:
         with disk_full_named(self.path, self.bytes):
             try:
                 os.posix_fallocate(self._file, 0, self.bytes)  # a disk that fills up later then does no harm
-            except AttributeError:  # macOS
-                os.ftruncate(self._file, self.bytes)
-            except OSError as error:
-                if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL):
+            except (AttributeError, OSError) as error:
+                if getattr(error, "errno", None) not in (None, errno.EOPNOTSUPP, errno.EINVAL):  # None: macOS
                     raise
                 os.ftruncate(self._file, self.bytes)
         self._write_at(0, self.header)

@@ -33,17 +33,13 @@ class Naming(NamedTuple):
     option: str  # of fairseq-train that says how many are kept
 
 
+# fairseq appends digits after the third decimal of a metric to tell ties apart.
+_BEST = r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt"
+_UPDATE = r"checkpoint_\d+_(?P<order>\d+)\.pt"
 NAMINGS = {
     "epochs": Naming(r"checkpoint(?P<order>\d+)\.pt", "checkpointN.pt", "--keep-last-epochs"),
-    "updates": Naming(
-        r"checkpoint_\d+_(?P<order>\d+)\.pt", "checkpoint_EPOCH_UPDATE.pt", "--keep-interval-updates"
-    ),
-    # fairseq appends digits after the third decimal to tell ties apart.
-    "best": Naming(
-        r"checkpoint\.best_(?P<metric>.+)_(?P<order>-?\d+\.\d{3})\d*\.pt",
-        "checkpoint.best_METRIC_VALUE.pt",
-        "--keep-best-checkpoints",
-    ),
+    "updates": Naming(_UPDATE, "checkpoint_EPOCH_UPDATE.pt", "--keep-interval-updates"),
+    "best": Naming(_BEST, "checkpoint.best_METRIC_VALUE.pt", "--keep-best-checkpoints"),
 }
 
 # Entries of "extra_state" that describe one checkpoint's parameters and would be wrong for a mean of several.
@@ -140,13 +136,12 @@ def is_buffer(name: str) -> bool:
 
 def parameters_of(state: State, left_out: Sequence[str] = ()) -> list[torch.Tensor]:
     """The parameters in a checkpoint, tied ones once; without those whose names begin as *left_out* says."""
-    return list(
-        {
-            memory_of(tensor): tensor
-            for name, tensor in state["model"].items()
-            if tensor.is_floating_point() and not is_buffer(name) and not name.startswith(tuple(left_out))
-        }.values()
-    )
+    parameters = {
+        memory_of(tensor): tensor
+        for name, tensor in state["model"].items()
+        if tensor.is_floating_point() and not is_buffer(name) and not name.startswith(tuple(left_out))
+    }
+    return list(parameters.values())
 
 
 def size_in_megabytes(paths: Sequence[StrPath]) -> float:
@@ -168,8 +163,8 @@ def select_checkpoints(folder: StrPath, by: str, count: int, upto: int | None = 
         IkdError: the folder holds fewer, or best checkpoints of several metrics.
     """
     naming = NAMINGS[by]
-    matches = [match for name in os.listdir(folder) if (match := re.fullmatch(naming.pattern, name))]
-    matches.sort(key=lambda match: match.string)
+    names = sorted(os.listdir(folder))
+    matches = [match for name in names if (match := re.fullmatch(naming.pattern, name))]
     highest_first = True
     if by == "best" and matches:
         metrics = sorted({match["metric"] for match in matches})
@@ -208,10 +203,9 @@ def map_models(
 
 
 def average_models(models: Sequence[dict[str, torch.Tensor]], newest: int) -> dict[str, torch.Tensor]:
-    """The mean of several state dictionaries with the same keys and shapes, entry by entry.
+    """The mean of several state dictionaries with the same keys and shapes, on the CPU, entry by entry.
 
     Args:
-        models: the state dictionaries, tensors of any shape on the CPU.
         newest: index of the one whose integer entries (counters) and dtypes are taken.
 
     Returns:
@@ -260,15 +254,11 @@ def average_checkpoints(paths: Sequence[StrPath], output: StrPath) -> None:
     _check_same_parameters(paths, states)
     newest = max(range(len(states)), key=lambda place: num_updates(states[place]))
 
-    extra_state = states[newest]["extra_state"]
-    averaged = {
-        **without_optimizer(states[newest]),
-        "model": average_models([state["model"] for state in states], newest),
-        "extra_state": {key: value for key, value in extra_state.items() if key not in _NOT_OF_THE_MEAN},
-    }
-    averaged["extra_state"]["averaged_checkpoints"] = [
-        {"file": str(path), "num_updates": num_updates(state)} for path, state in zip(paths, states)
-    ]
+    averaged = without_optimizer(states[newest])
+    averaged["model"] = average_models([state["model"] for state in states], newest)
+    kept = {name: value for name, value in averaged["extra_state"].items() if name not in _NOT_OF_THE_MEAN}
+    origin = [{"file": str(path), "num_updates": num_updates(state)} for path, state in zip(paths, states)]
+    averaged["extra_state"] = {**kept, "averaged_checkpoints": origin}
     write_checkpoint(averaged, output)
     size, sizes = size_in_megabytes([output]), size_in_megabytes(paths)
     logger.info("wrote %s (%.1f MB), the mean of %d checkpoints (%.1f MB)", output, size, len(paths), sizes)

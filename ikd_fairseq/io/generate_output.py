@@ -99,16 +99,12 @@ def _read_file(path: str, output: GenerateOutput) -> None:
         check(text is not None, f"{where}: {_CUT_OFF}")
         earlier = output.files.get(sentence, path)
         again = (kind, sentence) in seen and not (kind in _REPEATED and sentence == block)
-        check(
-            earlier == path and not again,
-            f"{where}: sentence {sentence} is there twice, before in {earlier}; give each part of a run once",
-        )
+        twice = f"{where}: sentence {sentence} is there twice, before in {earlier}"
+        check(earlier == path and not again, f"{twice}; give each part of a run once")
         seen.add((kind, sentence))
         block = sentence
-        if kind == "S":
-            output.sources[sentence] = text
-        elif kind == "T":
-            output.references[sentence] = text
+        if kind in "ST":
+            (output.sources if kind == "S" else output.references)[sentence] = text
         elif kind == "P":
             output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
         else:
@@ -116,8 +112,6 @@ def _read_file(path: str, output: GenerateOutput) -> None:
             (output.raw if kind == "H" else output.final).setdefault(sentence, []).append(text)
     check(number > 0, f"{path} is empty")
     check(match is None or Path(path).read_bytes().endswith(b"\n"), f"{path}, line {number}: {_CUT_OFF}")
-    check(
-        None in (loaded, output.loaded) or loaded == output.loaded,
-        f"{path} is of a test set of {loaded} sentences, but those before it of one of {output.loaded}",
-    )
+    other = f"{path} is of a test set of {loaded} sentences, but those before it of one of {output.loaded}"
+    check(None in (loaded, output.loaded) or loaded == output.loaded, other)
     output.loaded = loaded if output.loaded is None else output.loaded

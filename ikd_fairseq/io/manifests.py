@@ -1,10 +1,10 @@
 """What stands beside data and says what it is: manifests, fingerprints of files and of binarised text."""
 
-import contextlib
 import hashlib
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from ..errors import IkdError, check
@@ -60,19 +60,15 @@ def check_text_fingerprint(
     """
     for name in text_index_files(data_dir, split):
         path = os.path.join(data_dir, name)
-        check(
-            name in recorded and sha256_of_file(path) == recorded[name]["sha256"],
-            f"{pack} was made for another preparation of the text than {path}: {remedy}",
-        )
+        same = name in recorded and sha256_of_file(path) == recorded[name]["sha256"]
+        check(same, f"{pack} was made for another preparation of the text than {path}: {remedy}")
 
 
 def read_manifest(path: str, keys: dict[str, type], remedy: str) -> dict[str, Any]:
     """Reads a manifest that must have the given *keys*, each of the given type. Raises :class:`IkdError`."""
     manifest: dict[str, Any] = _read_json(path, remedy)
-    check(
-        isinstance(manifest, dict) and manifest.get("format") == FORMAT,
-        f"{path} is not a manifest of format {FORMAT}, the one this version reads: {remedy}",
-    )
+    readable = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    check(readable, f"{path} is not a manifest of format {FORMAT}, the one this version reads: {remedy}")
     for key, kind in keys.items():
         check(type(manifest.get(key)) is kind, f"{path} has no valid entry {key!r}: {remedy}")
     return manifest
@@ -85,8 +81,7 @@ def write_manifest(path: str, manifest: dict[str, Any]) -> None:
 
 def remove_manifest(path: str) -> None:
     """Makes earlier data unloadable before its files are replaced, so that old and new never mix."""
-    with contextlib.suppress(FileNotFoundError):
-        os.remove(path)
+    Path(path).unlink(missing_ok=True)
     sync_folder(path)
 
 

@@ -29,7 +29,7 @@ from ..data.pairs.image_pair_dataset import ImagePairDataset, concatenate
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
 from ..distillation.taught_pair_dataset import TaughtPairDataset
 from ..distillation.teacher_cache import TeacherCache
-from ..distillation.teacher_checkpoint import check_teacher
+from ..distillation.teacher_models import check_teacher
 from ..errors import check
 from ..modules.options import option
 from .logged_values import log_values, logged_values_of

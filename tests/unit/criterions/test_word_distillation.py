@@ -14,7 +14,7 @@ from ikd_fairseq.criterions.word_distillation import (
     WordDistillationCriterion,
     word_distillation,
 )
-from ikd_fairseq.distillation.teacher_ensemble import TeacherEnsemble
+from ikd_fairseq.distillation.teacher_models import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel

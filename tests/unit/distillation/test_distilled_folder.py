@@ -17,6 +17,7 @@ from ikd_fairseq.distillation.distilled_folder import (
     Split,
     feature_names,
     link_packs,
+    open_packs,
     write_distilled_folder,
 )
 from ikd_fairseq.errors import IkdError
@@ -35,6 +36,13 @@ def write_text(prefix, sentences, impl="mmap"):
     for sentence in sentences:
         builder.add_item(torch.tensor(sentence, dtype=torch.int32))
     builder.finalize(f"{prefix}.idx")
+
+
+def open_split(folder: str) -> Split:
+    """The split, whose packs fit it."""
+    split = Split.open(folder, "train")
+    open_packs(folder, "train")
+    return split
 
 
 @pytest.fixture
@@ -121,7 +129,7 @@ def test_packs_of_every_kind_belong_to_the_new_text_by_their_own_check(data, spl
     # The old manifests would be refused beside the new text, and those of the data folder are as they were.
     with pytest.raises(IkdError, match="another preparation"):
         ImagePack.open(split.prefix).check_text(out, "train")
-    Split.open(str(data), "train").check_packs()
+    open_split(str(data))
 
 
 def test_what_belongs_to_the_old_targets_stays_behind(split, tmp_path):
@@ -171,10 +179,9 @@ def test_an_interrupted_call_leaves_nothing_that_loads_and_is_repeated(split, tm
         with pytest.raises(KeyboardInterrupt):
             write_distilled_folder(split, out, TARGETS)
     with pytest.raises(IkdError):  # no target, or images that were packed for another one
-        Split.open(out, "train").check_packs()
+        open_split(out)
     write_distilled_folder(split, out, TARGETS)
-    again = Split.open(out, "train")
-    again.check_packs()
+    again = open_split(out)
     assert [ids.tolist() for ids in (again.token_ids("de")[number] for number in range(SENTENCES))] == TARGETS
     assert not [name for name in os.listdir(out) if name.endswith(".partial")]
 
@@ -265,7 +272,7 @@ def test_text_whose_source_alone_differs_gets_the_packs(data, prepared_anew):
     assert os.path.samefile(prepared_anew / "train.images.npy", data / "train.images.npy")
     for name in ("cnn", "published"):
         FeaturePack.open(str(prepared_anew / "train"), name).check_text(str(prepared_anew), "train")
-    Split.open(str(data), "train").check_packs()  # its own records are as they were
+    open_split(str(data))  # its own records are as they were
     assert not list(prepared_anew.glob("valid.images*"))
 
 

@@ -5,7 +5,7 @@ from argparse import Namespace
 import pytest
 import torch
 
-from ikd_fairseq.distillation.teacher_checkpoint import check_teacher
+from ikd_fairseq.distillation.teacher_models import check_teacher
 from ikd_fairseq.errors import IkdError
 from tests import toy
 
