@@ -21,20 +21,14 @@ Filled = tuple[Column, dict[str, Cell]]  # a column, and its cells by system
 
 @dataclass(frozen=True)
 class View:
-    """What one table shows, of what :func:`.tables.make_tables` is asked for.
+    """What one table shows, of what :func:`.tables.make_tables` is asked for."""
 
-    Attributes:
-        systems: finished runs by system, and with several texts by "SYSTEM TEXT".
-        metrics: keys of those that have columns.
-        trials: 0 for no test.
-    """
-
-    systems: Systems
+    systems: Systems  # finished runs by system, and with several texts by "SYSTEM TEXT"
     splits: Sequence[str]
     group: Group = ALL
-    metrics: Sequence[str] = ("bleu",)
+    metrics: Sequence[str] = ("bleu",)  # keys of those that have columns
     baseline: str | None = None
-    trials: int | None = None
+    trials: int | None = None  # 0 for no test
 
     def compare(self, beam: int | None = None, trials: int | None = 0) -> Scores:
         return compare_systems(self.systems, self.splits, self.baseline, self.group, beam, trials)

@@ -20,23 +20,16 @@ POSITIONS = {"colour": ("color",), "entity": ("noun", "nouns", "people")}  # the
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a grid.
-
-    Attributes:
-        data: what it is trained on; need not be there yet.
-        test_data: whose test sets it translates.
-        tests: those that it can translate: an image-must system needs images there.
-        start: average of the run that it goes on from.
-    """
+    """One run of a grid."""
 
     row: Row
     pair: str
     seed: int
     folder: Path
-    data: Path
-    test_data: Path
-    tests: tuple[str, ...]
-    start: Path | None
+    data: Path  # what it is trained on; need not be there yet
+    test_data: Path  # whose test sets it translates
+    tests: tuple[str, ...]  # those that it can translate: an image-must system needs images there
+    start: Path | None  # average of the run that it goes on from
 
     @property
     def first_checkpoint(self) -> Path | None:

@@ -48,29 +48,17 @@ BLOCKS = {"image-must": "Image-must systems", "image-free": "Image-free systems"
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands in a table.
+    """What stands in a table."""
 
-    Attributes:
-        columns: what fills them.
-        groups: of sentences, with the title of the table that each has to itself.
-        metrics: keys of those that have columns.
-        tested: whether differences are tested for significance.
-        blocks: whether image-must and image-free systems stand apart.
-        published: whether published figures stand below our own.
-        texts: whether the runs are on several source texts, and each test set has a table to itself.
-        same_budget: whether runs have to share data and budget.
-        first: system that comes first, whatever the order of the others.
-    """
-
-    columns: tuple[Callable[[View], Iterable[Filled]], ...]
-    groups: Mapping[Group, str]
-    metrics: tuple[str, ...] = ("bleu",)
-    tested: bool = False
-    blocks: bool = False
-    published: bool = False
-    texts: bool = False
-    same_budget: bool = True
-    first: str = ""
+    columns: tuple[Callable[[View], Iterable[Filled]], ...]  # what fills them
+    groups: Mapping[Group, str]  # of sentences, with the title of the table that each has to itself
+    metrics: tuple[str, ...] = ("bleu",)  # keys of those that have columns
+    tested: bool = False  # whether differences are tested for significance
+    blocks: bool = False  # whether image-must and image-free systems stand apart
+    published: bool = False  # whether published figures stand below our own
+    texts: bool = False  # whether runs are on several source texts, and each test set has its own table
+    same_budget: bool = True  # whether runs have to share data and budget
+    first: str = ""  # system that comes first, whatever the order of the others
 
 
 LAYOUTS: dict[str, Layout] = {

@@ -26,17 +26,11 @@ class Picture(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What one analysis wrote into a folder.
+    """What one analysis wrote into a folder."""
 
-    Attributes:
-        owner: the run, or the folder, that it belongs to.
-        pictures: in the order of their sentences.
-        table: its tab-separated values, if there are any.
-    """
-
-    owner: str
-    pictures: list[Picture]
-    table: Path | None
+    owner: str  # the run, or the folder, that it belongs to
+    pictures: list[Picture]  # in the order of their sentences
+    table: Path | None  # its tab-separated values, if there are any
 
 
 class Image(NamedTuple):

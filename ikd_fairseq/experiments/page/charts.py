@@ -14,17 +14,11 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 358, 10, 200  # where the axes end, in a picture 
 
 
 class Line(NamedTuple):
-    """A line of a chart.
+    """A line of a chart."""
 
-    Attributes:
-        points: x and y, at least one.
-        series: lines of the same series look alike.
-        faint: drawn thin, as something that stands in the background.
-    """
-
-    points: Sequence[tuple[float, float]]
-    series: int
-    faint: bool = False
+    points: Sequence[tuple[float, float]]  # x and y, at least one
+    series: int  # lines of the same series look alike
+    faint: bool = False  # drawn thin, as something that stands in the background
 
     @property
     def looks(self) -> str:
@@ -45,20 +39,13 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 class Chart(NamedTuple):
-    """What ``charts.html.j2`` draws, in units of the picture from its upper left corner.
+    """What ``charts.html.j2`` draws, in units of the picture from its upper left corner."""
 
-    Attributes:
-        label: what a reader who does not see the chart is told.
-        x_label: what the horizontal axis shows.
-        x_ticks, y_ticks: places and what stands there.
-        lines: with places as points, later ones on top.
-    """
-
-    label: str
-    x_label: str
-    x_ticks: list[tuple[float, str]]
+    label: str  # what a reader who does not see the chart is told
+    x_label: str  # what the horizontal axis shows
+    x_ticks: list[tuple[float, str]]  # places and what stands there
     y_ticks: list[tuple[float, str]]
-    lines: list[Line]
+    lines: list[Line]  # with places as points, later ones on top
 
 
 def line_chart(label: str, lines: Sequence[Line], x_label: str) -> Chart:

@@ -9,21 +9,13 @@ from .charts import Chart, Line, line_chart
 
 
 class CurveCharts(NamedTuple):
-    """What ``section_curves.html.j2`` shows.
+    """What ``section_curves.html.j2`` shows."""
 
-    Attributes:
-        terms: of the losses, and what they are called.
-        charts: by term.
-        legend: a line that looks like those of the system, by its name.
-        last: updates and the last value of every term that a run has, by run.
-        missing: runs without curves.
-    """
-
-    terms: dict[str, str]
-    charts: dict[str, Chart]
-    legend: dict[str, Line]
-    last: dict[str, tuple[int, dict[str, float]]]
-    missing: list[str]
+    terms: dict[str, str]  # of the losses, and what they are called
+    charts: dict[str, Chart]  # by term
+    legend: dict[str, Line]  # a line that looks like those of the system, by its name
+    last: dict[str, tuple[int, dict[str, float]]]  # by run: updates, and the last value of every term
+    missing: list[str]  # runs without curves
 
 
 def draw_curves(systems: Systems) -> CurveCharts:

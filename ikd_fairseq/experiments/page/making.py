@@ -35,21 +35,13 @@ Row = tuple[str, list[str]]  # what it is of, and a value for each system
 
 
 class Making(NamedTuple):
-    """What ``section_making.html.j2`` shows.
+    """What ``section_making.html.j2`` shows."""
 
-    Attributes:
-        facts: by label.
-        files: SHA-256 of the data by file.
-        compared: options by "section.name": the main ones, and those that differ between systems.
-        options: all of them, by system, with one value each.
-        unknown: systems whose options are not known.
-    """
-
-    facts: list[Row]
-    files: list[Row]
-    compared: list[Row]
-    options: dict[str, list[Row]]
-    unknown: list[str]
+    facts: list[Row]  # by label
+    files: list[Row]  # SHA-256 of the data by file
+    compared: list[Row]  # options by "section.name": the main ones, and those that differ between systems
+    options: dict[str, list[Row]]  # all of them, by system, with one value each
+    unknown: list[str]  # systems whose options are not known
 
 
 def how_it_was_made(systems: Systems) -> Making:
