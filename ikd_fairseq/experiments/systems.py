@@ -115,11 +115,7 @@ SYSTEMS: dict[str, System] = _registry(
 
 
 def get_system(name: str, known: Mapping[str, System] = SYSTEMS) -> System:
-    """The system of that *name*.
-
-    Raises:
-        IkdError: there is none.
-    """
+    """The system of that *name*. Raises :class:`IkdError` where there is none."""
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
     check(name in known, f"system {name} is none of: {' '.join(known)}{meant}")

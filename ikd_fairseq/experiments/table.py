@@ -1,8 +1,10 @@
 """A table of figures, and how it is written: Markdown, HTML, and TSV with one number a line."""
 
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..io.html import render
 
 TSV_COLUMNS = (
     "pair table block system measure test_set sentences mean deviation difference mark seeds source".split()
@@ -90,15 +92,8 @@ def as_markdown(tables: Iterable[Table], notes: Sequence[str], title: str = "") 
 
 def as_html(tables: Iterable[Table], notes: Sequence[str], title: str = "") -> str:
     """The same as a part of a page: no style, nothing from outside, text escaped."""
-    parts = [f"<h1>{html.escape(title)}</h1>"] if title else []
-    for table in tables:
-        name = f"{table.pair}: {table.title}" if table.pair else table.title
-        parts += ["<table>", f"<caption>{html.escape(name)}</caption>"]
-        for kind, cells in table.lines():
-            tag = "td" if kind == "row" else "th"
-            parts.append(f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>")
-        parts.append("</table>")
-    return "\n".join(parts + [f"<p>{html.escape(note)}</p>" for note in notes]) + "\n"
+    templates = Path(__file__).with_name("page") / "templates"
+    return render("tables.html.j2", templates, tables=tables, notes=notes, title=title)
 
 
 def as_tsv(tables: Iterable[Table]) -> str:

@@ -33,15 +33,7 @@ class Findings(NamedTuple):
     table: Path | None  # its tab-separated values, if there are any
 
 
-class Image(NamedTuple):
-    """A picture as it goes into the page: ``data:`` address, width and height in pixels."""
-
-    caption: str
-    address: str
-    width: int
-    height: int
-
-
+Image = tuple[str, tuple[str, int, int]]  # caption, and what data_uri gives
 Table = tuple[str, list[str], list[list[str]], list[int]]  # caption, columns, rows, columns of numbers from 0
 Shown = tuple[Table | None, list[Image]]
 
@@ -58,10 +50,8 @@ def read_analyses(
     Raises:
         IkdError: a file cannot be read.
     """
-    shown: dict[str, list[Shown]] = {name: [] for name in summaries}
-    for folder, owner in places:
-        for name, own in find_analyses(folder, owner, summaries).items():
-            shown[name] += [_shown(name, findings) for findings in own]
+    found = [find_analyses(folder, owner, summaries) for folder, owner in places]
+    shown = {name: [_shown(name, one) for own in found for one in own.get(name, [])] for name in summaries}
     return {name: (summaries[name], every) for name, every in shown.items() if every}
 
 
@@ -71,7 +61,7 @@ def _shown(name: str, findings: Findings) -> Shown:
     for picture in findings.pictures:
         which = "" if picture.sentence is None else f", sentence {picture.sentence}"
         which += f", “{picture.words}”" if picture.words else ""
-        images.append(Image(title + which, *data_uri(picture.path)))
+        images.append((title + which, data_uri(picture.path)))
     if findings.table is None:
         return None, images
     columns, rows = read_table(findings.table)

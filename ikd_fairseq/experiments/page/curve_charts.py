@@ -19,11 +19,7 @@ class CurveCharts(NamedTuple):
 
 
 def draw_curves(systems: Systems) -> CurveCharts:
-    """The curves of *systems*, records by system.
-
-    Raises:
-        IkdError: a file is damaged.
-    """
+    """The curves of *systems*. Raises :class:`IkdError` where a file is damaged."""
     every = {name: {run.name: read_curves(run.folder) for run in own} for name, own in systems.items()}
     validated = {run: curves[VALID] for own in every.values() for run, curves in own.items() if curves[VALID]}
     found = {term for curves in validated.values() for term in curves}
