@@ -267,11 +267,9 @@ def run(
     page = render("cases.html.j2", title=title, study=study, command="ikd-analyse cases")
     table = _table_of_all(corpus, study.scores)
     write_files(output, {"cases.tsv": table, "cases.json": report, "cases.html": page})
-    shown = [case for cases in study.shown.values() for case in cases]
-    return Table(
-        ["sentence", "difference", *names],
-        [(case.sentence, case.difference, *case.scores.values()) for case in shown],
-    )
+    shown = (case for cases in study.shown.values() for case in cases)
+    rows = [(case.sentence, case.difference, *case.scores.values()) for case in shown]
+    return Table(["sentence", "difference", *names], rows)
 
 
 def _table_of_all(corpus: Corpus, scores: dict[str, list[float]]) -> Table:

@@ -31,11 +31,6 @@ def with_images_of(dataset: ImagePairDataset, order: np.ndarray) -> ImagePairDat
     return ImagePairDataset(dataset.dataset, dataset.key, Subset(dataset.pack, order.tolist()))
 
 
-def text_alone(dataset: ImagePairDataset) -> LanguagePairDataset:
-    """The sentences without any image: an image-must model translates them by its text path."""
-    return dataset.dataset
-
-
 def translate(
     trained: Trained,
     dataset: LanguagePairDataset,

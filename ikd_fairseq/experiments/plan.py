@@ -215,10 +215,8 @@ def _check(plan: Plan, where: str) -> None:
         )
         _check_distillation(plan.distillation, f"{where}, distillation")
     names = dict.fromkeys(row.system.name for row in plan.rows)
-    check(
-        plan.baseline is None or plan.baseline in names,
-        f"{where}: baseline {plan.baseline} is none of its systems: {' '.join(names)}",
-    )
+    known = plan.baseline is None or plan.baseline in names
+    check(known, f"{where}: baseline {plan.baseline} is none of its systems: {' '.join(names)}")
 
 
 def _check_distillation(plan: Distillation, where: str) -> None:
