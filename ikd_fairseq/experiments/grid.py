@@ -89,8 +89,8 @@ class Grid:
 
     def _pictured(self, pair: str) -> tuple[str, ...]:
         """Test sets of which some sentence has an image."""
-        packs = {split: self.prepared(pair) / f"{split}.images.npy" for split in self.tests(pair)}
-        return tuple(split for split, pack in packs.items() if pack.is_file())
+        folder = self.prepared(pair)
+        return tuple(split for split in self.tests(pair) if (folder / f"{split}.images.npy").is_file())
 
     def settings(self, run: Run) -> str:
         """What the weights of *run* depend on beside its data's images, on one line."""
@@ -125,10 +125,8 @@ class Grid:
             self._check_data(pair)
             self._check_images(pair)
         if self.plan.distillation:
-            for checkpoint in self.plan.distillation.teacher.split(":"):
-                check(
-                    Path(checkpoint).is_file(), f"there is no checkpoint {checkpoint}: name another teacher"
-                )
+            for file in self.plan.distillation.teacher.split(":"):
+                check(Path(file).is_file(), f"there is no checkpoint {file}: name another teacher")
         masked = [text for text in self.plan.texts if text != ORIGINAL]
         if not masked:
             return

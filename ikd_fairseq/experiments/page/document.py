@@ -57,11 +57,8 @@ def make_report(
     for folder in analyses:
         check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
     others = list(systems)[1:]
-    check(
-        study is None or study in others,
-        f"--cases {study}: there is no such system beside the baseline; there are "
-        f"{', '.join(others) or 'none'}",
-    )
+    beside = f"beside the baseline; there are {', '.join(others) or 'none'}"
+    check(study is None or study in others, f"--cases {study}: there is no such system {beside}")
     scores = _scores(systems, splits, trials)  # before all else: it refuses runs that do not compare
     places = [(run.folder, run.name) for run in runs]
     found = read_analyses([*places, *((folder, folder.resolve().name) for folder in analyses)], ANALYSES)
