@@ -9,12 +9,12 @@ from ...errors import IkdError, check
 from ...io.html import render
 from ..columns import mean_cell
 from ..comparison import Systems, compare_systems, group_systems
+from ..notes import page_notes, verdict
 from ..record import ALL, WITH_IMAGE, Group, Record, find_records
 from .analyses import read_analyses
 from .case_study import find_cases
-from .curve_charts import draw_curves
+from .charts import draw_curves
 from .making import OPTIONS, how_it_was_made
-from .verdict import notes, verdict
 
 # All but cases, which have a section of their own, and degraded text, which is for training.
 ANALYSES = {name: summary for name, summary in SUMMARIES.items() if name not in ("cases", "degrade")}
@@ -105,7 +105,7 @@ def _scores(systems: Systems, splits: Sequence[str], trials: int | None) -> dict
         "scores": scores,
         "mean_cell": mean_cell,
         "verdicts": {title: verdict(systems, of_group) for title, of_group in scores.items()},
-        "notes": notes(systems, scores.values()),
+        "notes": page_notes(systems, scores.values()),
         "metrics": {key: metric for of_group in scores.values() for key, metric in of_group.metrics.items()},
     }
 
