@@ -63,10 +63,8 @@ class Scene(NamedTuple):
 
 def _draw_group(rng: random.Random, ambiguous: bool, taken: str = "") -> Group:
     """A group of plain objects, or of one sense of an ambiguous noun."""
-    if ambiguous:
-        kind = rng.choice(rng.choice(grammar.AMBIGUOUS)).kind
-    else:
-        kind = rng.choice([noun.kind for noun in grammar.PLAIN if noun.kind != taken])
+    plain = [noun for noun in grammar.PLAIN if noun.kind != taken]
+    kind = rng.choice(rng.choice(grammar.AMBIGUOUS) if ambiguous else plain).kind
     colour = rng.choice(list(grammar.COLOURS))
     return Group(kind, colour, rng.choice(list(grammar.SIZES)), rng.choice((1, 1, 1, 2, 3, 4)))
 
@@ -181,15 +179,14 @@ def build_parser() -> argparse.ArgumentParser:
         description="Draws scenes and writes their English and German captions, laid out as Multi30K is.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to make")
-    parser.add_argument("--train", type=positive_int, default=3000, help="sentences to train on")
-    parser.add_argument("--val", type=positive_int, default=200, help="sentences to validate on")
-    parser.add_argument("--test", type=positive_int, default=400, help="sentences to test on")
-    parser.add_argument(
-        "--ambiguous", type=_share, default=0.25, help="share of sentences that need the picture"
-    )
-    parser.add_argument("--image-size", type=positive_int, default=224, help="pixels a side")
-    parser.add_argument("--seed", type=int, default=1, help="other seeds give other scenes")
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder to make")
+    add("--train", type=positive_int, default=3000, help="sentences to train on")
+    add("--val", type=positive_int, default=200, help="sentences to validate on")
+    add("--test", type=positive_int, default=400, help="sentences to test on")
+    add("--ambiguous", type=_share, default=0.25, help="share of sentences that need the picture")
+    add("--image-size", type=positive_int, default=224, help="pixels a side")
+    add("--seed", type=int, default=1, help="other seeds give other scenes")
     return parser
 
 

@@ -14,6 +14,7 @@ Deviation: the paper compares scores of single sentences by METEOR, here it is B
 import logging
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from fairseq.data import LanguagePairDataset
@@ -137,16 +138,14 @@ def draw(table: Table):
 
 def run(
     *,
-    data: str,
-    checkpoint: str,
     split: str,
     output: str,
     max_tokens: int,
-    device: str,
     beam: int,
     shuffles: int,
     seed: int,
     references: str | None = None,
+    **model: Any,
 ) -> Table:
     """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png``.
 
@@ -155,7 +154,7 @@ def run(
     require("matplotlib")
     check(seed >= 0, f"--seed {seed}: give a number of at least 0")
     check_folder(output)
-    trained = load_image_must(checkpoint, data, device)
+    trained = load_image_must(**model)
     dataset = load_sentences(trained, split)
     sentences = sentences_with_image(dataset.pack)
     images = dataset.pack.index[sentences]
@@ -175,7 +174,8 @@ def run(
     comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]
     table = table_of(translations, comparison)
     report = {
-        **{"checkpoint": checkpoint, "data": data, "split": split, "beam": beam, "seed": seed},
+        **{"checkpoint": model["checkpoint"], "data": trained.data, "split": split},
+        **{"beam": beam, "seed": seed},
         "sentences with an image": len(sentences),
         "distinct images": len(np.unique(images)),
         "comparison": comparison.as_json(),

@@ -3,12 +3,16 @@
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..constants import NO_IMAGE
 from ..errors import IkdError, check
 from ..io.atomic import write_atomically
+
+if TYPE_CHECKING:
+    from ..data.image_pack import ImagePack
 
 
 def require(*modules: str) -> None:
@@ -35,6 +39,22 @@ def check_folder(output: str) -> None:
     except OSError as error:
         raise IkdError(f"--output {output}: the folder cannot be made ({error.strerror})") from error
     check(os.access(output, os.W_OK | os.X_OK), f"--output {output}: the folder cannot be written to")
+
+
+def check_sentences(
+    sentences: Iterable[int], split: str, count: int, pack: "ImagePack | None" = None
+) -> None:
+    """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
+
+    Raises:
+        IkdError: one sentence cannot be used.
+    """
+    for sentence in sentences:
+        option = f"--sentences {sentence}"
+        numbers = f"{count} sentences, numbered 0 to {count - 1}"
+        check(0 <= sentence < count, f"{option}: {split} has {numbers}")
+        pictured = pack is None or pack.index[sentence] != NO_IMAGE
+        check(pictured, f"{option}: this sentence of {split} has no image; name one that has")
 
 
 @dataclass(frozen=True)

@@ -198,16 +198,12 @@ def _check_entries(entries: Sequence[Entry], where: str) -> None:
 
 def _check(plan: Plan, where: str) -> None:
     """Refuses entries that do not fit together."""
-    check(
-        bool(plan.systems) != bool(plan.distillation),
-        f"{where} should have either systems or distillation: say what is to be trained",
-    )
+    either = bool(plan.systems) != bool(plan.distillation)
+    check(either, f"{where} should have either systems or distillation: say what is to be trained")
     _check_entries(plan.systems, f"{where}, systems")
     check(bool(plan.pairs and plan.seeds), f"{where} has an empty list of pairs or seeds: give one at least")
-    check(
-        ORIGINAL in plan.texts,
-        f"{where}: texts leave out {ORIGINAL}, from which the others are made: add it",
-    )
+    original = ORIGINAL in plan.texts
+    check(original, f"{where}: texts leave out {ORIGINAL}, from which the others are made: add it")
     if plan.distillation:
         check(
             len(plan.pairs) == 1 and plan.texts == (ORIGINAL,),

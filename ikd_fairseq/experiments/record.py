@@ -16,11 +16,7 @@ torch or fairseq, so that tables start at once; :mod:`.training_facts` reads wha
       "updates": 8000, "epochs": 62, "stopped_by": "max_update",
       "model": {"checkpoint": "average.pt", "averaged": 10, "parameters": ..., ...},
       "speeds": {"beam 1, batch 64": sentences a second, ...},
-      "scores": {"test": [{"sentences": {"group": "all", "count": 1000, "fingerprint": SHA-256,
-                                         "ids": "0-4 9" if not all},
-                           "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}},
-                           "beam": 5, "output": "generate-test.txt", "references": ...,
-                           "sentences_per_second": ..., "probability": ...}, ...]}
+      "scores": {"test": [{the fields of Score}, ...], ...}
     }
 """
 

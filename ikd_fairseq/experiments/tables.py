@@ -124,8 +124,10 @@ def make_tables(
         own = on_every_text(own) if form.texts else own
         shown += own
         tests = splits or tuple(sorted({split for run in own for split in test_sets(run)}))
-        every = View(group_systems(_told_apart(own, form)), tests, ALL, form.metrics, baseline, trials)
-        for title, view in _views(every if form.tested else replace(every, trials=0), form):
+        if form.texts:  # on each text a system is one of its own
+            own = [replace(run, system=f"{run.system} {run.labels.get('text', ORIGINAL)}") for run in own]
+        every = View(group_systems(own), tests, ALL, form.metrics, baseline, trials if form.tested else 0)
+        for title, view in _views(every, form):
             tables.append(_table(pair, title, view, form, systems))
     tables = [table for table in tables if table.rows]
     check(bool(tables), f"no finished run has a score of {' '.join(splits) or 'a test set'}")
@@ -145,13 +147,6 @@ def _layout_notes(runs: Sequence[Record], tables: Sequence[Table], layout: Layou
         ON_DISTILLATION: columns.distillation in layout.columns,
     }
     return (text_notes(runs) if layout.texts else []) + [note for note in further if further[note]]
-
-
-def _told_apart(runs: Sequence[Record], layout: Layout) -> list[Record]:
-    """*runs* as their tables group them: with several texts each is a system of its own, "SYSTEM TEXT"."""
-    if not layout.texts:
-        return list(runs)
-    return [replace(run, system=f"{run.system} {run.labels.get('text', ORIGINAL)}") for run in runs]
 
 
 def _views(every: View, layout: Layout) -> Iterator[tuple[str, View]]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from ..comparison import Systems
-from ..curves import TERMS, TRAIN, VALID, Curve, Curves, read_curves
+from ..curves import TERMS, TRAIN, VALID, Curves, read_curves
 
 DASHES = (None, "7 4", "2 3", "9 3 2 3", "5 2", "12 4", "4 4 1 4", "1 5")  # as many as the sheet has colours
 
@@ -99,7 +99,10 @@ def draw_curves(systems: Systems) -> CurveCharts:
         terms,
         {term: _chart(term, title, every) for term, title in terms.items()},
         {name: Line([], series) for series, name in enumerate(systems)},
-        {run: _last(curves) for run, curves in validated.items()},
+        {
+            run: (max(curve[-1][0] for curve in own.values()), {term: own[term][-1][1] for term in own})
+            for run, own in validated.items()
+        },
         [run for own in every.values() for run in own if run not in validated],
     )
 
@@ -116,8 +119,3 @@ def _chart(term: str, title: str, systems: Mapping[str, Mapping[str, Curves]]) -
                 ends.append(f"{name} from {curve[0][1]:.5g} to {curve[-1][1]:.5g}")
     lines.sort(key=lambda line: not line.faint)  # what is faint lies below
     return line_chart(f"{title}, over updates, in validation: {'; '.join(ends)}", lines, "updates")
-
-
-def _last(curves: Mapping[str, Curve]) -> tuple[int, dict[str, float]]:
-    updates = max(curve[-1][0] for curve in curves.values())
-    return updates, {term: curve[-1][1] for term, curve in curves.items()}

@@ -74,9 +74,8 @@ def _facts(run: Record) -> dict[str, Any]:
     facts["stopped by"] = run.stopped_by
     facts["time of training"] = _time(training.get("seconds"))
     kinds = {"peak_memory_mb": "MB", "peak_gpu_memory_mb": "MB on the GPU"}
-    facts["memory of training"] = [
-        f"{training[key]:,} {unit}" for key, unit in kinds.items() if key in training
-    ]
+    memory = [f"{training[key]:,} {unit}" for key, unit in kinds.items() if key in training]
+    facts["memory of training"] = memory
     commit = f", commit {code['commit']}" if "commit" in code else ""
     facts["code"] = code and f"{code['version']}{commit}{'' if code.get('clean', True) else ', with changes'}"
     facts["versions"] = [f"{name} {version}" for name, version in run.versions.items()]
