@@ -153,11 +153,7 @@ class Grid:
         folder, remedy = self.prepared(pair), "leave it out of the plan"
         manifest = folder / "train.images.json"
         for system in (row.system for row in self.plan.rows):
-            check(
-                system.images == "none" or manifest.is_file(),
-                f"{manifest} is missing, and {system.name} needs images: prepare them, or {remedy}",
-            )
-            check(
-                system.images != "test" or bool(self._pictured(pair)),
-                f"no test set in {folder} has images, which {system.name} needs: {remedy}",
-            )
+            name, there = system.name, system.images == "none" or manifest.is_file()
+            check(there, f"{manifest} is missing, and {name} needs images: prepare them, or {remedy}")
+            there = system.images != "test" or bool(self._pictured(pair))
+            check(there, f"no test set in {folder} has images, which {name} needs: {remedy}")

@@ -59,6 +59,7 @@ class Layout:
     texts: bool = False  # whether runs are on several source texts, and each test set has its own table
     same_budget: bool = True  # whether runs have to share data and budget
     first: str = ""  # system that comes first, whatever the order of the others
+    notes: tuple[str, ...] = ()  # what a reader must know of any such table
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -69,6 +70,7 @@ LAYOUTS: dict[str, Layout] = {
         tested=True,
         blocks=True,
         published=True,
+        notes=(ON_GROUPS, ON_COSTS),
     ),
     "variants": Layout((columns.scores, columns.average, columns.seeds), {ALL: "Variants"}),
     "texts": Layout(
@@ -77,9 +79,14 @@ LAYOUTS: dict[str, Layout] = {
         metrics=("bleu", "meteor"),
         texts=True,
         first=BASELINE,
+        notes=(ON_GROUPS,),
     ),
     "distillation": Layout(
-        (columns.distillation,), {ALL: "A teacher's students"}, same_budget=False, first=TEACHER
+        (columns.distillation,),
+        {ALL: "A teacher's students"},
+        same_budget=False,
+        first=TEACHER,
+        notes=(ON_DISTILLATION,),
     ),
 }
 
@@ -136,17 +143,9 @@ def make_tables(
     if baseline is not None and not any(run.system == baseline for run in shown):
         notes.append(f"No finished run of {baseline}, so there are no differences from it.")
     notes += figure_notes(shown, form.metrics, form.tested, trials)
-    return tables, notes + _layout_notes(shown, tables, form)
-
-
-def _layout_notes(runs: Sequence[Record], tables: Sequence[Table], layout: Layout) -> list[str]:
-    further = {
-        ON_GROUPS: len(layout.groups) > 1,
-        ON_COSTS: columns.costs in layout.columns,
-        ON_PUBLISHED: any(row.source for table in tables for row in table.rows),
-        ON_DISTILLATION: columns.distillation in layout.columns,
-    }
-    return (text_notes(runs) if layout.texts else []) + [note for note in further if further[note]]
+    notes += [*(text_notes(shown) if form.texts else []), *form.notes]
+    quoted = any(row.source for table in tables for row in table.rows)
+    return tables, notes + [ON_PUBLISHED] * quoted
 
 
 def _views(every: View, layout: Layout) -> Iterator[tuple[str, View]]:
