@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 def require(*modules: str) -> None:
-    """Refuses to start without the optional packages that *modules*, such as ``sklearn``, belong to.
-
-    Raises:
-        IkdError: one is not installed.
-    """
+    """Raises :class:`IkdError` unless the packages of *modules*, such as ``sklearn``, are installed."""
     for module in modules:
         check(
             importlib.util.find_spec(module) is not None,
@@ -29,11 +25,7 @@ def require(*modules: str) -> None:
 
 
 def check_folder(output: str) -> None:
-    """Makes the folder *output* if need be.
-
-    Raises:
-        IkdError: it cannot be made or written to.
-    """
+    """Makes the folder *output* if need be. Raises :class:`IkdError` if it cannot be made or written to."""
     try:
         os.makedirs(output, exist_ok=True)
     except OSError as error:
@@ -46,8 +38,7 @@ def check_sentences(
 ) -> None:
     """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
 
-    Raises:
-        IkdError: one sentence cannot be used.
+    Raises :class:`IkdError`.
     """
     for sentence in sentences:
         option = f"--sentences {sentence}"

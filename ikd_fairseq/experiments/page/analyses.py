@@ -96,8 +96,7 @@ def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of tab-separated values.
 
-    Raises:
-        IkdError: the file cannot be read, is empty, or its rows are not as long as its head.
+    Raises :class:`IkdError` if the file cannot be read, is empty, or its rows are not as long as its head.
     """
     try:
         head, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
@@ -108,10 +107,9 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def data_uri(path: Path) -> tuple[str, int, int]:
-    """A PNG file as a ``data:`` address, with its width and height in pixels.
+    """A PNG file as a ``data:`` address, its width and height in pixels.
 
-    Raises:
-        IkdError: the file cannot be read or is no PNG.
+    Raises :class:`IkdError` if the file cannot be read or is no PNG.
     """
     try:
         content = path.read_bytes()
