@@ -63,10 +63,8 @@ class Scene(NamedTuple):
 
 def _draw_group(rng: random.Random, ambiguous: bool, taken: str = "") -> Group:
     """A group of plain objects, or of one sense of an ambiguous noun."""
-    if ambiguous:
-        kind = rng.choice(rng.choice(grammar.AMBIGUOUS)).kind
-    else:
-        kind = rng.choice([noun.kind for noun in grammar.PLAIN if noun.kind != taken])
+    plain = [noun for noun in grammar.PLAIN if noun.kind != taken]
+    kind = rng.choice(rng.choice(grammar.AMBIGUOUS) if ambiguous else plain).kind
     colour = rng.choice(list(grammar.COLOURS))
     return Group(kind, colour, rng.choice(list(grammar.SIZES)), rng.choice((1, 1, 1, 2, 3, 4)))
 
@@ -116,13 +114,8 @@ def make_scenes(
     Raises:
         IkdError: *output* holds something else, or scenes made with other options.
     """
-    options = {
-        "format": FORMAT,
-        "sizes": sizes,
-        "ambiguous_share": ambiguous_share,
-        "image_size": image_size,
-        "seed": seed,
-    }
+    scenery = {"ambiguous_share": ambiguous_share, "image_size": image_size, "seed": seed}
+    options = {"format": FORMAT, "sizes": sizes, **scenery}
     if output.exists():
         _check_same_options(output, options)
         logger.info("%s is complete, nothing to do", output)
@@ -142,11 +135,10 @@ def make_scenes(
             rng = random.Random(f"{seed} {name}")  # of its own, so that a restart draws the same picture
             placed = lay_out(scene.groups, scene.place, scene.relation, rng)
             entries.append(_metadata(name, scene, placed))
-            if (partial / "images" / name).exists():
-                continue
-            picture = draw_scene(placed, scene.background, image_size, rng)
-            with replacing(partial / "images" / name) as unfinished:
-                picture.save(unfinished, format="JPEG", quality=92)
+            if not (partial / "images" / name).exists():
+                picture = draw_scene(placed, scene.background, image_size, rng)
+                with replacing(partial / "images" / name) as unfinished:
+                    picture.save(unfinished, format="JPEG", quality=92)
         _write(partial / "image_splits" / f"{split}.txt", names)
         _write(partial / "text" / f"{split}.lc.norm.tok.en", (scene.english for scene in scenes))
         _write(partial / "text" / f"{split}.lc.norm.tok.de", (scene.german for scene in scenes))
@@ -155,17 +147,12 @@ def make_scenes(
 
 
 def _metadata(name: str, scene: Scene, placed: Sequence[PlacedObject]) -> str:
-    known = {
-        key: getattr(scene, key) for key in ("word", "sense", "template", "background", "place", "relation")
-    }
-    groups, objects = ([item._asdict() for item in items] for items in (scene.groups, placed))
-    entry = {
-        "image": name,
-        "ambiguous": scene.word is not None,
-        **known,
-        "groups": groups,
-        "objects": objects,
-    }
+    entry = {"image": name, "ambiguous": scene.word is not None}
+    for key in ("word", "sense", "template", "background", "place", "relation"):
+        entry[key] = getattr(scene, key)
+    entry["groups"], entry["objects"] = (
+        [item._asdict() for item in items] for items in (scene.groups, placed)
+    )
     return json.dumps(entry, ensure_ascii=False)
 
 
@@ -188,26 +175,23 @@ def _share(text: str) -> float:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The options of this script."""
     parser = argparse.ArgumentParser(
         description="Draws scenes and writes their English and German captions, laid out as Multi30K is.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    parser.add_argument("--output", type=Path, required=True, help="folder to make")
-    parser.add_argument("--train", type=positive_int, default=3000, help="sentences to train on")
-    parser.add_argument("--val", type=positive_int, default=200, help="sentences to validate on")
-    parser.add_argument("--test", type=positive_int, default=400, help="sentences to test on")
-    parser.add_argument(
-        "--ambiguous", type=_share, default=0.25, help="share of sentences that need the picture"
-    )
-    parser.add_argument("--image-size", type=positive_int, default=224, help="pixels a side")
-    parser.add_argument("--seed", type=int, default=1, help="other seeds give other scenes")
+    add = parser.add_argument
+    add("--output", type=Path, required=True, help="folder to make")
+    add("--train", type=positive_int, default=3000, help="sentences to train on")
+    add("--val", type=positive_int, default=200, help="sentences to validate on")
+    add("--test", type=positive_int, default=400, help="sentences to test on")
+    add("--ambiguous", type=_share, default=0.25, help="share of sentences that need the picture")
+    add("--image-size", type=positive_int, default=224, help="pixels a side")
+    add("--seed", type=int, default=1, help="other seeds give other scenes")
     return parser
 
 
 @command
 def main(argv=None) -> None:
-    """Entry point of the script."""
     args = build_parser().parse_args(argv)
     set_up_logging()
     sizes = {split: getattr(args, split) for split in SPLITS}

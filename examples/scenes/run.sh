@@ -31,12 +31,10 @@ restore_images() {
 restore_images # a run that was killed may have left them away
 trap restore_images EXIT
 
-objective=(--criterion label_smoothed_cross_entropy) vision=(--backbone efficientnet_lite0 --image-size 64)
+system=image-must options=()
 case $arch in
-  ikd_transformer*)
-    objective=(--criterion inversion_distillation --teacher-weights imagenet --kd-images-per-batch 8)
-    ;;
-  transformer_mmt*) vision=() ;;
+  ikd_transformer*) system=ikd options=(--kd-images-per-batch 8) ;;
+  transformer_mmt*) system=text ;;
 esac
 
 step "drawing scenes"
@@ -46,20 +44,10 @@ step "preparing text and images"
 bash "$recipes/prepare.sh" "$scenes" "$data" --pair en-de --merges 500 --image-size 64
 
 step "training $arch for $updates updates"
-cp "$data/code" "$run/code"
 if [[ ! -f $run/trained ]]; then
-  processor=()
-  python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || processor=(--cpu)
-  fairseq-train "$data" \
-    --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation \
-    --arch "$arch" ${vision[@]+"${vision[@]}"} \
-    "${objective[@]}" --label-smoothing 0.1 \
-    --optimizer adam --adam-betas '(0.9, 0.98)' \
-    --lr 0.003 --lr-scheduler inverse_sqrt --warmup-init-lr 1e-7 --warmup-updates 200 \
-    --max-tokens 2048 --max-update "$updates" \
-    --save-dir "$run" --keep-last-epochs 3 --validate-interval 5 \
-    --seed "$seed" --log-format simple --log-interval 10 \
-    ${processor[@]+"${processor[@]}"} 2>&1 | tee -a "$run/train.log"
+  UPDATES=$updates SEED=$seed bash "$recipes/train.sh" "$data" "$run" "$system" --arch "$arch" \
+    --lr 0.003 --warmup-updates 200 --max-tokens 2048 --update-freq 1 --patience -1 \
+    --keep-last-epochs 3 --validate-interval 5 --num-workers 1 ${options[@]+"${options[@]}"}
   touch "$run/trained"
 fi
 

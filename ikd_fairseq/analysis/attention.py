@@ -15,8 +15,8 @@ from fairseq.data import LanguagePairDataset
 from torch import Tensor, nn
 
 from ..errors import check
-from .features import GENERATING, Trained, check_sentences, encode, load_sentences, load_trained
-from .output import Table, check_folder, new_figure, require, write_files
+from .features import GENERATING, Trained, encode, load_sentences, load_trained
+from .output import Table, check_folder, check_sentences, new_figure, require, write_files
 
 DEFAULT_COUNT = 4
 

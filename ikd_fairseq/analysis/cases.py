@@ -23,7 +23,7 @@ from ..evaluation.translations import Translations, agreed_count, load_run
 from ..io.html import render
 from ..io.progress import progress
 from ..io.text_lines import read_lines
-from .output import Table, check_folder, write_files
+from .output import Table, check_folder, check_sentences, write_files
 
 METRICS = {"bleu": "BLEU", "chrf": "chrF"}  # of a single sentence, and what it is called
 
@@ -176,11 +176,7 @@ def make_study(
         IkdError: there is no such sentence.
     """
     total = len(corpus.references)
-    for sentence in sentences or ():
-        check(
-            0 <= sentence < total,
-            f"--sentences {sentence}: the test set has {total} sentences, numbered 0 to {total - 1}",
-        )
+    check_sentences(sentences or (), "the test set", total)
     scorer = make_scorer(metric)
     scores = score_sentences(corpus, scorer)
     wins, losses = select_ends(scores, total)
@@ -267,11 +263,9 @@ def run(
     page = render("cases.html.j2", title=title, study=study, command="ikd-analyse cases")
     table = _table_of_all(corpus, study.scores)
     write_files(output, {"cases.tsv": table, "cases.json": report, "cases.html": page})
-    shown = [case for cases in study.shown.values() for case in cases]
-    return Table(
-        ["sentence", "difference", *names],
-        [(case.sentence, case.difference, *case.scores.values()) for case in shown],
-    )
+    shown = (case for cases in study.shown.values() for case in cases)
+    rows = [(case.sentence, case.difference, *case.scores.values()) for case in shown]
+    return Table(["sentence", "difference", *names], rows)
 
 
 def _table_of_all(corpus: Corpus, scores: dict[str, list[float]]) -> Table:

@@ -35,9 +35,8 @@ _PERPLEXITY = 30  # of t-SNE, scikit-learn's default, where there are enough sen
 
 
 class Example(NamedTuple):
-    """An image, uint8 ``H x W x 3``, and the number and source text of a sentence that it belongs to."""
+    """An image, uint8 ``H x W x 3``, and the source text of a sentence that it belongs to."""
 
-    sentence: int
     image: np.ndarray
     caption: str
 
@@ -142,11 +141,8 @@ def run(
     trained = load_trained(**model, architecture=GENERATING)
     dataset, pack = open_pictured(trained, split)
     sentences = sentences_with_image(pack)
-    check(
-        len(sentences) >= max(clusters, 2),
-        f"--clusters {clusters}: {split} has {len(sentences)} sentences with an image, too few for so many "
-        "clusters on a plane",
-    )
+    pictured = f"{len(sentences)} sentences with an image, too few for so many clusters on a plane"
+    check(len(sentences) >= max(clusters, 2), f"--clusters {clusters}: {split} has {pictured}")
     pairs = compared_features(trained, dataset, pack, max_tokens, centre, teacher_weights)
     generated = pairs.generated
     logger.info("clustering and projecting %d features", len(generated))
@@ -158,7 +154,7 @@ def run(
         others = nearest(generated[place], pairs.seen, neighbours, without=int(pairs.targets[place]))
         shown = [int(sentences[place]), *pairs.shown_by[others].tolist()]
         texts = [source_text(trained, dataset, sentence) for sentence in shown]
-        examples.append([Example(*entry) for entry in zip(shown, map(pack.__getitem__, shown), texts)])
+        examples.append([Example(*entry) for entry in zip(map(pack.__getitem__, shown), texts)])
         rows_of_table.append((number, size, shown[0], texts[0], " ".join(map(str, shown[1:]))))
     table = Table(["cluster", "sentences", "central", "source", "nearest others"], rows_of_table)
     places = zip(sentences.tolist(), labels.tolist(), *points.T.tolist())

@@ -1,7 +1,7 @@
 """A trained model beside a data folder, and the features of sentences and images that analyses compare."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -147,23 +147,6 @@ def open_pictured(trained: Trained, split: str) -> tuple[LanguagePairDataset, Im
 def sentences_with_image(pack: ImagePack) -> np.ndarray:
     """The numbers of all sentences that have an image, ascending: int64 ``S``."""
     return np.flatnonzero(pack.index != NO_IMAGE)
-
-
-def check_sentences(sentences: Iterable[int], split: str, count: int, pack: ImagePack | None = None) -> None:
-    """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
-
-    Raises:
-        IkdError: one sentence cannot be used.
-    """
-    for sentence in sentences:
-        check(
-            0 <= sentence < count,
-            f"--sentences {sentence}: {split} has {count} sentences, numbered 0 to {count - 1}",
-        )
-        check(
-            pack is None or pack.index[sentence] != NO_IMAGE,
-            f"--sentences {sentence}: this sentence of {split} has no image; name one that has",
-        )
 
 
 def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> str:

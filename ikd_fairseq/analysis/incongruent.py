@@ -14,6 +14,7 @@ Deviation: the paper compares scores of single sentences by METEOR, here it is B
 import logging
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from fairseq.data import LanguagePairDataset
@@ -25,7 +26,7 @@ from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
 from .features import Trained, load_sentences, load_trained, sentences_with_image, source_text
 from .output import Table, check_folder, new_figure, require, write_files
-from .translation import references_of, text_alone, translate, with_images_of
+from .translation import references_of, translate, with_images_of
 
 OWN = "own"
 SHUFFLE = "another's, shuffle {number}"
@@ -92,12 +93,7 @@ def conditions(
         order[sentences] = sentences[others]
         datasets[SHUFFLE.format(number=number)] = with_images_of(dataset, order)
     without_text = getattr(trained.model.encoder, "no_text", False)
-    return datasets if without_text else {**datasets, NONE: text_alone(dataset)}
-
-
-def changed(lines: Sequence[str], own: Sequence[str]) -> float:
-    """The percentage of *lines* that differ from *own*."""
-    return 100 * statistics.mean(line != other for line, other in zip(lines, own))
+    return datasets if without_text else {**datasets, NONE: dataset.dataset}
 
 
 def table_of(translations: dict[str, list[str]], comparison: Comparison) -> Table:
@@ -105,8 +101,8 @@ def table_of(translations: dict[str, list[str]], comparison: Comparison) -> Tabl
     (_, own), *others = comparison.outcomes.items()
     rows: list[tuple] = [(OWN, *own.scores, "", "", "", "")]
     for name, outcome in others:
-        share = changed(translations[name], translations[OWN])
-        rows.append((name, *outcome.scores, "", outcome.difference, share, *outcome.p_values))
+        changed = 100 * statistics.mean(map(str.__ne__, translations[name], translations[OWN]))
+        rows.append((name, *outcome.scores, "", outcome.difference, changed, *outcome.p_values))
     shuffled = [row for row in rows if row[0] not in (OWN, NONE)]
     _, bleu, _, *means, _ = zip(*shuffled)
     deviation = statistics.stdev(bleu) if len(bleu) > 1 else ""
@@ -142,16 +138,14 @@ def draw(table: Table):
 
 def run(
     *,
-    data: str,
-    checkpoint: str,
     split: str,
     output: str,
     max_tokens: int,
-    device: str,
     beam: int,
     shuffles: int,
     seed: int,
     references: str | None = None,
+    **model: Any,
 ) -> Table:
     """Writes ``incongruent.tsv``, ``incongruent.json`` (with every translation) and ``incongruent.png``.
 
@@ -160,13 +154,12 @@ def run(
     require("matplotlib")
     check(seed >= 0, f"--seed {seed}: give a number of at least 0")
     check_folder(output)
-    trained = load_image_must(checkpoint, data, device)
+    trained = load_image_must(**model)
     dataset = load_sentences(trained, split)
     sentences = sentences_with_image(dataset.pack)
     images = dataset.pack.index[sentences]
     check_shuffling(images, split)
-    every = references_of(trained, dataset, split, references)
-    wanted = [every[sentence] for sentence in sentences]
+    wanted = np.array(references_of(trained, dataset, split, references))[sentences].tolist()
     if shuffles == 1:
         logger.warning("--shuffles 1: a single shuffle has no deviation")
 
@@ -181,7 +174,8 @@ def run(
     comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]
     table = table_of(translations, comparison)
     report = {
-        **{"checkpoint": checkpoint, "data": data, "split": split, "beam": beam, "seed": seed},
+        **{"checkpoint": model["checkpoint"], "data": trained.data, "split": split},
+        **{"beam": beam, "seed": seed},
         "sentences with an image": len(sentences),
         "distinct images": len(np.unique(images)),
         "comparison": comparison.as_json(),

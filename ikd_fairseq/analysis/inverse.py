@@ -19,14 +19,13 @@ from ..vision.backbones import Backbone
 from .features import (
     GENERATING,
     Trained,
-    check_sentences,
     encode,
     load_trained,
     open_pictured,
     sentences_with_image,
     source_text,
 )
-from .output import Table, check_folder, new_figure, require, write_files
+from .output import Table, check_folder, check_sentences, new_figure, require, write_files
 
 DEFAULT_COUNT = 8
 

@@ -96,17 +96,15 @@ def draw(table: Table, splits: Sequence[str], metrics: Sequence[str]):
 
 def run(
     *,
-    data: str,
-    checkpoint: str,
     split: Sequence[str],
     output: str,
     max_tokens: int,
-    device: str,
     beam: int,
     retrained: str | None = None,
     references: str | None = None,
     meteor_language: str | None = None,
     meteor_jar: str | None = None,
+    **model: Any,
 ) -> Table:
     """Writes ``no-text.tsv``, ``.json``, ``.png`` and translations, ``SPLIT.SYSTEM.txt``. Needs no images.
 
@@ -116,7 +114,7 @@ def run(
     check(bool(meteor_language) or not meteor_jar, "--meteor-jar needs --meteor-language, such as de")
     check_folder(output)
     meteor = Meteor.find(meteor_language, "tokenised", meteor_jar) if meteor_language else None
-    systems = load_systems(checkpoint, retrained, data, device)
+    systems = load_systems(retrained=retrained, **model)
     trained = systems[0].trained
     # All of them, before the first one takes its minutes.
     datasets = {name: load_sentences(trained, name) for name in split}
@@ -139,7 +137,7 @@ def run(
         rows.append((system.name, *(score["score"] for found in scores.values() for score in found)))
 
     table = Table(["system", *(f"{metric} {name}" for name in datasets for metric in metrics)], rows)
-    report = {"data": data, "beam": beam, "systems": entries}
+    report = {"data": trained.data, "beam": beam, "systems": entries}
     picture = draw(table, list(datasets), metrics)
     write_files(output, {"no-text.tsv": table, "no-text.json": report, "no-text.png": picture})
     return table

@@ -3,20 +3,20 @@
 import importlib.util
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from ..constants import NO_IMAGE
 from ..errors import IkdError, check
 from ..io.atomic import write_atomically
 
+if TYPE_CHECKING:
+    from ..data.image_pack import ImagePack
+
 
 def require(*modules: str) -> None:
-    """Refuses to start without the optional packages that *modules*, such as ``sklearn``, belong to.
-
-    Raises:
-        IkdError: one is not installed.
-    """
+    """Raises :class:`IkdError` unless the packages of *modules*, such as ``sklearn``, are installed."""
     for module in modules:
         check(
             importlib.util.find_spec(module) is not None,
@@ -25,16 +25,27 @@ def require(*modules: str) -> None:
 
 
 def check_folder(output: str) -> None:
-    """Makes the folder *output* if need be.
-
-    Raises:
-        IkdError: it cannot be made or written to.
-    """
+    """Makes the folder *output* if need be. Raises :class:`IkdError` if it cannot be made or written to."""
     try:
         os.makedirs(output, exist_ok=True)
     except OSError as error:
         raise IkdError(f"--output {output}: the folder cannot be made ({error.strerror})") from error
     check(os.access(output, os.W_OK | os.X_OK), f"--output {output}: the folder cannot be written to")
+
+
+def check_sentences(
+    sentences: Iterable[int], split: str, count: int, pack: "ImagePack | None" = None
+) -> None:
+    """Refuses *sentences* outside of *split*, which has *count*, or with a *pack*, without an image.
+
+    Raises :class:`IkdError`.
+    """
+    for sentence in sentences:
+        option = f"--sentences {sentence}"
+        numbers = f"{count} sentences, numbered 0 to {count - 1}"
+        check(0 <= sentence < count, f"{option}: {split} has {numbers}")
+        pictured = pack is None or pack.index[sentence] != NO_IMAGE
+        check(pictured, f"{option}: this sentence of {split} has no image; name one that has")
 
 
 @dataclass(frozen=True)

@@ -31,11 +31,6 @@ def with_images_of(dataset: ImagePairDataset, order: np.ndarray) -> ImagePairDat
     return ImagePairDataset(dataset.dataset, dataset.key, Subset(dataset.pack, order.tolist()))
 
 
-def text_alone(dataset: ImagePairDataset) -> LanguagePairDataset:
-    """The sentences without any image: an image-must model translates them by its text path."""
-    return dataset.dataset
-
-
 def translate(
     trained: Trained,
     dataset: LanguagePairDataset,
@@ -89,6 +84,5 @@ def references_of(
     )
     logger.info("%s: there is no %s, so the binarised targets are the references", split, path)
     dictionary = trained.task.target_dictionary
-    return [
-        dictionary.string(dataset.tgt[number], BPE_MARK, escape_unk=True) for number in range(len(dataset))
-    ]
+    targets = (dataset.tgt[number] for number in range(len(dataset)))
+    return [dictionary.string(target, BPE_MARK, escape_unk=True) for target in targets]

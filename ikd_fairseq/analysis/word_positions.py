@@ -50,16 +50,11 @@ def _positions_of_line(line: str, sentence: Sentence, where: str) -> set[int]:
         return set()
     entries = line.split()
     check(bool(entries), f"{where}: an empty line; {NO_POSITION} says that there is no position")
+    size = f"whose {len(sentence)} words count from 0 ({' '.join(sentence)!r})"
     for entry in entries:
-        check(
-            bool(re.fullmatch("[0-9]+", entry)),
-            f"{where}: {entry!r} is no position (whole numbers from 0, or {NO_POSITION} alone for none)",
-        )
-        check(
-            int(entry) < len(sentence),
-            f"{where}: position {entry} is outside of its sentence, whose {len(sentence)} words count from 0 "
-            f"({' '.join(sentence)!r})",
-        )
+        remedy = f"(whole numbers from 0, or {NO_POSITION} alone for none)"
+        check(bool(re.fullmatch("[0-9]+", entry)), f"{where}: {entry!r} is no position {remedy}")
+        check(int(entry) < len(sentence), f"{where}: position {entry} is outside of its sentence, {size}")
     return set(map(int, entries))
 
 
@@ -93,13 +88,13 @@ def noun_positions(sentences: Sequence[Sentence], model: str) -> list[set[int]]:
     try:
         import spacy
         from spacy.tokens import Doc
+
+        pipeline = spacy.load(model, exclude=["ner", "lemmatizer"])
     except ModuleNotFoundError as error:
         raise IkdError(
             'entities without --positions are found by spaCy: pip install "ikd-fairseq[entities]", or give '
             "--positions FILE"
         ) from error
-    try:
-        pipeline = spacy.load(model, exclude=["ner", "lemmatizer"])
     except OSError as error:
         raise IkdError(
             f"spaCy has no model {model}: python -m spacy download {model}, or name another with "

@@ -40,13 +40,9 @@ def is_finished(run: Record, splits: Sequence[str] = ()) -> bool:
 
 
 def check_budget(runs: Sequence[Record], systems: Mapping[str, System]) -> None:
-    """Refuses runs of one pair and text that were made from different data or by different budgets.
+    """Raises :class:`IkdError` for runs of one pair and text from different data or by different budgets.
 
-    Args:
-        systems: those whose own options are known. Of other variants only data and updates are looked at.
-
-    Raises:
-        IkdError: two runs differ, so that their figures do not compare.
+    *systems* are those whose own options are known. Of other variants only data and updates are looked at.
     """
     first: dict[tuple[str, str], tuple[Any, Record]] = {}
     for run in runs:
@@ -95,8 +91,7 @@ def tokens_an_update(run: Record) -> int | None:
 def on_every_text(runs: Sequence[Record]) -> list[Record]:
     """Those whose system and seed are there for every source text; of others the log tells.
 
-    Raises:
-        IkdError: there are none.
+    Raises :class:`IkdError` if there are none.
     """
     finished: dict[str, set[tuple[str, int | None]]] = {text: set() for text in TEXTS}
     for run in runs:

@@ -21,20 +21,14 @@ Filled = tuple[Column, dict[str, Cell]]  # a column, and its cells by system
 
 @dataclass(frozen=True)
 class View:
-    """What one table shows, of what :func:`.tables.make_tables` is asked for.
+    """What one table shows, of what :func:`.tables.make_tables` is asked for."""
 
-    Attributes:
-        systems: finished runs by system, and with several texts by "SYSTEM TEXT".
-        metrics: keys of those that have columns.
-        trials: 0 for no test.
-    """
-
-    systems: Systems
+    systems: Systems  # finished runs by system, and with several texts by "SYSTEM TEXT"
     splits: Sequence[str]
     group: Group = ALL
-    metrics: Sequence[str] = ("bleu",)
+    metrics: Sequence[str] = ("bleu",)  # keys of those that have columns
     baseline: str | None = None
-    trials: int | None = None
+    trials: int | None = None  # 0 for no test
 
     def compare(self, beam: int | None = None, trials: int | None = 0) -> Scores:
         return compare_systems(self.systems, self.splits, self.baseline, self.group, beam, trials)
@@ -94,11 +88,9 @@ def average(view: View) -> Iterator[Filled]:
             for system in view.systems
             if all(system in outcomes for outcomes in by_split)
         }
-        differences = {}
-        if view.baseline in values:
-            theirs = statistics.mean(values[view.baseline])
-            others = [system for system in values if system != view.baseline]
-            differences = {system: statistics.mean(values[system]) - theirs for system in others}
+        means = {system: statistics.mean(own) for system, own in values.items()}
+        theirs = means.pop(view.baseline or "", None)
+        differences = {} if theirs is None else {system: mean - theirs for system, mean in means.items()}
         cells = {system: mean_cell(own, difference=differences.get(system)) for system, own in values.items()}
         yield Column("average", name, "average"), cells
         signed = {system: Cell(f"{value:+.2f}") for system, value in differences.items()}
@@ -132,14 +124,18 @@ def _millions(number: float) -> str:
 
 
 def _means(
-    view: View, heading: str, value: Callable[[Record], float | None], write: Callable[[float], str]
+    view: View,
+    heading: str,
+    value: Callable[[Record], float | None],
+    write: Callable[[float], str] = "{:.1f}".format,
+    times: float = 1,
 ) -> Filled:
     """A column of means over runs, without deviations, where every run of a system has a value."""
     cells = {}
     for system, own in view.systems.items():
         values = [found for found in map(value, own) if found is not None]
         if values and len(values) == len(own):
-            mean = statistics.mean(values)
+            mean = statistics.mean(values) * times
             cells[system] = Cell(write(mean), f"{mean:.10g}")
     return Column(heading), cells
 
@@ -157,16 +153,11 @@ def costs(view: View) -> list[Filled]:
         score = max(every, key=lambda score: score.beam, default=None)
         return score.sentences_per_second if score else None
 
-    def minutes(run: Record) -> float | None:
-        seconds = run.steps.get("train", {}).get("seconds")
-        return None if seconds is None else seconds / 60
-
-    one_digit = "{:.1f}".format
     return [
         _means(view, "parameters, training", _of_model("parameters"), _millions),
         _means(view, "parameters, translating", _of_model("decoding_parameters"), _millions),
-        _means(view, "training, min", minutes, one_digit),
-        _means(view, "sentences/s", speed, one_digit),
+        _means(view, "training, min", lambda run: run.steps.get("train", {}).get("seconds"), times=1 / 60),
+        _means(view, "sentences/s", speed),
     ]
 
 
@@ -191,15 +182,11 @@ def distillation(view: View) -> Iterator[Filled]:
         outcomes = view.outcomes(view.compare(beam), "bleu", split)
         cells = {system: score_cell(outcome) for system, outcome in outcomes.items()}
         yield Column(heading, heading, split), cells
-    yield _means(view, "p(t = ŷ)", lambda run: _times_100(_greedy(run, split).probability), "{:.1f} %".format)
+    yield _means(view, "p(t = ŷ)", lambda run: _greedy(run, split).probability, "{:.1f} %".format, times=100)
     yield Column("as teacher"), _as_teacher(view, split)
     yield Column("weights"), _weights(view)
     yield _means(view, "file", _of_model("megabytes"), "{:.2f} MB".format)
     yield from _speeds(view)
-
-
-def _times_100(share: float | None) -> float | None:
-    return None if share is None else 100 * share
 
 
 def _greedy(run: Record, split: str) -> Score:

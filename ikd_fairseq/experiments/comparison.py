@@ -52,18 +52,13 @@ def group_systems(runs: Iterable[Record]) -> Systems:
 class Scores:
     """Scores of all systems.
 
-    Attributes:
-        metrics: names and signatures, by key ("bleu", ...).
-        sentences: by split.
-        outcomes: by metric, system and split; what is not there was not scored. Differences and p are of the
-            pairs of runs that were tested, or of all that have the same seed where none was.
-        notes: sentences about what is missing.
+    Differences and p are of the pairs of runs that were tested, or where none was, of all with the same seed.
     """
 
-    metrics: dict[str, Metric]
-    sentences: dict[str, Sentences]
-    outcomes: dict[tuple[str, str, str], Outcome]
-    notes: list[str]
+    metrics: dict[str, Metric]  # names and signatures, by key ("bleu", ...)
+    sentences: dict[str, Sentences]  # by split
+    outcomes: dict[tuple[str, str, str], Outcome]  # by metric, system and split, where there are scores
+    notes: list[str]  # sentences about what is missing
 
 
 def compare_systems(

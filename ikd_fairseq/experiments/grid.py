@@ -20,23 +20,16 @@ POSITIONS = {"colour": ("color",), "entity": ("noun", "nouns", "people")}  # the
 
 @dataclass(frozen=True)
 class Run:
-    """One run of a grid.
-
-    Attributes:
-        data: what it is trained on; need not be there yet.
-        test_data: whose test sets it translates.
-        tests: those that it can translate: an image-must system needs images there.
-        start: average of the run that it goes on from.
-    """
+    """One run of a grid."""
 
     row: Row
     pair: str
     seed: int
     folder: Path
-    data: Path
-    test_data: Path
-    tests: tuple[str, ...]
-    start: Path | None
+    data: Path  # what it is trained on; need not be there yet
+    test_data: Path  # whose test sets it translates
+    tests: tuple[str, ...]  # those that it can translate: an image-must system needs images there
+    start: Path | None  # average of the run that it goes on from
 
     @property
     def first_checkpoint(self) -> Path | None:
@@ -96,8 +89,8 @@ class Grid:
 
     def _pictured(self, pair: str) -> tuple[str, ...]:
         """Test sets of which some sentence has an image."""
-        packs = {split: self.prepared(pair) / f"{split}.images.npy" for split in self.tests(pair)}
-        return tuple(split for split, pack in packs.items() if pack.is_file())
+        folder = self.prepared(pair)
+        return tuple(split for split in self.tests(pair) if (folder / f"{split}.images.npy").is_file())
 
     def settings(self, run: Run) -> str:
         """What the weights of *run* depend on beside its data's images, on one line."""
@@ -132,10 +125,8 @@ class Grid:
             self._check_data(pair)
             self._check_images(pair)
         if self.plan.distillation:
-            for checkpoint in self.plan.distillation.teacher.split(":"):
-                check(
-                    Path(checkpoint).is_file(), f"there is no checkpoint {checkpoint}: name another teacher"
-                )
+            for file in self.plan.distillation.teacher.split(":"):
+                check(Path(file).is_file(), f"there is no checkpoint {file}: name another teacher")
         masked = [text for text in self.plan.texts if text != ORIGINAL]
         if not masked:
             return
@@ -162,11 +153,7 @@ class Grid:
         folder, remedy = self.prepared(pair), "leave it out of the plan"
         manifest = folder / "train.images.json"
         for system in (row.system for row in self.plan.rows):
-            check(
-                system.images == "none" or manifest.is_file(),
-                f"{manifest} is missing, and {system.name} needs images: prepare them, or {remedy}",
-            )
-            check(
-                system.images != "test" or bool(self._pictured(pair)),
-                f"no test set in {folder} has images, which {system.name} needs: {remedy}",
-            )
+            name, there = system.name, system.images == "none" or manifest.is_file()
+            check(there, f"{manifest} is missing, and {name} needs images: prepare them, or {remedy}")
+            there = system.images != "test" or bool(self._pictured(pair))
+            check(there, f"no test set in {folder} has images, which {name} needs: {remedy}")

@@ -28,18 +28,12 @@ def _is_pair(value: object) -> bool:
 
 @dataclass(frozen=True)
 class Method:
-    """A way in which a teacher teaches (Kim and Rush 2016).
-
-    Attributes:
-        text: what the student reads: the original, or what the teacher wrote.
-        word_loss: whether it learns the teacher's distributions too (Word-KD).
-        start: the method whose student goes on, for methods that tune one.
-    """
+    """A way in which a teacher teaches (Kim and Rush 2016)."""
 
     title: str
-    text: str = ORIGINAL
-    word_loss: bool = False
-    start: str | None = None
+    text: str = ORIGINAL  # what the student reads: the original, or what the teacher wrote
+    word_loss: bool = False  # whether it learns the teacher's distributions too (Word-KD)
+    start: str | None = None  # the method whose student goes on, for methods that tune one
 
 
 METHODS = {
@@ -90,26 +84,17 @@ class Student(Entry):
 
 @dataclass(frozen=True)
 class Distillation:
-    """Students, and how the teacher (a checkpoint, or several joined by ":") teaches them.
-
-    Attributes:
-        beam: of the teacher, and of the second column of scores; the first is greedy.
-        top_k: words of the teacher's distribution that are kept.
-        shards: parts in which the teacher translates.
-        tune_updates: updates of methods that go on from another.
-        sparsities: percent of the weights pruned from the first student's :data:`PRUNED`.
-        speeds: batch sizes at which decoding is timed, greedily and with the beam.
-    """
+    """Students, and how the teacher (a checkpoint, or several joined by ":") teaches them."""
 
     teacher: str = ""
     students: tuple[Student, ...] = ()
     methods: tuple[str, ...] = read_by(some_of(METHODS), tuple(METHODS))
-    beam: int = read_by(whole(least=2), 5)
-    top_k: int = 8
-    shards: int = 4
-    tune_updates: int = 200
-    sparsities: tuple[int, ...] = ()
-    speeds: tuple[int, ...] = ()
+    beam: int = read_by(whole(least=2), 5)  # the teacher's, and of the second scores; the first are greedy
+    top_k: int = 8  # words of the teacher's distribution that are kept
+    shards: int = 4  # parts in which the teacher translates
+    tune_updates: int = 200  # updates of methods that go on from another
+    sparsities: tuple[int, ...] = ()  # percent of the weights pruned from the first student's :data:`PRUNED`
+    speeds: tuple[int, ...] = ()  # batch sizes at which decoding is timed, greedily and with the beam
 
     def rows(self, protocol: Protocol) -> Iterator["Row"]:
         """Students by every method, a start before what goes on from it; then the pruned ones."""
@@ -142,33 +127,19 @@ class Distillation:
 
 @dataclass(frozen=True)
 class Row:
-    """A system as the grid trains it, once a pair and seed.
-
-    Attributes:
-        text: which data it reads.
-        options: of fairseq-train, those of the protocol and of the system; the last of a kind wins.
-        updates: at most.
-        start: the row from whose average it goes on.
-        sparsity: percent of the weights of *start* that are pruned before.
-    """
+    """A system as the grid trains it, once a pair and seed."""
 
     system: System
-    text: str
-    options: tuple[str, ...]
-    updates: int
-    start: str | None = None
-    sparsity: int = 0
+    text: str  # which data it reads
+    options: tuple[str, ...]  # of protocol and system, for fairseq-train; the last of a kind wins
+    updates: int  # at most
+    start: str | None = None  # the row from whose average it goes on
+    sparsity: int = 0  # percent of the weights of *start* that are pruned before
 
 
 @dataclass
 class Plan:
-    """A grid: every system, with every seed, for every pair (and text, if there are several).
-
-    Attributes:
-        tests: sets to score; empty for all test sets of the data.
-        baseline: row that others are compared with.
-        table: layout of the table.
-    """
+    """A grid: every system, with every seed, for every pair (and text, if there are several)."""
 
     title: str
     pairs: tuple[str, ...] = read_by(fitting(_is_pair, "languages such as en-de", True), ("en-de",))
@@ -176,9 +147,9 @@ class Plan:
     protocol: Protocol = Protocol()
     systems: tuple[Entry, ...] = ()
     texts: tuple[str, ...] = read_by(some_of((ORIGINAL, *MASKED)), (ORIGINAL,))
-    tests: tuple[str, ...] = ()
-    baseline: str | None = None
-    table: str = "systems"
+    tests: tuple[str, ...] = ()  # sets to score; empty for all test sets of the data
+    baseline: str | None = None  # row that others are compared with
+    table: str = "systems"  # layout of the table
     distillation: Distillation | None = None
     file: Path = field(init=False)
 
@@ -227,16 +198,12 @@ def _check_entries(entries: Sequence[Entry], where: str) -> None:
 
 def _check(plan: Plan, where: str) -> None:
     """Refuses entries that do not fit together."""
-    check(
-        bool(plan.systems) != bool(plan.distillation),
-        f"{where} should have either systems or distillation: say what is to be trained",
-    )
+    either = bool(plan.systems) != bool(plan.distillation)
+    check(either, f"{where} should have either systems or distillation: say what is to be trained")
     _check_entries(plan.systems, f"{where}, systems")
     check(bool(plan.pairs and plan.seeds), f"{where} has an empty list of pairs or seeds: give one at least")
-    check(
-        ORIGINAL in plan.texts,
-        f"{where}: texts leave out {ORIGINAL}, from which the others are made: add it",
-    )
+    original = ORIGINAL in plan.texts
+    check(original, f"{where}: texts leave out {ORIGINAL}, from which the others are made: add it")
     if plan.distillation:
         check(
             len(plan.pairs) == 1 and plan.texts == (ORIGINAL,),
@@ -244,10 +211,8 @@ def _check(plan: Plan, where: str) -> None:
         )
         _check_distillation(plan.distillation, f"{where}, distillation")
     names = dict.fromkeys(row.system.name for row in plan.rows)
-    check(
-        plan.baseline is None or plan.baseline in names,
-        f"{where}: baseline {plan.baseline} is none of its systems: {' '.join(names)}",
-    )
+    known = plan.baseline is None or plan.baseline in names
+    check(known, f"{where}: baseline {plan.baseline} is none of its systems: {' '.join(names)}")
 
 
 def _check_distillation(plan: Distillation, where: str) -> None:

@@ -16,11 +16,7 @@ torch or fairseq, so that tables start at once; :mod:`.training_facts` reads wha
       "updates": 8000, "epochs": 62, "stopped_by": "max_update",
       "model": {"checkpoint": "average.pt", "averaged": 10, "parameters": ..., ...},
       "speeds": {"beam 1, batch 64": sentences a second, ...},
-      "scores": {"test": [{"sentences": {"group": "all", "count": 1000, "fingerprint": SHA-256,
-                                         "ids": "0-4 9" if not all},
-                           "metrics": {"bleu": {"name": "BLEU", "value": ..., "signature": ...}},
-                           "beam": 5, "output": "generate-test.txt", "references": ...,
-                           "sentences_per_second": ..., "probability": ...}, ...]}
+      "scores": {"test": [{the fields of Score}, ...], ...}
     }
 """
 
@@ -52,19 +48,12 @@ _SEEDED = re.compile(r"(?P<name>.+)-seed(?P<seed>\d+)")
 
 @dataclass(frozen=True)
 class Sentences:
-    """Which sentences a score is of. Scores compare only where these are equal.
+    """Which sentences a score is of. Scores compare only where these are equal."""
 
-    Attributes:
-        group: all of a split, or those that have an image.
-        count: how many.
-        fingerprint: SHA-256 of their ids and references, in order.
-        ids: such as "0-4 9", from 0; empty for all.
-    """
-
-    group: Group
-    count: int
-    fingerprint: str
-    ids: str = ""
+    group: Group  # all of a split, or those that have an image
+    count: int  # how many
+    fingerprint: str  # SHA-256 of their ids and references, in order
+    ids: str = ""  # such as "0-4 9", from 0; empty for all
 
     @classmethod
     def of(cls, group: Group, references: dict[int, str]) -> "Sentences":
@@ -102,24 +91,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class Score:
-    """What one translation of a split is worth on some of its sentences.
-
-    Attributes:
-        metrics: by key ("bleu", "chrf", "ter", "meteor").
-        beam: of the search.
-        output: what fairseq-generate wrote, a file in the run's folder.
-        references: their file, one a line, or their subwords.
-        sentences_per_second: by fairseq's own clock around its search.
-        probability: which the model gives to its translation, mean over sentences.
-    """
+    """What one translation of a split is worth on some of its sentences."""
 
     sentences: Sentences
-    metrics: dict[str, Metric]
-    beam: int = 5
-    output: str = ""
-    references: str = ""
-    sentences_per_second: float | None = None
-    probability: float | None = None
+    metrics: dict[str, Metric]  # by key ("bleu", "chrf", "ter", "meteor")
+    beam: int = 5  # of the search
+    output: str = ""  # what fairseq-generate wrote, a file in the run's folder
+    references: str = ""  # their file, one a line, or their subwords
+    sentences_per_second: float | None = None  # by fairseq's own clock around its search
+    probability: float | None = None  # which the model gives to its translation, mean over sentences
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Score":
@@ -129,21 +109,15 @@ class Score:
 
 @dataclass
 class Record:
-    """What is known of the run in *folder*; see the module for what its fields hold.
-
-    Attributes:
-        system: its name in tables, by default that of the folder, without "-seedN".
-        seed: None where neither training nor the folder's name tells it.
-        labels: what else tells runs of a grid apart, such as the text that they read.
-    """
+    """What is known of the run in *folder*; see the module for what its fields hold."""
 
     folder: Path
-    system: str = ""
+    system: str = ""  # its name in tables, by default that of the folder, without "-seedN"
     like: str = ""
-    seed: int | None = None
+    seed: int | None = None  # None where neither training nor the folder's name tells it
     pair: str = ""
     images: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)  # what else tells runs apart, such as the text read
     data: dict[str, Any] = field(default_factory=dict)
     options: dict[str, dict[str, Any]] = field(default_factory=dict)
     code: dict[str, Any] = field(default_factory=dict)

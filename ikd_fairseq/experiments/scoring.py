@@ -51,14 +51,12 @@ def score_output(
         f"{data} has {count} sentences of {split}, but {path} has {len(references)}: prepare it again",
     )
     found = read_generate_output(str(output))
-    hypotheses = ordered_sentences(
-        found.hypotheses, len(references), str(output), "translation", found.skipped
-    )
+    hypotheses = ordered_sentences(found.hypotheses, count, str(output), "translation", found.skipped)
     probabilities = found.probabilities.values()
     mean = statistics.fmean(probabilities) if probabilities else None
     speed = decoding_speed(output.with_suffix(".log"))
     scores = []
-    for group, places in _groups(data, split, len(references), needs_images).items():
+    for group, places in _groups(data, split, count, needs_images).items():
         ours, theirs = [hypotheses[i] for i in places], [references[i] for i in places]
         computed = dict(compute_scores(ours, theirs, PRESET, metrics))
         if meteor is not None:

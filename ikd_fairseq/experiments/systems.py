@@ -27,32 +27,18 @@ WHEN = {  # when a system sees images, in words
 
 @dataclass(frozen=True)
 class System:
-    """One system of the field, or a variant of one.
+    """One system of the field, or a variant of one."""
 
-    Attributes:
-        name: what a person types.
-        title: what tables call it.
-        architecture: fairseq's ``--arch``, without the size that ends it.
-        criterion: fairseq's ``--criterion``.
-        options: further options of ``fairseq-train`` that make it this system.
-        images: when it sees images: "none", "index" (those of other sentences, in an image index), "training"
-            (there alone), "test" (needed there too).
-        training_only: how the names of parameters begin that decoding lacks.
-        retriever: of the index that it needs, if any.
-        like: the registered system that it is a variant of; its own name if it is registered itself.
-        own_options: further options of a variant, which win.
-    """
-
-    name: str
-    title: str
-    architecture: str
-    criterion: str = "label_smoothed_cross_entropy"
-    options: tuple[str, ...] = ()
-    images: Images = "none"
-    training_only: tuple[str, ...] = ()
-    retriever: str | None = None
-    like: str = ""
-    own_options: tuple[str, ...] = ()
+    name: str  # what a person types
+    title: str  # what tables call it
+    architecture: str  # fairseq's ``--arch``, without the size that ends it
+    criterion: str = "label_smoothed_cross_entropy"  # fairseq's ``--criterion``
+    options: tuple[str, ...] = ()  # further options of ``fairseq-train`` that make it this system
+    images: Images = "none"  # when it sees them, see :data:`WHEN`
+    training_only: tuple[str, ...] = ()  # how the names of parameters begin that decoding lacks
+    retriever: str | None = None  # of the index that it needs, if any
+    like: str = ""  # the registered system that it is a variant of; its own name if it is registered itself
+    own_options: tuple[str, ...] = ()  # further options of a variant, which win
 
     @property
     def kind(self) -> Kind:
@@ -129,11 +115,7 @@ SYSTEMS: dict[str, System] = _registry(
 
 
 def get_system(name: str, known: Mapping[str, System] = SYSTEMS) -> System:
-    """The system of that *name*.
-
-    Raises:
-        IkdError: there is none.
-    """
+    """The system of that *name*. Raises :class:`IkdError` where there is none."""
     close = difflib.get_close_matches(name, known, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
     check(name in known, f"system {name} is none of: {' '.join(known)}{meant}")

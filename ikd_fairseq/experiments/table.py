@@ -1,8 +1,10 @@
 """A table of figures, and how it is written: Markdown, HTML, and TSV with one number a line."""
 
-import html
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from ..io.html import render
 
 TSV_COLUMNS = (
     "pair table block system measure test_set sentences mean deviation difference mark seeds source".split()
@@ -11,29 +13,20 @@ TSV_COLUMNS = (
 
 @dataclass(frozen=True)
 class Column:
-    """A column by its heading; the rest says in TSV what its numbers are.
-
-    Attributes:
-        sentences: how many the numbers are of, if they are of sentences.
-        test_set: which they are of.
-    """
+    """A column by its heading; the rest says in TSV what its numbers are."""
 
     heading: str
     measure: str = ""
-    test_set: str = ""
-    sentences: int | None = None
+    test_set: str = ""  # which they are of
+    sentences: int | None = None  # how many the numbers are of, if they are of sentences
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What stands in a table, and the numbers in it.
-
-    Attributes:
-        exact: the mean as TSV has it; empty for text that is no number.
-    """
+    """What stands in a table, and the numbers in it."""
 
     text: str
-    exact: str = ""
+    exact: str = ""  # the mean as TSV has it; empty for text that is no number
     deviation: float | None = None
     difference: float | None = None
     mark: str = ""
@@ -41,20 +34,14 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """One system, or one variant of it.
+    """One system, or one variant of it."""
 
-    Attributes:
-        name: what a person types.
-        cells: by heading; what is missing stays empty.
-        source: of published figures; nothing for our own.
-    """
-
-    name: str
+    name: str  # what a person types
     title: str
-    cells: dict[str, Cell]
+    cells: dict[str, Cell]  # by heading; what is missing stays empty
     block: str = ""
     seeds: int = 0
-    source: str = ""
+    source: str = ""  # of published figures; nothing for our own
 
     @property
     def origin(self) -> str:
@@ -63,17 +50,13 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """Rows whose figures compare.
-
-    Attributes:
-        blocks: titles of groups of rows, by the block that rows name.
-    """
+    """Rows whose figures compare."""
 
     pair: str
     title: str
     columns: list[Column]
     rows: list[Row]
-    blocks: dict[str, str] = field(default_factory=dict)
+    blocks: dict[str, str] = field(default_factory=dict)  # titles by the block that rows name
 
     def lines(self) -> list[tuple[str, list[str]]]:
         """The table as text: ("head" or "block" or "row", its cells), empty columns left out."""
@@ -109,15 +92,8 @@ def as_markdown(tables: Iterable[Table], notes: Sequence[str], title: str = "") 
 
 def as_html(tables: Iterable[Table], notes: Sequence[str], title: str = "") -> str:
     """The same as a part of a page: no style, nothing from outside, text escaped."""
-    parts = [f"<h1>{html.escape(title)}</h1>"] if title else []
-    for table in tables:
-        name = f"{table.pair}: {table.title}" if table.pair else table.title
-        parts += ["<table>", f"<caption>{html.escape(name)}</caption>"]
-        for kind, cells in table.lines():
-            tag = "td" if kind == "row" else "th"
-            parts.append(f"<tr>{''.join(f'<{tag}>{html.escape(cell)}</{tag}>' for cell in cells)}</tr>")
-        parts.append("</table>")
-    return "\n".join(parts + [f"<p>{html.escape(note)}</p>" for note in notes]) + "\n"
+    templates = Path(__file__).with_name("page") / "templates"
+    return render("tables.html.j2", templates, tables=tables, notes=notes, title=title)
 
 
 def as_tsv(tables: Iterable[Table]) -> str:

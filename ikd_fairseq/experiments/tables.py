@@ -48,29 +48,18 @@ BLOCKS = {"image-must": "Image-must systems", "image-free": "Image-free systems"
 
 @dataclass(frozen=True)
 class Layout:
-    """What stands in a table.
+    """What stands in a table."""
 
-    Attributes:
-        columns: what fills them.
-        groups: of sentences, with the title of the table that each has to itself.
-        metrics: keys of those that have columns.
-        tested: whether differences are tested for significance.
-        blocks: whether image-must and image-free systems stand apart.
-        published: whether published figures stand below our own.
-        texts: whether the runs are on several source texts, and each test set has a table to itself.
-        same_budget: whether runs have to share data and budget.
-        first: system that comes first, whatever the order of the others.
-    """
-
-    columns: tuple[Callable[[View], Iterable[Filled]], ...]
-    groups: Mapping[Group, str]
-    metrics: tuple[str, ...] = ("bleu",)
-    tested: bool = False
-    blocks: bool = False
-    published: bool = False
-    texts: bool = False
-    same_budget: bool = True
-    first: str = ""
+    columns: tuple[Callable[[View], Iterable[Filled]], ...]  # what fills them
+    groups: Mapping[Group, str]  # of sentences, with the title of the table that each has to itself
+    metrics: tuple[str, ...] = ("bleu",)  # keys of those that have columns
+    tested: bool = False  # whether differences are tested for significance
+    blocks: bool = False  # whether image-must and image-free systems stand apart
+    published: bool = False  # whether published figures stand below our own
+    texts: bool = False  # whether runs are on several source texts, and each test set has its own table
+    same_budget: bool = True  # whether runs have to share data and budget
+    first: str = ""  # system that comes first, whatever the order of the others
+    notes: tuple[str, ...] = ()  # what a reader must know of any such table
 
 
 LAYOUTS: dict[str, Layout] = {
@@ -81,6 +70,7 @@ LAYOUTS: dict[str, Layout] = {
         tested=True,
         blocks=True,
         published=True,
+        notes=(ON_GROUPS, ON_COSTS),
     ),
     "variants": Layout((columns.scores, columns.average, columns.seeds), {ALL: "Variants"}),
     "texts": Layout(
@@ -89,9 +79,14 @@ LAYOUTS: dict[str, Layout] = {
         metrics=("bleu", "meteor"),
         texts=True,
         first=BASELINE,
+        notes=(ON_GROUPS,),
     ),
     "distillation": Layout(
-        (columns.distillation,), {ALL: "A teacher's students"}, same_budget=False, first=TEACHER
+        (columns.distillation,),
+        {ALL: "A teacher's students"},
+        same_budget=False,
+        first=TEACHER,
+        notes=(ON_DISTILLATION,),
     ),
 }
 
@@ -136,8 +131,10 @@ def make_tables(
         own = on_every_text(own) if form.texts else own
         shown += own
         tests = splits or tuple(sorted({split for run in own for split in test_sets(run)}))
-        every = View(group_systems(_told_apart(own, form)), tests, ALL, form.metrics, baseline, trials)
-        for title, view in _views(every if form.tested else replace(every, trials=0), form):
+        if form.texts:  # on each text a system is one of its own
+            own = [replace(run, system=f"{run.system} {run.labels.get('text', ORIGINAL)}") for run in own]
+        every = View(group_systems(own), tests, ALL, form.metrics, baseline, trials if form.tested else 0)
+        for title, view in _views(every, form):
             tables.append(_table(pair, title, view, form, systems))
     tables = [table for table in tables if table.rows]
     check(bool(tables), f"no finished run has a score of {' '.join(splits) or 'a test set'}")
@@ -146,24 +143,9 @@ def make_tables(
     if baseline is not None and not any(run.system == baseline for run in shown):
         notes.append(f"No finished run of {baseline}, so there are no differences from it.")
     notes += figure_notes(shown, form.metrics, form.tested, trials)
-    return tables, notes + _layout_notes(shown, tables, form)
-
-
-def _layout_notes(runs: Sequence[Record], tables: Sequence[Table], layout: Layout) -> list[str]:
-    further = {
-        ON_GROUPS: len(layout.groups) > 1,
-        ON_COSTS: columns.costs in layout.columns,
-        ON_PUBLISHED: any(row.source for table in tables for row in table.rows),
-        ON_DISTILLATION: columns.distillation in layout.columns,
-    }
-    return (text_notes(runs) if layout.texts else []) + [note for note in further if further[note]]
-
-
-def _told_apart(runs: Sequence[Record], layout: Layout) -> list[Record]:
-    """*runs* as their tables group them: with several texts each is a system of its own, "SYSTEM TEXT"."""
-    if not layout.texts:
-        return list(runs)
-    return [replace(run, system=f"{run.system} {run.labels.get('text', ORIGINAL)}") for run in runs]
+    notes += [*(text_notes(shown) if form.texts else []), *form.notes]
+    quoted = any(row.source for table in tables for row in table.rows)
+    return tables, notes + [ON_PUBLISHED] * quoted
 
 
 def _views(every: View, layout: Layout) -> Iterator[tuple[str, View]]:

@@ -73,10 +73,8 @@ def _plain(section: Any) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         return vars(value) if isinstance(value, argparse.Namespace) else str(value)
 
-    found: dict[str, Any] = (
-        json.loads(json.dumps(section, default=plain)) if isinstance(section, dict) else {}
-    )
-    return found
+    found = json.loads(json.dumps(section, default=plain))
+    return found if isinstance(found, dict) else {}
 
 
 def _epochs(state: State) -> int | None:

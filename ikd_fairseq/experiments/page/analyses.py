@@ -26,28 +26,14 @@ class Picture(NamedTuple):
 
 
 class Findings(NamedTuple):
-    """What one analysis wrote into a folder.
+    """What one analysis wrote into a folder."""
 
-    Attributes:
-        owner: the run, or the folder, that it belongs to.
-        pictures: in the order of their sentences.
-        table: its tab-separated values, if there are any.
-    """
-
-    owner: str
-    pictures: list[Picture]
-    table: Path | None
+    owner: str  # the run, or the folder, that it belongs to
+    pictures: list[Picture]  # in the order of their sentences
+    table: Path | None  # its tab-separated values, if there are any
 
 
-class Image(NamedTuple):
-    """A picture as it goes into the page: ``data:`` address, width and height in pixels."""
-
-    caption: str
-    address: str
-    width: int
-    height: int
-
-
+Image = tuple[str, tuple[str, int, int]]  # caption, and what data_uri gives
 Table = tuple[str, list[str], list[list[str]], list[int]]  # caption, columns, rows, columns of numbers from 0
 Shown = tuple[Table | None, list[Image]]
 
@@ -64,10 +50,8 @@ def read_analyses(
     Raises:
         IkdError: a file cannot be read.
     """
-    shown: dict[str, list[Shown]] = {name: [] for name in summaries}
-    for folder, owner in places:
-        for name, own in find_analyses(folder, owner, summaries).items():
-            shown[name] += [_shown(name, findings) for findings in own]
+    found = [find_analyses(folder, owner, summaries) for folder, owner in places]
+    shown = {name: [_shown(name, one) for own in found for one in own.get(name, [])] for name in summaries}
     return {name: (summaries[name], every) for name, every in shown.items() if every}
 
 
@@ -77,7 +61,7 @@ def _shown(name: str, findings: Findings) -> Shown:
     for picture in findings.pictures:
         which = "" if picture.sentence is None else f", sentence {picture.sentence}"
         which += f", “{picture.words}”" if picture.words else ""
-        images.append(Image(title + which, *data_uri(picture.path)))
+        images.append((title + which, data_uri(picture.path)))
     if findings.table is None:
         return None, images
     columns, rows = read_table(findings.table)
@@ -112,8 +96,7 @@ def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str
 def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of tab-separated values.
 
-    Raises:
-        IkdError: the file cannot be read, is empty, or its rows are not as long as its head.
+    Raises :class:`IkdError` if the file cannot be read, is empty, or its rows are not as long as its head.
     """
     try:
         head, *rows = [line.split("\t") for line in path.read_text(encoding="utf-8").rstrip("\n").split("\n")]
@@ -124,10 +107,9 @@ def read_table(path: Path) -> tuple[list[str], list[list[str]]]:
 
 
 def data_uri(path: Path) -> tuple[str, int, int]:
-    """A PNG file as a ``data:`` address, with its width and height in pixels.
+    """A PNG file as a ``data:`` address, its width and height in pixels.
 
-    Raises:
-        IkdError: the file cannot be read or is no PNG.
+    Raises :class:`IkdError` if the file cannot be read or is no PNG.
     """
     try:
         content = path.read_bytes()

@@ -47,8 +47,6 @@ def _study(runs: dict[str, tuple[Record, Score]]) -> Study:
     lines = [sources.get(sentence, "") for sentence in ids] if sources else None
     translations = {name: hypotheses for name, (hypotheses, _) in texts.items()}
     study = make_study(Corpus(translations, references, lines), count=CASES)
-    shown = {  # counted in the whole split
-        kind: [replace(case, sentence=ids[case.sentence]) for case in cases]
-        for kind, cases in study.shown.items()
-    }
-    return study._replace(shown=shown)
+    for cases in study.shown.values():  # counted in the whole split
+        cases[:] = [replace(case, sentence=ids[case.sentence]) for case in cases]
+    return study

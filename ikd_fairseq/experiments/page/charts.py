@@ -1,12 +1,15 @@
-"""Line charts: where everything stands. ``charts.html.j2`` draws them as SVG.
+"""Learning curves as line charts: where everything stands. ``charts.html.j2`` draws them as SVG.
 
 Colours are those of the page's style sheet: legible light, dark and printed. Lines differ in colour and in
 dashes. Text is text: it can be selected, searched and read out.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
+
+from ..comparison import Systems
+from ..curves import TERMS, TRAIN, VALID, Curves, read_curves
 
 DASHES = (None, "7 4", "2 3", "9 3 2 3", "5 2", "12 4", "4 4 1 4", "1 5")  # as many as the sheet has colours
 
@@ -14,17 +17,11 @@ LEFT, RIGHT, TOP, BOTTOM = 46, 358, 10, 200  # where the axes end, in a picture 
 
 
 class Line(NamedTuple):
-    """A line of a chart.
+    """A line of a chart."""
 
-    Attributes:
-        points: x and y, at least one.
-        series: lines of the same series look alike.
-        faint: drawn thin, as something that stands in the background.
-    """
-
-    points: Sequence[tuple[float, float]]
-    series: int
-    faint: bool = False
+    points: Sequence[tuple[float, float]]  # x and y, at least one
+    series: int  # lines of the same series look alike
+    faint: bool = False  # drawn thin, as something that stands in the background
 
     @property
     def looks(self) -> str:
@@ -45,20 +42,13 @@ def ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 
 class Chart(NamedTuple):
-    """What ``charts.html.j2`` draws, in units of the picture from its upper left corner.
+    """What ``charts.html.j2`` draws, in units of the picture from its upper left corner."""
 
-    Attributes:
-        label: what a reader who does not see the chart is told.
-        x_label: what the horizontal axis shows.
-        x_ticks, y_ticks: places and what stands there.
-        lines: with places as points, later ones on top.
-    """
-
-    label: str
-    x_label: str
-    x_ticks: list[tuple[float, str]]
+    label: str  # what a reader who does not see the chart is told
+    x_label: str  # what the horizontal axis shows
+    x_ticks: list[tuple[float, str]]  # places and what stands there
     y_ticks: list[tuple[float, str]]
-    lines: list[Line]
+    lines: list[Line]  # with places as points, later ones on top
 
 
 def line_chart(label: str, lines: Sequence[Line], x_label: str) -> Chart:
@@ -86,3 +76,46 @@ def _range(values: Sequence[float], margin: float) -> tuple[float, float]:
     low, high = min(values), max(values)
     room = (high - low) * margin or (0 if high > low else abs(high) or 1)
     return low - room, high + room
+
+
+class CurveCharts(NamedTuple):
+    """What ``section_curves.html.j2`` shows."""
+
+    terms: dict[str, str]  # of the losses, and what they are called
+    charts: dict[str, Chart]  # by term
+    legend: dict[str, Line]  # a line that looks like those of the system, by its name
+    last: dict[str, tuple[int, dict[str, float]]]  # by run: updates, and the last value of every term
+    missing: list[str]  # runs without curves
+
+
+def draw_curves(systems: Systems) -> CurveCharts:
+    """The curves of *systems*. Raises :class:`IkdError` where a file is damaged."""
+    every = {name: {run.name: read_curves(run.folder) for run in own} for name, own in systems.items()}
+    validated = {run: curves[VALID] for own in every.values() for run, curves in own.items() if curves[VALID]}
+    found = {term for curves in validated.values() for term in curves}
+    others = sorted(found - TERMS.keys())
+    terms = {**{term: title for term, title in TERMS.items() if term in found}, **dict(zip(others, others))}
+    return CurveCharts(
+        terms,
+        {term: _chart(term, title, every) for term, title in terms.items()},
+        {name: Line([], series) for series, name in enumerate(systems)},
+        {
+            run: (max(curve[-1][0] for curve in own.values()), {term: own[term][-1][1] for term in own})
+            for run, own in validated.items()
+        },
+        [run for own in every.values() for run in own if run not in validated],
+    )
+
+
+def _chart(term: str, title: str, systems: Mapping[str, Mapping[str, Curves]]) -> Chart:
+    lines, ends = [], []
+    for series, (name, own) in enumerate(systems.items()):
+        for curves in own.values():
+            if term in curves[TRAIN]:
+                lines.append(Line(curves[TRAIN][term], series, faint=True))
+            if term in curves[VALID]:
+                curve = curves[VALID][term]
+                lines.append(Line(curve, series))
+                ends.append(f"{name} from {curve[0][1]:.5g} to {curve[-1][1]:.5g}")
+    lines.sort(key=lambda line: not line.faint)  # what is faint lies below
+    return line_chart(f"{title}, over updates, in validation: {'; '.join(ends)}", lines, "updates")

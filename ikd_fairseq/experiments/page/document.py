@@ -9,12 +9,12 @@ from ...errors import IkdError, check
 from ...io.html import render
 from ..columns import mean_cell
 from ..comparison import Systems, compare_systems, group_systems
+from ..notes import page_notes, verdict
 from ..record import ALL, WITH_IMAGE, Group, Record, find_records
 from .analyses import read_analyses
 from .case_study import find_cases
-from .curve_charts import draw_curves
+from .charts import draw_curves
 from .making import OPTIONS, how_it_was_made
-from .verdict import notes, verdict
 
 # All but cases, which have a section of their own, and degraded text, which is for training.
 ANALYSES = {name: summary for name, summary in SUMMARIES.items() if name not in ("cases", "degrade")}
@@ -57,11 +57,8 @@ def make_report(
     for folder in analyses:
         check(folder.is_dir(), f"--analyses {folder} is no folder; give one that ikd-analyse wrote into")
     others = list(systems)[1:]
-    check(
-        study is None or study in others,
-        f"--cases {study}: there is no such system beside the baseline; there are "
-        f"{', '.join(others) or 'none'}",
-    )
+    beside = f"beside the baseline; there are {', '.join(others) or 'none'}"
+    check(study is None or study in others, f"--cases {study}: there is no such system {beside}")
     scores = _scores(systems, splits, trials)  # before all else: it refuses runs that do not compare
     places = [(run.folder, run.name) for run in runs]
     found = read_analyses([*places, *((folder, folder.resolve().name) for folder in analyses)], ANALYSES)
@@ -108,7 +105,7 @@ def _scores(systems: Systems, splits: Sequence[str], trials: int | None) -> dict
         "scores": scores,
         "mean_cell": mean_cell,
         "verdicts": {title: verdict(systems, of_group) for title, of_group in scores.items()},
-        "notes": notes(systems, scores.values()),
+        "notes": page_notes(systems, scores.values()),
         "metrics": {key: metric for of_group in scores.values() for key, metric in of_group.metrics.items()},
     }
 

@@ -35,21 +35,13 @@ Row = tuple[str, list[str]]  # what it is of, and a value for each system
 
 
 class Making(NamedTuple):
-    """What ``section_making.html.j2`` shows.
+    """What ``section_making.html.j2`` shows."""
 
-    Attributes:
-        facts: by label.
-        files: SHA-256 of the data by file.
-        compared: options by "section.name": the main ones, and those that differ between systems.
-        options: all of them, by system, with one value each.
-        unknown: systems whose options are not known.
-    """
-
-    facts: list[Row]
-    files: list[Row]
-    compared: list[Row]
-    options: dict[str, list[Row]]
-    unknown: list[str]
+    facts: list[Row]  # by label
+    files: list[Row]  # SHA-256 of the data by file
+    compared: list[Row]  # options by "section.name": the main ones, and those that differ between systems
+    options: dict[str, list[Row]]  # all of them, by system, with one value each
+    unknown: list[str]  # systems whose options are not known
 
 
 def how_it_was_made(systems: Systems) -> Making:
@@ -82,9 +74,8 @@ def _facts(run: Record) -> dict[str, Any]:
     facts["stopped by"] = run.stopped_by
     facts["time of training"] = _time(training.get("seconds"))
     kinds = {"peak_memory_mb": "MB", "peak_gpu_memory_mb": "MB on the GPU"}
-    facts["memory of training"] = [
-        f"{training[key]:,} {unit}" for key, unit in kinds.items() if key in training
-    ]
+    memory = [f"{training[key]:,} {unit}" for key, unit in kinds.items() if key in training]
+    facts["memory of training"] = memory
     commit = f", commit {code['commit']}" if "commit" in code else ""
     facts["code"] = code and f"{code['version']}{commit}{'' if code.get('clean', True) else ', with changes'}"
     facts["versions"] = [f"{name} {version}" for name, version in run.versions.items()]

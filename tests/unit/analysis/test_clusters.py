@@ -69,9 +69,7 @@ def test_nearest_images_are_sorted_by_cosine_without_the_sentences_own():
 def test_picture_has_the_plane_and_every_thumbnail_with_its_caption(tmp_path):
     pytest.importorskip("matplotlib")
     images = np.random.default_rng(1).integers(0, 256, (3, 8, 8, 3), dtype=np.uint8)
-    first, second, third = (
-        Example(number, image, f"caption ${number}_") for number, image in enumerate(images)
-    )
+    first, second, third = (Example(image, f"caption ${number}_") for number, image in enumerate(images))
     figure = draw(np.eye(3)[:, :2], torch.tensor([0, 1, 0]), [0, 1], [[first, second, third], [second]])
     shown = [axes for axes in figure.axes if axes.images]
     assert [axes.get_xlabel() for axes in shown] == [f"caption ${number}_" for number in (0, 1, 2, 1)]

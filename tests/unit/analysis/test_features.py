@@ -9,12 +9,12 @@ import torch
 from ikd_fairseq.analysis.features import (
     GENERATING,
     batches,
-    check_sentences,
     generated_features,
     load_trained,
     sentences_with_image,
     visual_features,
 )
+from ikd_fairseq.analysis.output import check_sentences
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN

@@ -9,7 +9,7 @@ from fairseq.data import LanguagePairDataset
 from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.analysis.features import Trained
-from ikd_fairseq.analysis.translation import references_of, text_alone, translate, with_images_of
+from ikd_fairseq.analysis.translation import references_of, translate, with_images_of
 from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
@@ -65,7 +65,7 @@ def test_a_sentence_is_translated_with_the_image_that_it_is_given(dataset, pictu
     others = translate(trained, with_images_of(pictured, np.array([2, 1, 3, 0, 4])), [0, 2, 3], beam=3)
     assert others == [expected(0, 1), expected(2, 2), expected(3, 0)]
     assert others != own
-    without = translate(trained, text_alone(pictured), range(5), beam=3)
+    without = translate(trained, pictured.dataset, range(5), beam=3)
     assert without == [alone(trained.model, source) for source in dataset.src]
 
 
