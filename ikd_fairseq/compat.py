@@ -4,16 +4,28 @@ Applied once, when the package and fairseq are both imported. None changes what 
 """
 
 import argparse
+import ast
 import functools
 import logging
 import os
 import shutil
 import zipfile
+from collections.abc import Iterator
 from typing import Any
 
 from .errors import IkdError, check, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
+
+# Of fairseq's own models, tasks and criterions, the modules whose classes a checkpoint may name. Others hand
+# strings of their settings to eval().
+TRANSLATES = {
+    "model": ("fairseq.models.transformer.",),
+    "task": ("fairseq.tasks.translation.",),
+    "criterion": ("fairseq.criterions.label_smoothed_cross_entropy.", "fairseq.criterions.cross_entropy."),
+}
+# So do these options of the Transformer itself, which are meant to be a list and a dictionary.
+_EVALUATED = ("adaptive_softmax_cutoff", "xformers_att_config")
 
 
 def require_fairseq() -> None:
@@ -100,8 +112,61 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
+def check_settings(state: Any, path: str | os.PathLike) -> None:
+    """Refuses a checkpoint whose settings, plain strings, would run code when fairseq builds what they name.
+
+    What is not fairseq's own is this plugin's, or code that the user has loaded.
+
+    Raises:
+        IkdError: it names a model, task or criterion that is none of translation, or holds an expression.
+    """
+    from fairseq.criterions import CRITERION_REGISTRY
+    from fairseq.models import ARCH_MODEL_REGISTRY
+    from fairseq.tasks import TASK_REGISTRY
+
+    settings, args = state.get("cfg") or {}, state.get("args")
+    registries = {"model": ARCH_MODEL_REGISTRY, "task": TASK_REGISTRY, "criterion": CRITERION_REGISTRY}
+    for kind, registry in registries.items():
+        section = settings.get(kind) or {} if args is None else args
+        section = vars(section) if isinstance(section, argparse.Namespace) else section
+        check(
+            isinstance(section, dict), f"checkpoint {path} is refused: its settings of the {kind} are damaged"
+        )
+        name = section.get("_name") if args is None else section.get(kind)
+        name = section.get("arch") if name is None and kind == "model" else name
+        origin = getattr(registry.get(str(name)), "__module__", "fairseq.")
+        known = not origin.startswith("fairseq.") or f"{origin}.".startswith(TRANSLATES[kind])
+        check(
+            known or not section or (name is None and kind == "criterion"),
+            f"checkpoint {path} is refused: its {kind} is {name!r}, and only translation by this plugin or "
+            "by fairseq's Transformer is loaded (nothing of it was run)",
+        )
+        for option, value in _strings(section):
+            check(
+                not option.endswith(_EVALUATED) or _is_literal(value),
+                f"checkpoint {path} is refused: fairseq would run its option {option}, {value!r}, as code "
+                "(nothing of it was run)",
+            )
+
+
+def _strings(section: Any) -> Iterator[tuple[str, str]]:
+    for name, value in section.items():
+        if isinstance(value, dict):
+            yield from _strings(value)
+        elif isinstance(value, str):
+            yield str(name), value
+
+
+def _is_literal(text: str) -> bool:
+    try:
+        ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return False
+    return True
+
+
 def refuse_unsafe_checkpoints() -> None:
-    """Lets fairseq load only what the safe loader reads, and names the file of any other in a sentence.
+    """Lets fairseq load only what the safe loader reads, with harmless settings; others are named.
 
     PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety
     off. The look ahead maps the file and reads no tensor.
@@ -113,7 +178,9 @@ def refuse_unsafe_checkpoints() -> None:
     @functools.wraps(load)
     def load_if_safe(path, *args, **kwargs):
         if os.path.isfile(path):
-            load_safely(path)
+            state = load_safely(path)
+            if isinstance(state, dict):  # else fairseq says what is wrong
+                check_settings(state, path)
         return load(path, *args, **kwargs)
 
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe

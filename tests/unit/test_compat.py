@@ -66,6 +66,61 @@ def test_fairseq_loads_no_checkpoint_that_would_run_code(tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
+HARMLESS = {"model": {"_name": "transformer"}, "task": {"_name": "translation"}, "criterion": None}
+
+
+@pytest.mark.parametrize(
+    ("settings", "culprit"),
+    [
+        ({"model": {"_name": "wav2vec2", "conv_feature_layers": "RUN"}}, "its model is 'wav2vec2'"),
+        ({"model": {"wav2vec2": {"_name": "wav2vec2"}}}, "its model is None"),
+        ({"model": {"_name": "no such model"}}, "its model is 'no such model'"),
+        ({"model": {"_name": ["transformer"]}}, r"its model is \['transformer'\]"),
+        ({"model": "transformer"}, "its settings of the model are damaged"),
+        ({"model": Namespace(arch="wav2vec2")}, "its model is 'wav2vec2'"),
+        ({"task": {"_name": "translation_multi_simple_epoch", "lang_pairs": "RUN"}}, "its task is"),
+        ({"criterion": {"_name": "wav2vec"}}, "its criterion is 'wav2vec'"),
+        ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": "RUN"}}, "option adaptive_softmax"),
+        ({"model": {"_name": "ikd_transformer", "decoder": {"xformers_att_config": "RUN"}}}, "xformers"),
+        ({"model": {"_name": "ikd_transformer", "encoder_xformers_att_config": "RUN"}}, "option encoder_xf"),
+    ],
+)
+def test_no_string_of_a_checkpoint_runs_and_nothing_of_another_kind_is_built(tmp_path, settings, culprit):
+    path, marker = tmp_path / "bad.pt", tmp_path / "marker"
+    text = f"__import__('pathlib').Path({str(marker)!r}).touch() or [9]"
+
+    def fill(value):
+        if isinstance(value, dict):
+            return {key: fill(entry) for key, entry in value.items()}
+        return text if value == "RUN" else value
+
+    torch.save({"model": {}, "args": None, "cfg": {**HARMLESS, **fill(settings)}}, path)
+    with pytest.raises(IkdError, match=rf"bad\.pt is refused: .*{culprit}"):
+        checkpoint_utils.load_model_ensemble([str(path)])
+    assert not marker.exists()
+
+
+def test_checkpoints_from_before_hydra_are_looked_at_too(tmp_path):
+    args = Namespace(arch="transformer", task="translation", criterion="wav2vec")
+    torch.save({"model": {}, "args": args}, tmp_path / "bad.pt")
+    with pytest.raises(IkdError, match="its criterion is 'wav2vec'"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "bad.pt"))
+
+
+def test_settings_of_translation_are_harmless():
+    cutoff = {"_name": "transformer", "adaptive_softmax_cutoff": "[5, 10]"}
+    ours = {"_name": "inversion_distillation"}
+    for settings in (
+        {},
+        {"model": cutoff},
+        {"criterion": ours},
+        {"task": {"_name": "multimodal_translation"}},
+    ):
+        compat.check_settings({"model": {}, "cfg": {**HARMLESS, **settings}}, "good.pt")
+    args = Namespace(arch="transformer_iwslt_de_en", task="translation", criterion="cross_entropy")
+    compat.check_settings({"model": {}, "args": args}, "good.pt")
+
+
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
 def test_plain_values_of_fairseqs_checkpoints_are_safe_whatever_numpy_wrote_them(tmp_path, module):
     content = {"args": Namespace(lr=[0.1]), "counts": np.arange(4), "best": np.float64(31.5)}
