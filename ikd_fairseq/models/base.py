@@ -9,7 +9,7 @@ from dataclasses import field, fields, make_dataclass
 from typing import Any, NamedTuple, Optional
 
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY, register_model_architecture
-from fairseq.models.transformer import TransformerEncoderBase, TransformerModelBase
+from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase, TransformerModelBase
 from hydra.core.config_store import ConfigStore
 from torch import Tensor
 
@@ -50,6 +50,29 @@ class TextEncoder(TransformerEncoderBase):
         return super().forward(src_tokens, src_lengths, return_all_hiddens, token_embeddings)
 
 
+class WordAttentionDecoder(TransformerDecoderBase):
+    """fairseq's decoder, which says of its attention what falls on the words, ``B x J x I``.
+
+    Behind the words an encoder may have P regions that are attended to as well. fairseq's alignments and
+    ensembles take every column for a word. What falls on regions is left out: a row may sum to less than 1.
+    """
+
+    def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
+        x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
+        if encoder_out is not None:
+            words = encoder_out["encoder_embedding"][0].size(1)
+            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", []))  # with --no-text
+            extra["attn"] = [
+                attention
+                if attention is None
+                else attention.new_zeros(*attention.shape[:-1], words)
+                if attention.size(-1) == regions_alone
+                else attention[..., :words]
+                for attention in extra["attn"]
+            ]
+        return x, extra
+
+
 class FlatTransformerModel(ModelContract, TransformerModelBase):
     """fairseq's Transformer, built from a flat configuration. Base of every architecture of the plugin.
 
@@ -73,6 +96,10 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
         return cls.encoder_class(cfg, src_dict, embed_tokens)
+
+    @classmethod
+    def build_decoder(cls, cfg, tgt_dict, embed_tokens):
+        return WordAttentionDecoder(cfg, tgt_dict, embed_tokens, no_encoder_attn=cfg.no_cross_attention)
 
     def forward(
         self,
