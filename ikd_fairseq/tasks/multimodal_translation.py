@@ -32,6 +32,7 @@ from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
 from ..modules.options import option
+from .divergence import check_finite
 from .logged_values import log_values, logged_values_of
 from .run_facts import run_facts
 
@@ -263,6 +264,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
             )
+        if not hasattr(optimizer, "scaler"):  # half precision skips a batch that overflows
+            check_finite(update_num, logging_output)
         return loss, sample_size, {**logging_output, **values}
 
     def valid_step(self, sample, model, criterion):

@@ -1,6 +1,7 @@
 """The plugin through fairseq's own commands: train, validate, generate, interactive, hydra, hub."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -55,6 +56,23 @@ def test_training_logs_every_term_in_training_and_validation(trained):
         assert f'"{name}"' in trained.log
     assert list((trained.folder / "tensorboard").rglob("events.*"))
     assert (trained.folder / "checkpoint_best.pt").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"), [("--lr 1e30", "gradients|loss is (nan|inf)"), ("--kd-weight nan", "loss is nan")]
+)
+def test_divergence_is_told_at_once(trained, tmp_path, options, said):
+    output = run(
+        "fairseq_cli.train",
+        [str(trained.data)],
+        TASK,
+        IKD,
+        OPTIMIZER,
+        f"--max-tokens 100 --max-epoch 2 --save-dir {tmp_path} --warmup-updates 1",
+        options,
+        fails=True,
+    )
+    assert re.search(rf"diverged in update \d+: .*({said}).*checkpoint_last\.pt", refusal(output))
 
 
 def test_checkpoint_holds_generator_and_student_and_no_teacher(trained):
