@@ -71,12 +71,17 @@ class InversionDistillationCriterion(TranslationCriterion):
     the optimizer, to DDP and to the checkpoint.
 
     Raises:
-        IkdError: the model is not an IKD architecture, or the teacher's weights cannot be used.
+        IkdError: the model is not an IKD architecture, a weight of a term is negative or no number, or the
+            teacher's weights cannot be used.
     """
 
     def __init__(self, cfg: InversionDistillationConfig, task):
         super().__init__(cfg, task)
         self.distance = str(cfg.distance)
+        for name in ("kd_weight", "irm_weight", "iam_weight", "image_weight"):
+            weight = getattr(cfg, name)
+            fits = 0 <= weight < float("inf")
+            check(fits, f"--{name.replace('_', '-')} {weight}: give a number of 0 or more")
         weights = (cfg.irm_weight, cfg.iam_weight, cfg.image_weight)
         self.weights = {term: cfg.kd_weight * weight for term, weight in zip(TERMS, weights)}
         self.images_per_batch = cfg.kd_images_per_batch

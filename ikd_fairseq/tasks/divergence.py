@@ -10,7 +10,7 @@ from fairseq import trainer
 from ..errors import IkdError
 
 _REMEDY = (
-    "train with a lower --lr, a longer --warmup-updates or smaller weights of the terms; checkpoint_last.pt "
+    "train with a lower --lr, a longer --warmup-updates or smaller weights of the terms; a checkpoint_last.pt "
     "in --save-dir is of before, and training goes on from it"
 )
 

@@ -95,7 +95,13 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             check(os.path.isdir(folder), f"data folder {folder} does not exist")
         folder = utils.split_paths(cfg.data)[0]
         if cfg.source_lang is None or cfg.target_lang is None:
-            cfg.source_lang, cfg.target_lang = data_utils.infer_language_pair(folder)
+            pair = data_utils.infer_language_pair(folder)
+            for option, language in (("source", cfg.source_lang), ("target", cfg.target_lang)):
+                known = language is None or language in pair
+                check(known, f"--{option}-lang {language}: {folder} holds {'-'.join(map(str, pair))}")
+            if (cfg.source_lang or pair[0]) == (cfg.target_lang or pair[1]):  # the one that is given turns it
+                pair = pair[::-1]
+            cfg.source_lang, cfg.target_lang = cfg.source_lang or pair[0], cfg.target_lang or pair[1]
         check(
             cfg.source_lang is not None and cfg.target_lang is not None,
             f"{folder} holds no binarised pair to tell the languages from: run fairseq-preprocess, or give "

@@ -58,21 +58,18 @@ def test_training_logs_every_term_in_training_and_validation(trained):
     assert (trained.folder / "checkpoint_best.pt").exists()
 
 
-@pytest.mark.parametrize(
-    ("options", "said"), [("--lr 1e30", "gradients|loss is (nan|inf)"), ("--kd-weight nan", "loss is nan")]
-)
-def test_divergence_is_told_at_once(trained, tmp_path, options, said):
+def test_divergence_is_told_at_once(trained, tmp_path):
     output = run(
         "fairseq_cli.train",
         [str(trained.data)],
         TASK,
         IKD,
         OPTIMIZER,
-        f"--max-tokens 100 --max-epoch 2 --save-dir {tmp_path} --warmup-updates 1",
-        options,
+        f"--max-tokens 100 --max-epoch 2 --save-dir {tmp_path} --warmup-updates 1 --lr 1e30",
         fails=True,
     )
-    assert re.search(rf"diverged in update \d+: .*({said}).*checkpoint_last\.pt", refusal(output))
+    what = r"(its gradients are not finite|\w*loss is (nan|inf))"
+    assert re.search(rf"diverged in update \d+: {what}; .*checkpoint_last\.pt", refusal(output))
 
 
 def test_checkpoint_holds_generator_and_student_and_no_teacher(trained):

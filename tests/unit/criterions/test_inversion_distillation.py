@@ -211,5 +211,8 @@ def test_other_models_are_refused_in_a_sentence():
         criterion_of(toy.image_must_model())
     with pytest.raises(IkdError, match="--kd-images-per-batch -1"):
         criterion_of(toy.ikd_model(), kd_images_per_batch=-1)
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(IkdError, match=f"--image-weight {weight}: give a number of 0 or more"):
+            criterion_of(toy.ikd_model(), image_weight=weight)
     with pytest.raises(IkdError, match="/nowhere/weights.pt"):
         criterion_of(toy.ikd_model(), teacher_weights="/nowhere/weights.pt")

@@ -49,6 +49,26 @@ def task_of(data, model=None, criterion=None, **options):
     return task
 
 
+@pytest.mark.parametrize(
+    ("options", "pair"),
+    [
+        ({}, ("en", "de")),
+        ({"source_lang": "de"}, ("de", "en")),
+        ({"target_lang": "en"}, ("de", "en")),
+        ({"source_lang": "en"}, ("en", "de")),
+        ({"target_lang": "de"}, ("en", "de")),
+    ],
+)
+def test_one_language_that_is_given_settles_the_direction(data, options, pair):
+    cfg = task_of(data, **options).cfg
+    assert (cfg.source_lang, cfg.target_lang) == pair
+
+
+def test_a_language_that_the_data_lack_is_refused(data):
+    with pytest.raises(IkdError, match="--source-lang fr: .* holds en-de"):
+        task_of(data, source_lang="fr")
+
+
 def test_image_free_model_reads_images_only_for_a_criterion_that_uses_them(data):
     free = toy.kept(ModelContract, image_size=SIZE)
     decoding, training = (
