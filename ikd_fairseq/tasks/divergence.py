@@ -10,8 +10,8 @@ from fairseq import trainer
 from ..errors import IkdError
 
 _REMEDY = (
-    "train with a lower --lr, a longer --warmup-updates or smaller weights of the terms; a checkpoint_last.pt "
-    "in --save-dir is of before, and training goes on from it"
+    "train with a lower --lr, a longer --warmup-updates or smaller weights of the terms; a "
+    "checkpoint_last.pt in --save-dir is of before, and training goes on from it"
 )
 
 
