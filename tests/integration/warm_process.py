@@ -55,8 +55,9 @@ class Server:
     def __init__(self, address: str):
         self.selector = selectors.DefaultSelector()
         self.listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.listener.bind(address)
+        self.listener.bind(f"{address}.new")
         self.listener.listen()
+        os.rename(f"{address}.new", address)  # clients wait for the name, and must not be refused
         self.selector.register(self.listener, selectors.EVENT_READ, self.accept)
         # The parent holds the other end of standard input open; when it ends, so does this process.
         self.selector.register(sys.stdin.fileno(), selectors.EVENT_READ, sys.exit)
