@@ -11,6 +11,7 @@ PAIR = ("en", "de")
 TYPES = 9_700  # joint BPE of Multi30K en-de
 SPECIAL = 4  # fairseq's own symbols come first in a dictionary
 EOS = 2
+FEATURES = "efficientnet_lite0"
 IMAGE_SIZE = 112
 PHOTO_SIZE = (500, 375)  # Flickr30K's photographs
 
@@ -89,4 +90,13 @@ def write_multimodal(folder: Path, pairs: int = 29_000, photos: int = 800) -> Pa
     names = write_photos(folder / "photos", photos)
     image_list = write_image_list(folder / "train.list", names, pairs)
     pack_images(str(folder), "train", str(image_list), str(folder / "photos"), IMAGE_SIZE)
+    return folder
+
+
+def write_packs(folder: Path) -> Path:
+    """A small :func:`write_multimodal` with features ``FEATURES`` of its images. Returns the folder."""
+    from ikd_fairseq.data.feature_extraction import extract_features
+
+    write_multimodal(folder, pairs=4_000)
+    extract_features(str(folder), "train", FEATURES)
     return folder

@@ -12,6 +12,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import figures_data
+import figures_decoding
+import figures_growth
 import figures_training
 from report import Row, as_json, machine, markdown, table
 
@@ -22,8 +25,12 @@ FIGURES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
     "steps": figures_training.steps,
     "naive": figures_training.naive,
     "limit": figures_training.limit,
+    "decoding": figures_decoding.decoding,
+    "reading": figures_data.reading,
+    "packing": figures_data.packing,
     "allocator": figures_training.allocator,
     "processes": figures_training.processes,
+    "growth": figures_growth.growth,
 }
 
 
@@ -42,8 +49,8 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def measure(names: Sequence[str], data: Path, scratch: Path) -> list[Row]:
-    """The rows of the figures *names*; each is shown when it is there."""
+def measure(names: Sequence[str], data: Path, scratch: Path) -> Iterator[list[Row]]:
+    """All rows so far, after each of the figures *names*; a row is shown when it is there."""
     rows: list[Row] = []
     for name, function in FIGURES.items():
         if name in names:
@@ -52,7 +59,7 @@ def measure(names: Sequence[str], data: Path, scratch: Path) -> list[Row]:
                 print(" | ".join(row.cells()), file=sys.stderr, flush=True)
                 rows.append(row)
             print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
-    return rows
+            yield rows
 
 
 def main() -> None:
@@ -67,12 +74,14 @@ def main() -> None:
             about, data = SYNTHETIC, write_multimodal(scratch / "multimodal")
         else:
             about, data = f"`{args.data.name}`, prepared by `prepare.sh`", args.data.resolve()
-        rows = measure(args.only, data, scratch)
+        for rows in measure(
+            args.only, data, scratch
+        ):  # written each time, so that an end by Ctrl-C loses little
+            if args.json:
+                args.json.write_text(as_json(rows, facts, about))
+            if args.markdown:
+                args.markdown.write_text(markdown(rows, facts, about))
     print(table(rows))
-    if args.json:
-        args.json.write_text(as_json(rows, facts, about))
-    if args.markdown:
-        args.markdown.write_text(markdown(rows, facts, about))
 
 
 if __name__ == "__main__":
