@@ -77,6 +77,7 @@ def limit(data: Path, scratch: Path) -> Iterator[Row]:
     """The share of an update that its own matrix products, forward and backward, would take alone.
 
     See :class:`training.ProductShare`: the ratio is products over step, so 1 would be the arithmetic limit.
+    What the fused kernel of self-attention multiplies, about 1 % of the operations, is not counted.
     """
     ways = {
         "`text`": (commands.ours(data, "text"), commands.recipe_environment()),

@@ -19,12 +19,14 @@ is an estimate, and nothing was measured in another run.
 """
 
 READING = """\
-**How to read it.** *ratio* is how many times as much the way on the right of *against* takes: above 1, ours
-is faster, or smaller. The two ways live in processes of their own and take turns, so that other work on the
-machine falls on both alike; the ratio is the median over the rounds of the quotient of two turns, *from*
-and *to* are its smallest and largest. Times of training and decoding are processor time of one thread,
-loading of the data included, unless the line says otherwise. The figures in words are medians too, and
-depend on the machine and on what else ran there.
+**How to read it.** *ratio* is how many times as much the other way (*against*) takes: above 1, ours is
+faster, or smaller. Against its own matrix products it is the share of a step that these would take alone.
+The two ways take turns, most of them in processes of their own, so that other work on the machine falls on
+both alike. The ratio is the median over the rounds of the quotient of two turns; *from* and *to* are the
+smallest and the largest. Seconds are processor time of a process with the threads named above, loading of
+the data included, unless the line says otherwise. The figures in the last column are medians, and depend on
+the machine and on what else ran there. Memory is the most that the process held, libraries included; with
+the allocator's settings of `train.sh` that includes what glibc keeps for the next step.
 """
 
 AGAIN = """\
