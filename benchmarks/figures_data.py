@@ -1,0 +1,41 @@
+"""Figures of packs: read against a memory copy, written against the decoding of their images."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from data import FEATURES, write_packs
+from report import Row, compared
+from workers import Way, Worker, alternate
+
+ENTRIES = 200  # about the sentences of a batch of 4,096 tokens
+
+
+def reading(data: Path, scratch: Path) -> Iterator[Row]:
+    """Images, and features, of a batch out of their pack, against a memory copy of the same bytes.
+
+    Sentences in random order, one at a time, as the data set reads them, from files that the system holds in
+    memory already: what is measured is the code, not the disk. The copy is of one piece of the pack in
+    memory, into memory that is there: the least that any way of handing over a batch can do.
+    """
+    prefix = str(write_packs(scratch / "packs") / "train")
+    for what, name in (("images", None), ("features", FEATURES)):
+        with Worker("reading:PackReading", prefix=prefix, features=name) as worker:
+            size = {"entries": ENTRIES, "times": 100}
+            ways = (Way(worker, {"mode": mode, **size}) for mode in ("pack", "copy"))
+            rounds = alternate(*ways, 9)
+        speeds = [rounds.ours[0]["bytes"] / seconds / 1e9 for seconds in rounds.medians("cpu")]
+        values = "{:.2f}, {:.2f} GB a second".format(*speeds)
+        yield compared(f"reading {what} of a pack", "memory copy of the same bytes", rounds, "cpu", values)
+
+
+def packing(data: Path, scratch: Path) -> Iterator[Row]:
+    """Packing of photographs at 112 pixels, against the decoding of the same JPEG files alone.
+
+    The packing decodes, turns, resizes, writes, flushes to disk and hashes, in one process.
+    """
+    photos = 200
+    with Worker("reading:Packing", folder=str(scratch / "packing"), photos=photos) as worker:
+        rounds = alternate(Way(worker, {"mode": "pack"}), Way(worker, {"mode": "decode"}), 5)
+    times = [1000 * seconds / photos for seconds in rounds.medians("cpu")]
+    values = "{:.2f}, {:.2f} ms an image".format(*times)
+    yield compared("packing, 112 px", "decoding of the JPEG files alone", rounds, "cpu", values)

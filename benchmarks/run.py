@@ -1,0 +1,88 @@
+"""Measures the plugin against what it stands beside, and prints one table: ``python benchmarks/run.py``.
+
+Each figure is a ratio of two ways that take turns (see ``workers.py``), so that it holds on a machine that
+does other work too. Never a test: nothing here passes or fails.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import figures_data
+import figures_decoding
+import figures_growth
+import figures_training
+from report import Row, as_json, machine, markdown, table
+
+SYNTHETIC = "synthetic, of Multi30K's shape: 29,000 pairs, 9,700 types, an image for each sentence"
+
+# By name, in the order of the table: what measures it, from a data folder and one to write into.
+FIGURES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
+    "steps": figures_training.steps,
+    "naive": figures_training.naive,
+    "limit": figures_training.limit,
+    "decoding": figures_decoding.decoding,
+    "reading": figures_data.reading,
+    "packing": figures_data.packing,
+    "allocator": figures_training.allocator,
+    "processes": figures_training.processes,
+    "growth": figures_growth.growth,
+}
+
+
+def build_parser() -> argparse.ArgumentParser:
+    summaries = (f"  {name:<10} {function.__doc__.splitlines()[0]}" for name, function in FIGURES.items())
+    parser = argparse.ArgumentParser(
+        description="Measure the plugin's speed: ratios of two ways that take turns.",
+        epilog="figures:\n" + "\n".join(summaries),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help="some figures")
+    add("--data", type=Path, help="folder of prepare.sh, with images (default: synthetic data)")
+    add("--json", type=Path, metavar="FILE", help="write every value of every round")
+    add("--markdown", type=Path, metavar="FILE", help="write the page")
+    return parser
+
+
+def measure(names: Sequence[str], data: Path, scratch: Path) -> Iterator[list[Row]]:
+    """All rows so far, after each of the figures *names*; a row is shown when it is there."""
+    rows: list[Row] = []
+    for name, function in FIGURES.items():
+        if name in names:
+            start = time.monotonic()
+            for row in function(data, scratch):
+                print(" | ".join(row.cells()), file=sys.stderr, flush=True)
+                rows.append(row)
+            print(f"{name}: {time.monotonic() - start:.0f} s", file=sys.stderr, flush=True)
+            yield rows
+
+
+def main() -> None:
+    args = build_parser().parse_args()
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # here and in every worker
+    facts = machine()
+    with tempfile.TemporaryDirectory() as folder:
+        scratch = Path(folder)
+        if args.data is None:
+            from data import write_multimodal
+
+            about, data = SYNTHETIC, write_multimodal(scratch / "multimodal")
+        else:
+            about, data = f"`{args.data.name}`, prepared by `prepare.sh`", args.data.resolve()
+        for rows in measure(
+            args.only, data, scratch
+        ):  # written each time, so that an end by Ctrl-C loses little
+            if args.json:
+                args.json.write_text(as_json(rows, facts, about))
+            if args.markdown:
+                args.markdown.write_text(markdown(rows, facts, about))
+    print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
