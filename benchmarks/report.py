@@ -23,10 +23,11 @@ READING = """\
 faster, or smaller. Against its own matrix products it is the share of a step that these would take alone.
 The two ways take turns, most of them in processes of their own, so that other work on the machine falls on
 both alike. The ratio is the median over the rounds of the quotient of two turns; *from* and *to* are the
-smallest and the largest. Seconds are processor time of a process with the threads named above, loading of
-the data included, unless the line says otherwise. The figures in the last column are medians, and depend on
-the machine and on what else ran there. Memory is the most that the process held, libraries included; with
-the allocator's settings of `train.sh` that includes what glibc keeps for the next step.
+smallest and the largest. Batches differ too: one of short sentences has more images, which is most of the
+spread where a system looks at images. Seconds are processor time of a process with the threads named above,
+loading of the data included, unless the line says otherwise. The figures in the last column are medians,
+and depend on the machine and on what else ran there. Memory is the most that the process held, libraries
+included; with the allocator's settings of `train.sh` that includes what glibc keeps for the next step.
 """
 
 AGAIN = """\
