@@ -8,16 +8,16 @@ from data import write_text
 from report import Row, compared
 from workers import Rounds, Worker
 
-SIZES = {"29 k": 29_000, "300 k": 300_000}
+SIZES = {"29 k": 29_000, "300 k": 300_000, "3 M": 3_000_000}
 UPDATES = 3
 
 
 def growth(data: Path, scratch: Path) -> Iterator[Row]:
-    """Start-up, first update, memory and time an update of text, with ten times the sentences.
+    """Start-up, first update, memory and time an update of text, with 10 and 100 times the sentences.
 
     Synthetic text of one shape throughout, and a new process every time, which begins with the import of
     fairseq. The smallest is measured once more in every round. A ratio is the larger one's share of the
-    smallest: 1 is flat, and 10.3 would be linear.
+    smallest: 1 is flat; 10.3 and 103 would be linear.
     """
     folders = {name: write_text(scratch / f"growth{size}", size) for name, size in SIZES.items()}
     smallest, *larger = SIZES

@@ -14,8 +14,8 @@ from workers import Rounds, Spread
 INTRODUCTION = """\
 # Speed
 
-Written by `python benchmarks/run.py --markdown docs/speed.md`, which measures all of it again. Nothing here
-is an estimate, and nothing was measured in another run.
+Written by `python benchmarks/run.py --markdown docs/speed.md`, which measures all of it again. Every figure
+was measured with this code on this machine; none is an estimate.
 """
 
 READING = """\
