@@ -57,8 +57,8 @@ def naive(data: Path, scratch: Path) -> Iterator[Row]:
 
     Same model, same terms of the loss. The naive one distils all images of a batch, unpools by a transposed
     convolution, runs the frozen CNN in PyTorch's default layout and has no settings of the allocator. With
-    4,096 tokens, some 280 images, it needs more than 16 GB; hence batches of a quarter, and a quarter of the
-    images that ikd draws from one, for both.
+    4,096 tokens, some 280 images, it ran out of the memory of a machine of 24 GB; hence batches of a quarter,
+    and a quarter of the images that ikd draws from one, for both.
     """
     smaller = ["--max-tokens", "1024"]
     options = f"--kd-images-per-batch {KD_IMAGES // 4}"
