@@ -4,6 +4,7 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..errors import IkdError, check, command
 from ..evaluation.meteor import MODULES as METEOR_MODULES
@@ -79,9 +80,10 @@ def _score(args: argparse.Namespace) -> None:
 
     output = args.run / (args.output or f"generate-{args.split}.txt")
     check(output.is_file(), f"{output} is missing: translate {args.split} first, with translate.sh")
-    meteor = _find_meteor(languages(args.data, args.split)[1]) if args.meteor else None
+    pair = languages(args.data, args.split)
+    meteor = _find_meteor(pair[1]) if args.meteor else None
     scores = score_output(output, args.data, args.split, args.beam, args.with_images, args.metrics, meteor)
-    facts = {}
+    facts: dict[str, Any] = {"pair": "-".join(pair)}  # a teacher may have been trained without a record
     checkpoint = args.checkpoint or args.run / "average.pt"
     if checkpoint.is_file():
         known = Record.load(args.run).like if (args.run / FILE).is_file() else ""
