@@ -50,3 +50,11 @@ def generate_text(ids=(2, 0, 1), details=True, log=(), hypotheses=HYPOTHESES):
 def write(path, text):
     Path(path).write_bytes(text.encode("utf-8"))
     return str(path)
+
+
+def block(sentence: int, *hypotheses: str) -> str:
+    """What fairseq-generate prints of a sentence, scores falling from -0.5."""
+    lines = [f"S-{sentence}\tsource {sentence}", f"T-{sentence}\ttarget {sentence}"]
+    for rank, text in enumerate(hypotheses):
+        lines += [f"{kind}-{sentence}\t-{rank}.5\t{text}" for kind in "HD"] + [f"P-{sentence}\t-0.1 -0.2"]
+    return "\n".join(lines) + "\n"

@@ -95,8 +95,9 @@ def _score(args: argparse.Namespace) -> None:
             print(f"{score.sentences.count} sentences ({score.sentences.group}), {PRESET}, beam {score.beam}")
             for metric in score.metrics.values():
                 print_score(metric.name, metric.value, metric.signature)
-    found = read_generate_output(str(output))
-    print_samples(args.samples, found.hypotheses, found.references, found.sources)
+    if args.samples:
+        found = read_generate_output(str(output))
+        print_samples(args.samples, found.hypotheses, found.references, found.sources)
 
 
 def _find_meteor(language: str) -> Meteor | None:

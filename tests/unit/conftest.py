@@ -21,3 +21,17 @@ def _write_text_split(data_dir, split: str, sentences: int, pair: str = "en-de",
 @pytest.fixture
 def write_text_split():
     return _write_text_split
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes texts into files, parts of what fairseq-generate printed; returns their paths."""
+
+    def write(*contents: str):
+        paths = [str(tmp_path / f"shard-{number}.txt") for number in range(len(contents))]
+        for path, content in zip(paths, contents):
+            with open(path, "w", encoding="utf-8", newline="") as stream:
+                stream.write(content)
+        return paths
+
+    return write

@@ -5,26 +5,7 @@ import pytest
 from ikd_fairseq.distillation.selection import nbest_lists
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.generate_output import read_generate_output
-
-
-def block(sentence: int, *hypotheses: str) -> str:
-    """What fairseq-generate prints of a sentence, scores falling from -0.5."""
-    lines = [f"S-{sentence}\tsource {sentence}", f"T-{sentence}\ttarget {sentence}"]
-    for rank, text in enumerate(hypotheses):
-        lines += [f"{kind}-{sentence}\t-{rank}.5\t{text}" for kind in "HD"] + [f"P-{sentence}\t-0.1 -0.2"]
-    return "\n".join(lines) + "\n"
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(*contents: str):
-        paths = [str(tmp_path / f"shard-{number}.txt") for number in range(len(contents))]
-        for path, content in zip(paths, contents):
-            with open(path, "w", encoding="utf-8", newline="") as stream:
-                stream.write(content)
-        return paths
-
-    return write
+from tests.generated import block
 
 
 def test_order_and_count_are_the_splits_though_generate_sorts_by_length_and_shards(write):

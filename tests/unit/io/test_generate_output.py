@@ -4,6 +4,7 @@ import pytest
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.generate_output import decoding_speed, is_generate_output, read_generate_output
+from tests.generated import block
 from tests.generated import write as write_text
 
 
@@ -23,26 +24,6 @@ def test_text_keeps_its_tabs_separators_and_emptiness(tmp_path):
 def test_the_first_of_several_hypotheses_counts(tmp_path):
     text = "S-0\ta\nH-0\t-1\tbest\nD-0\t-1\tbest\nP-0\t-1\nH-0\t-2\tworse\nD-0\t-2\tworse\nP-0\t-2\n"
     assert read_generate_output(write_text(tmp_path / "gen.txt", text)).hypotheses == {0: "best"}
-
-
-def block(sentence: int, *hypotheses: str) -> str:
-    """What fairseq-generate prints of a sentence, scores falling from -0.5."""
-    lines = [f"S-{sentence}\tsource {sentence}", f"T-{sentence}\ttarget {sentence}"]
-    for rank, text in enumerate(hypotheses):
-        lines += [f"{kind}-{sentence}\t-{rank}.5\t{text}" for kind in "HD"] + [f"P-{sentence}\t-0.1 -0.2"]
-    return "\n".join(lines) + "\n"
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(*contents: str):
-        paths = [str(tmp_path / f"shard-{number}.txt") for number in range(len(contents))]
-        for path, content in zip(paths, contents):
-            with open(path, "w", encoding="utf-8", newline="") as stream:
-                stream.write(content)
-        return paths
-
-    return write
 
 
 def test_n_best_lists_are_read_from_parts_in_any_order(write):
