@@ -1,7 +1,8 @@
 """Files that appear under their names only when complete: the one place that writes so.
 
 A file is written beside its final name and renamed when it is on disk, so that a reader, or the run after one
-that was killed, finds the old content or the new one and never a part.
+that was killed, finds the old content or the new one and never a part. Its lock is held meanwhile
+(:mod:`.locks`).
 """
 
 import contextlib
@@ -14,8 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import IkdError, check
-
-StrPath = str | os.PathLike[str]
+from .locks import PATIENCE, StrPath, claim, is_claimed, partial_name
 
 PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later run may go on with
 
@@ -34,19 +34,20 @@ def replacing(path: StrPath) -> Iterator[str]:
     """A name to write under, which becomes *path* when the block ends, and vanishes when the block fails.
 
     Raises:
-        IkdError: the file cannot be written (permissions, disk full).
+        IkdError: the file cannot be written (permissions, disk full), or another process does not stop
+            writing it.
     """
-    folder, name = os.path.split(path)
-    partial = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    try:
-        yield partial
-        os.replace(partial, path)
-        sync_folder(path)
-    except OSError as error:
-        raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(partial)
+    partial = partial_name(path)
+    with contextlib.nullcontext() if is_claimed(path) else claim(path, PATIENCE):
+        try:
+            yield partial
+            os.replace(partial, path)
+            sync_folder(path)
+        except OSError as error:
+            raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
+        finally:
+            with contextlib.suppress(OSError):
+                os.remove(partial)
 
 
 @contextlib.contextmanager
