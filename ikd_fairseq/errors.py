@@ -9,6 +9,7 @@ import functools
 import os
 import pickle
 import re
+import stat
 import sys
 from collections.abc import Callable, Iterator
 
@@ -21,6 +22,22 @@ def check(condition: object, message: str) -> None:
     """Raises :class:`IkdError` with *message* unless *condition* holds."""
     if not condition:
         raise IkdError(message)
+
+
+def check_file(path: str | os.PathLike, remedy: str = "") -> None:
+    """Refuses what is no plain file that can be read: a reader would wait for ever for a pipe to end.
+
+    Raises:
+        IkdError: with *remedy* at its end, if there is one.
+    """
+    end = f": {remedy}" if remedy else ""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise IkdError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}){end}") from error
+    check(not stat.S_ISDIR(mode), f"{path} is a folder, not a file{end}")
+    check(stat.S_ISREG(mode), f"{path} is a pipe or a device, not a file: save what comes from it in a file")
+    check(os.access(path, os.R_OK), f"{path} cannot be read (Permission denied){end}")
 
 
 @contextlib.contextmanager
@@ -64,10 +81,18 @@ def show_errors_without_traceback() -> None:
         if sentence is None or os.environ.get("LOGLEVEL", "").upper() == "DEBUG":
             previous(kind, error, traceback)
         if sentence is not None:
+            _end_progress_bars()
             print(f"ikd_fairseq: error: {sentence}", file=sys.stderr)
 
     hook.shows_ikd_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
+
+
+def _end_progress_bars() -> None:
+    """Puts the cursor behind bars that an error has left open, whose line the message would go on with."""
+    bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+    for bar in list(bars):
+        bar.close()
 
 
 def _sentence_of(error: BaseException) -> str | None:
@@ -89,6 +114,7 @@ def command(main: Callable) -> Callable:
             return main(argv)
         except IkdError as error:
             module = main.__module__.rpartition(".")[2]
+            _end_progress_bars()
             name = os.path.basename(sys.argv[0]) if module == "__main__" else module.replace("_", "-")
             print(f"{name}: error: {error}", file=sys.stderr)
             return 1

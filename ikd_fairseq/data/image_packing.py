@@ -26,7 +26,8 @@ import numpy as np
 
 from ..constants import NO_IMAGE
 from ..errors import IkdError, check
-from ..io.manifests import text_fingerprint
+from ..io.locks import claim
+from ..io.manifests import finish_commit, text_fingerprint
 from ..io.progress import progress
 from .image_pack import ImagePack, ImagePackWriter, sources_digest
 from .image_transforms import decode_image
@@ -212,23 +213,35 @@ def pack_images(
     digest = sources_digest(image_size, sources.index, sources.stats)
     prefix = os.path.join(data_dir, split)
 
-    pack = None
-    if ImagePack.exists(prefix):
-        try:
-            pack = ImagePack.open(prefix)
-        except IkdError as error:
-            logger.warning("packing anew: %s", error)
-    if pack is not None and pack.manifest["sources_sha256"] == digest:
-        pack.record_text(text)
-        logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
-    else:
-        missing = {"missing_sentences": sources.missing_sentences, "missing_files": sources.missing_files}
-        described = {"text": text, "list": list_path, "folder": folder, **missing}
-        pack = _write_pack(prefix, image_size, sources, digest, workers, described)
+    with claim(ImagePack.paths(prefix)[-1]):
+        pack = _complete_pack(prefix, digest)
+        if pack is not None:
+            pack.record_text(text)
+            logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
+        else:
+            missing = {
+                "missing_sentences": sources.missing_sentences,
+                "missing_files": sources.missing_files,
+            }
+            described = {"text": text, "list": list_path, "folder": folder, **missing}
+            pack = _write_pack(prefix, image_size, sources, digest, workers, described)
     counts = (pack.coverage, len(pack), len(sources.paths), sources.missing_sentences, sources.missing_files)
     found = "%d of %d sentences have an image (%d distinct images), %d name one of %d missing files"
     logger.info("%s: " + found, prefix, *counts)
     return pack
+
+
+def _complete_pack(prefix: str, digest: str) -> ImagePack | None:
+    """The pack that is there, if it is whole and has this *digest* of what it was made from."""
+    *paths, manifest_path = ImagePack.paths(prefix)
+    finish_commit(manifest_path, paths)
+    if ImagePack.exists(prefix):
+        try:
+            pack = ImagePack.open(prefix)
+            return pack if pack.manifest["sources_sha256"] == digest else None
+        except IkdError as error:
+            logger.warning("packing anew: %s", error)
+    return None
 
 
 def _write_pack(

@@ -18,7 +18,8 @@ from fairseq.tasks.translation import TranslationTask
 
 from ..errors import check
 from ..io.atomic import write_atomically, write_json
-from ..io.manifests import differences, read_record, sha256_of_file
+from ..io.checksums import sha256_of_file
+from ..io.manifests import differences, read_record
 from ..io.progress import progress
 from .distilled_folder import Split
 from .search import check_lengths, search

@@ -7,8 +7,9 @@ from typing import Any
 
 from ..errors import IkdError, check
 from ..io.atomic import write_json
+from ..io.checksums import sha256_of_file
 from ..io.generate_output import read_generate_output
-from ..io.manifests import differences, read_record, sha256_of_file
+from ..io.manifests import differences, read_record
 from ..io.text_index import text_index_files
 from .distilled_folder import Split, write_distilled_folder
 from .generation import MADE_FROM, Generation, Teacher, generate_shards

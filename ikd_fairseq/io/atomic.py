@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import IkdError, check
-from .locks import PATIENCE, StrPath, claim, is_claimed, partial_name
+from .locks import PATIENCE, StrPath, claimed, partial_name
 
 PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later run may go on with
 
@@ -38,7 +38,7 @@ def replacing(path: StrPath) -> Iterator[str]:
             writing it.
     """
     partial = partial_name(path)
-    with contextlib.nullcontext() if is_claimed(path) else claim(path, PATIENCE):
+    with claimed(path, PATIENCE):
         try:
             yield partial
             os.replace(partial, path)
@@ -83,16 +83,16 @@ def link_file(source: StrPath, target: StrPath) -> None:
 
 
 @contextlib.contextmanager
-def disk_full_named(path: str, size: int) -> Iterator[None]:
-    """Turns a full disk (or quota) while writing *path*, of *size* bytes, into one sentence."""
+def writing(path: str, size: int) -> Iterator[None]:
+    """Turns what the system says against writing *path*, of *size* bytes, into one sentence."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise IkdError(
-            f"the disk is full: {path} needs {size:,} bytes; free some space and run the command again"
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise IkdError(
+                f"the disk is full: {path} needs {size:,} bytes; free some space and run the command again"
+            ) from error
+        raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
 def check_disk_space(path: str, size: int) -> None:
@@ -105,6 +105,8 @@ def check_output(output: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     """Refuses, before any work, an *output* that is one of the *inputs* or that cannot be written."""
     folder = Path(output).resolve().parent
     check(not os.path.isdir(output), f"{output}: the output is a folder; give the name of a file")
+    plain = os.path.isfile(output) or not os.path.exists(output)
+    check(plain, f"{output}: the output is a pipe or a device; give the name of a file")
     check(folder.is_dir(), f"{output}: the folder {folder} does not exist")
     check(os.access(folder, os.W_OK), f"{output}: the folder {folder} cannot be written to")
     for path in inputs:

@@ -17,7 +17,8 @@ import torch
 
 from ..compat import load_safely
 from ..errors import IkdError, check
-from .atomic import StrPath, check_output, write_atomically
+from .atomic import check_output, write_atomically
+from .locks import StrPath
 from .progress import progress
 
 logger = logging.getLogger(__name__)

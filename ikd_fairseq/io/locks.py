@@ -74,6 +74,11 @@ def claim(path: StrPath, wait: float = 0.0) -> Iterator[None]:
                 _release(key, stream)
 
 
+def claimed(path: StrPath, wait: float = 0.0) -> contextlib.AbstractContextManager[None]:
+    """:func:`claim`, for parts of a work whose whole may have the lock already."""
+    return contextlib.nullcontext() if is_claimed(path) else claim(path, wait)
+
+
 def claim_for_good(path: StrPath) -> None:
     """:func:`claim` until the process ends. Does nothing if it holds the lock already."""
     if not is_claimed(path):
