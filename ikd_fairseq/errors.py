@@ -11,6 +11,7 @@ import pickle
 import re
 import stat
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 
 
@@ -59,6 +60,8 @@ def reading_checkpoint(path: str | os.PathLike, what: str = "checkpoint") -> Ite
                 "of it was run); save plain tensors and numbers instead"
             ) from error
         raise IkdError(damaged) from error
+    except zipfile.BadZipFile as error:
+        raise IkdError(f"{what} {path} is damaged ({error}): copy it again, or take another one") from error
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise IkdError(f"{damaged} ({reason})") from error

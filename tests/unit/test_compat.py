@@ -100,6 +100,55 @@ def test_no_string_of_a_checkpoint_runs_and_nothing_of_another_kind_is_built(tmp
     assert not marker.exists()
 
 
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (torch.tensor([1.0, float("nan")]), r"holds weights that are not finite \(encoder\.weight\)"),
+        (torch.tensor([float("inf")]).half(), "holds weights that are not finite"),
+        (torch.zeros(1).expand(10**13), "entry encoder.weight is no tensor that is in the file"),
+        (torch.eye(3).to_sparse(), "entry encoder.weight is no tensor that is in the file"),
+        (3.0, "entry encoder.weight is no tensor that is in the file"),
+    ],
+)
+def test_weights_that_are_none_are_refused_wherever_fairseq_loads(tmp_path, weight, message):
+    path = str(tmp_path / "bad.pt")
+    torch.save({"model": {"encoder.weight": weight}, "args": None, "cfg": HARMLESS}, path)
+    with pytest.raises(IkdError, match=f"bad.pt .*{message}"):
+        checkpoint_utils.load_checkpoint_to_cpu(path)
+
+
+def test_fairseqs_marks_of_modules_may_hold_anything(tmp_path):
+    mark = torch.tensor([float("nan")])
+    compat.check_weights(
+        {"model": {"decoder.embed_positions._float_tensor": mark, "decoder.version": mark}}, "a"
+    )
+
+
+def test_a_flipped_bit_of_a_weight_is_found_unless_pytorch_wrote_no_checksums(tmp_path):
+    weight, path = torch.rand(1000), tmp_path / "a.pt"
+
+    def flipped():
+        torch.save({"weight": weight}, path)
+        content = bytearray(path.read_bytes())
+        content[content.find(weight.numpy().tobytes()) + 1] ^= 1
+        path.write_bytes(content)
+        return compat.load_safely(path)
+
+    with pytest.raises(IkdError, match=r"a\.pt is damaged \(Bad CRC-32 for file 'a/data/0'\)"):
+        flipped()
+    torch.serialization.set_crc32_options(False)
+    try:
+        assert not torch.equal(flipped()["weight"], weight)
+    finally:
+        torch.serialization.set_crc32_options(True)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.pt")
+    with pytest.raises(IkdError, match=r"a\.pt is a pipe or a device, not a file"):
+        compat.load_safely(tmp_path / "a.pt")
+
+
 def test_checkpoints_from_before_hydra_are_looked_at_too(tmp_path):
     args = Namespace(arch="transformer", task="translation", criterion="wav2vec")
     torch.save({"model": {}, "args": args}, tmp_path / "bad.pt")
