@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..constants import NO_IMAGE
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
 from ..io.locks import claim
 from ..io.manifests import finish_commit, text_fingerprint
 from ..io.progress import progress
@@ -60,13 +60,12 @@ def read_image_list(path: str) -> list[str]:
 
     Raises :class:`IkdError` if the file cannot be read or a line has a caption number alone.
     """
+    check_file(path)
     try:
         with open(path, encoding="utf-8-sig") as stream:
             lines = [line.strip() for line in stream]
     except UnicodeDecodeError as error:
         raise IkdError(f"--list {path} is not text in UTF-8 ({error})") from error
-    except OSError as error:
-        raise IkdError(f"--list {path} cannot be read: {error.strerror}") from error
     names = [_CAPTION_ID.sub("", line).strip() for line in lines]
     for number, (line, name) in enumerate(zip(lines, names), start=1):
         check(name or not line, f"line {number} of {path} has no image name before {line!r}")
@@ -228,6 +227,8 @@ def pack_images(
     counts = (pack.coverage, len(pack), len(sources.paths), sources.missing_sentences, sources.missing_files)
     found = "%d of %d sentences have an image (%d distinct images), %d name one of %d missing files"
     logger.info("%s: " + found, prefix, *counts)
+    if (variety := pack.variety).suspicious:
+        logger.warning("%s: %s", prefix, variety)
     return pack
 
 

@@ -9,6 +9,7 @@ from ..constants import NO_IMAGE
 from ..errors import check
 from ..io.arrays import MappedArray
 from ..io.manifests import check_text_fingerprint, read_manifest
+from .image_variety import Variety, variety_of
 
 
 class Pack:
@@ -82,6 +83,11 @@ class IndexedPack(Pack):
     def coverage(self) -> int:
         """The number of sentences that have an entry."""
         return int((self.index != NO_IMAGE).sum())
+
+    @property
+    def variety(self) -> Variety:
+        """Of the images or features, from a look at some of them."""
+        return variety_of(self.index, self._rows.array)
 
     def __len__(self) -> int:
         """The number of sentences, with and without an entry."""

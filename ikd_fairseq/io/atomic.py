@@ -22,7 +22,11 @@ PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later r
 
 def sync_folder(path: StrPath) -> None:
     """Makes renames in the folder of *path* survive a power cut."""
-    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    _sync(os.path.dirname(path) or ".")
+
+
+def _sync(path: StrPath) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -41,6 +45,7 @@ def replacing(path: StrPath) -> Iterator[str]:
     with claimed(path, PATIENCE):
         try:
             yield partial
+            _sync(partial)
             os.replace(partial, path)
             sync_folder(path)
         except OSError as error:
@@ -55,8 +60,6 @@ def write_atomically(path: StrPath, mode: str = "wb", **options: Any) -> Iterato
     """Opens a file that takes the name *path* when the block ends. Raises as :func:`replacing`."""
     with replacing(path) as partial, open(partial, mode, **options) as stream:
         yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def write_json(path: StrPath, value: Any) -> None:

@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
 
 _SUFFIX = ".idx"
 _REMEDY = "run fairseq-preprocess again"
@@ -41,6 +41,8 @@ def _sentence_count(index_path: str) -> int:
     from fairseq.data import indexed_dataset  # here, because it takes seconds
 
     path = index_path[: -len(_SUFFIX)]
+    for file in filter(os.path.exists, (index_path, path + ".bin")):
+        check_file(file, _REMEDY)
     try:
         implementation = indexed_dataset.infer_dataset_impl(path)
         dataset: Any = indexed_dataset.make_dataset(path, implementation) if implementation else None

@@ -80,10 +80,13 @@ def open_split_images(
         pack, file = _open_pack(part, demands), _file_of(part, demands)
         if pack is None:
             command = "ikd-extract-features" if demands.features else "ikd-pack-images"
+            without = "translate by the text path alone with --image-free"
+            if demands.every_sentence:
+                without = "leave that option out"
             check(
                 demands.asked_by is None,
                 f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
-                f"{name}, or translate by the text path alone with --image-free",
+                f"{name}, or {without}",
             )
             packs.append([None] * sentences)
             continue
@@ -99,6 +102,8 @@ def open_split_images(
             "have no image",
         )
         logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
+        if (variety := pack.variety).suspicious:
+            logger.warning("%s: %s", file, variety)
         packs.append(pack)
     if all(isinstance(pack, list) for pack in packs):
         logger.info("%s %s: no images, text only", parts[0].folder, parts[0].name)
