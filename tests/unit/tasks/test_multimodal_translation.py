@@ -158,6 +158,9 @@ def test_images_that_must_be_there_are_asked_for(data):
     must = toy.kept(ModelContract, requires_images=True, image_size=SIZE)
     with pytest.raises(IkdError, match=r"valid\.images\.npy is missing.*ikd-pack-images.*--split valid"):
         task_of(data, must).load_dataset("valid")
+    with pytest.raises(IkdError, match="--require-images needs it: .*, or leave that option out") as refused:
+        task_of(data, must, require_images=True).load_dataset("valid")
+    assert "--image-free" not in str(refused.value)
     with pytest.raises(IkdError, match="--require-images: 2 of the 6 sentences of train"):
         task_of(data, must, require_images=True).load_dataset("train")
     task_of(data, must, require_images=True).load_dataset("test")
