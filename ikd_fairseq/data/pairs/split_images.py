@@ -10,6 +10,7 @@ from fairseq.data import Dictionary, data_utils, indexed_dataset
 
 from ...constants import FEATURES_SUFFIX, IMAGES_SUFFIX
 from ...errors import check
+from ...io.text_index import sentence_count
 from ..feature_pack import FeaturePack
 from ..image_pack import ImagePack
 from .image_pair_dataset import BySentence, concatenate
@@ -48,13 +49,21 @@ def split_parts(
     Args:
         pair: source and target language.
         words: the source dictionary.
+
+    Raises:
+        IkdError: a file is damaged, or the two sides hold different numbers of sentences.
     """
     source, target = pair
     parts: list[Part] = []
     for k in itertools.count():
         name = f"{split}{k or ''}"
         for files in (f"{source}-{target}", f"{target}-{source}"):
-            prefix = os.path.join(folder, f"{name}.{files}.{source}")
+            stem = os.path.join(folder, f"{name}.{files}")
+            indexes = [path for language in pair if os.path.exists(path := f"{stem}.{language}.idx")]
+            counts = [sentence_count(path) for path in indexes]
+            equal = f"{' and '.join(indexes)} hold {' and '.join(map(str, counts))} sentences"
+            check(len(set(counts)) <= 1, f"{equal} instead of one number: run fairseq-preprocess again")
+            prefix = f"{stem}.{source}"
             if indexed_dataset.dataset_exists(prefix, impl=dataset_impl):
                 text = data_utils.load_indexed_dataset(prefix, words, dataset_impl)
                 parts.append(Part(folder, name, len(text)))

@@ -1,5 +1,6 @@
 """Arrays on disk: rows in any order, mapped when used, pickled as a path, nothing left without a commit."""
 
+import errno
 import os
 import pickle
 
@@ -34,6 +35,18 @@ def test_rows_written_in_any_order_are_a_plain_npy_file(tmp_path):
 
 def test_without_a_commit_nothing_is_left(tmp_path):
     write(tmp_path / "a.npy", commit=False)
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("call", ["open", "pwrite", "fsync", "posix_fallocate"])
+def test_what_the_system_says_is_told_and_nothing_is_left(tmp_path, monkeypatch, call):
+    def refused(*_):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    monkeypatch.setattr(arrays.os, call, refused)
+    with pytest.raises(IkdError, match=r"a\.npy cannot be written \(Read-only file system\)"):
+        write(tmp_path / "a.npy")
+    monkeypatch.undo()
     assert os.listdir(tmp_path) == []
 
 
