@@ -13,6 +13,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import Any
 
+from .checkpoint_weights import check_weights, verify_archive
 from .errors import IkdError, check, check_file, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
@@ -91,43 +92,8 @@ def load_safely(path: str | os.PathLike, what: str = "checkpoint") -> Any:
         archive = zipfile.is_zipfile(path)  # files of PyTorch < 1.6 are none, and cannot be mapped
         state = os.stat(path)
         if archive:
-            _verify_archive(os.path.realpath(path), state.st_size, state.st_mtime_ns)
+            verify_archive(os.path.realpath(path), state.st_size, state.st_mtime_ns)
         return torch.load(str(path), map_location="cpu", weights_only=True, mmap=archive)
-
-
-@functools.lru_cache(maxsize=1024)
-def _verify_archive(path: str, *_: int) -> None:
-    """Compares the content of a file of ``torch.save`` with its checksums, which PyTorch never does.
-
-    It takes a second for 1,000 MB. Raises :class:`zipfile.BadZipFile`; what does not, is not read again.
-    """
-    with zipfile.ZipFile(path) as archive:
-        for record in archive.infolist():
-            if record.CRC:  # 0 where torch.serialization.set_crc32_options has switched them off
-                with archive.open(record) as stream:
-                    while stream.read(1 << 22):
-                        pass
-
-
-def check_weights(state: dict[str, Any], path: str | os.PathLike) -> None:
-    """Refuses a checkpoint with weights that are not finite, or that are larger than what the file holds.
-
-    Raises:
-        IkdError: naming the first such weight.
-    """
-    import torch
-
-    for name, tensor in state["model"].items():
-        plain = torch.is_tensor(tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
-        real = plain and tensor.untyped_storage().nbytes() >= tensor.nbytes
-        check(real, f"{path} is damaged: its entry {name} is no tensor that is in the file")
-        # fairseq's marks of a module's device and version, which are never read, may hold anything.
-        if tensor.is_floating_point() and not str(name).endswith(("._float_tensor", ".version")):
-            check(
-                tensor.isfinite().all(),
-                f"{path} holds weights that are not finite ({name}): training had diverged before it was "
-                "saved, so take a checkpoint from before that",
-            )
 
 
 def copy_checkpoints_atomically() -> None:

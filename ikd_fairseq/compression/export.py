@@ -5,7 +5,7 @@ import os
 
 import torch
 
-from ..compat import check_weights
+from ..checkpoint_weights import check_weights
 from ..contracts import ModelContract, contract_of_architecture, options_without
 from ..errors import check
 from ..io.atomic import check_output

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..compat import check_weights
+from ..checkpoint_weights import check_weights
 from ..contracts import contract_of_architecture
 from ..errors import check
 from ..io.atomic import check_output

@@ -9,7 +9,7 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from ..compat import check_weights
+from ..checkpoint_weights import check_weights
 from ..contracts import inputs_of
 from ..errors import check
 from ..io.checkpoints import config_section, load_checkpoint

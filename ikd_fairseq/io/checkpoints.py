@@ -15,7 +15,8 @@ from typing import IO, Any, NamedTuple
 
 import torch
 
-from ..compat import check_weights, load_safely
+from ..checkpoint_weights import check_weights
+from ..compat import load_safely
 from ..errors import IkdError, check
 from .atomic import check_output, write_atomically
 from .locks import StrPath, claim
