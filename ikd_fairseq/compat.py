@@ -3,16 +3,17 @@
 Applied once, when the package and fairseq are both imported. None changes what a training run computes.
 """
 
-import argparse
 import ast
 import functools
 import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Collection, Iterator
 from typing import Any
 
+from .constants import CHECKPOINT, DICTIONARIES
 from .errors import IkdError, check, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
@@ -22,10 +23,26 @@ SUPPORTED_FAIRSEQ = "0.12."
 TRANSLATES = {
     "model": ("fairseq.models.transformer.",),
     "task": ("fairseq.tasks.translation.",),
-    "criterion": ("fairseq.criterions.label_smoothed_cross_entropy.", "fairseq.criterions.cross_entropy."),
+    "criterion": (
+        "fairseq.criterions.label_smoothed_cross_entropy.",
+        "fairseq.criterions.cross_entropy.",
+        "fairseq.criterions.adaptive_loss.",
+    ),
 }
-# So do these options of the Transformer itself, which are meant to be a list and a dictionary.
-_EVALUATED = ("adaptive_softmax_cutoff", "xformers_att_config")
+# So do these options (how their names end), which are meant to be lists, pairs and dictionaries.
+_EVALUATED = (
+    "adaptive_softmax_cutoff",
+    "xformers_att_config",
+    "betas",
+    "adafactor_eps",
+    "_balance",
+    "_devices",
+)
+# These name files that decoding would read, and training settings have no use for.
+_FILES_OF_DECODING = ("replace_unk", "lm_path")
+# Files that went into the weights long ago, and need not be there any more.
+_FILES_OF_BUILDING = ("encoder_embed_path", "decoder_embed_path")
+_FAIRSEQS_OWN = "https://dl.fbaipublicfiles.com/"
 
 
 def require_fairseq() -> None:
@@ -69,7 +86,7 @@ def register_safe_globals() -> None:
     rebuild_scalar: Any = np.float64(0).__reduce__()[0]
     types = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
     torch.serialization.add_safe_globals(
-        [argparse.Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
+        [Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
     )
     # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
     for function in (rebuild_array, rebuild_scalar):
@@ -85,6 +102,9 @@ def load_safely(path: str | os.PathLike, what: str = "checkpoint") -> Any:
     """
     import torch
 
+    # Reading a pipe or a device may never end.
+    ordinary = os.path.isfile(path) or not os.path.exists(path)
+    check(ordinary, f"{what} {path} is no ordinary file: give the file that was saved")
     register_safe_globals()
     with reading_checkpoint(path, what):
         # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
@@ -118,43 +138,72 @@ def check_settings(state: Any, path: str | os.PathLike) -> None:
     What is not fairseq's own is this plugin's, or code that the user has loaded.
 
     Raises:
-        IkdError: it names a model, task or criterion that is none of translation, or holds an expression.
+        IkdError: it names a model, task or criterion that is none of translation, a tokenizer or BPE that
+            nobody knows, a file or an address to be read, or holds an expression.
     """
-    from fairseq.criterions import CRITERION_REGISTRY
-    from fairseq.models import ARCH_MODEL_REGISTRY
-    from fairseq.tasks import TASK_REGISTRY
-
     settings, args = state.get("cfg") or {}, state.get("args")
-    registries = {"model": ARCH_MODEL_REGISTRY, "task": TASK_REGISTRY, "criterion": CRITERION_REGISTRY}
-    for kind, registry in registries.items():
+    damaged = f"checkpoint {path} is refused: its settings"
+    check(isinstance(settings, dict) and isinstance(args, Namespace | None), f"{damaged} are damaged")
+    for kind, registry in _registries().items():
         section = settings.get(kind) or {} if args is None else args
-        section = vars(section) if isinstance(section, argparse.Namespace) else section
-        check(
-            isinstance(section, dict), f"checkpoint {path} is refused: its settings of the {kind} are damaged"
-        )
+        section = vars(section) if isinstance(section, Namespace) else section
+        check(isinstance(section, dict), f"{damaged} of the {kind} are damaged")
         name = section.get("_name") if args is None else section.get(kind)
         name = section.get("arch") if name is None and kind == "model" else name
-        origin = getattr(registry.get(str(name)), "__module__", "fairseq.")
-        known = not origin.startswith("fairseq.") or f"{origin}.".startswith(TRANSLATES[kind])
+        if kind in TRANSLATES:
+            _check_translates(kind, name, registry, bool(section), path)
+            continue
+        known = name is None or str(name) in registry
+        check(known, f"{damaged} name the {kind} {name!r}, which is not known (nothing of it was run)")
+    for option, value in _strings(settings if args is None else vars(args)):
+        runs = option.endswith(_EVALUATED) and not _is_literal(value)
         check(
-            known or not section or (name is None and kind == "criterion"),
-            f"checkpoint {path} is refused: its {kind} is {name!r}, and only translation by this plugin or "
-            "by fairseq's Transformer is loaded (nothing of it was run)",
+            not runs,
+            f"checkpoint {path} is refused: fairseq would run its option {option}, {value!r}, as code "
+            "(nothing of it was run)",
         )
-        for option, value in _strings(section):
-            check(
-                not option.endswith(_EVALUATED) or _is_literal(value),
-                f"checkpoint {path} is refused: fairseq would run its option {option}, {value!r}, as code "
-                "(nothing of it was run)",
-            )
+        fetched = "://" in value and not value.startswith(_FAIRSEQS_OWN) and option.startswith(_OF_SUBWORDS)
+        check(
+            not (fetched or (option in _FILES_OF_DECODING and value)),
+            f"checkpoint {path} is refused: fairseq would read what its option {option} names, {value!r} "
+            "(nothing was read); give such an option yourself",
+        )
 
 
-def _strings(section: Any) -> Iterator[tuple[str, str]]:
-    for name, value in section.items():
-        if isinstance(value, dict):
-            yield from _strings(value)
-        elif isinstance(value, str):
-            yield str(name), value
+_OF_SUBWORDS = ("bpe", "gpt2", "sentencepiece", "moses", "bert", "vocab")
+
+
+def _registries() -> dict[str, dict[str, Any]]:
+    from fairseq.criterions import CRITERION_REGISTRY
+    from fairseq.models import ARCH_MODEL_REGISTRY
+    from fairseq.registry import REGISTRIES
+    from fairseq.tasks import TASK_REGISTRY
+
+    subwords = {kind: REGISTRIES[kind]["registry"] for kind in ("tokenizer", "bpe")}
+    return {"model": ARCH_MODEL_REGISTRY, "task": TASK_REGISTRY, "criterion": CRITERION_REGISTRY, **subwords}
+
+
+def _check_translates(kind: str, name: Any, registry: dict[str, Any], given: bool, path: Any) -> None:
+    origin = getattr(registry.get(str(name)), "__module__", "fairseq.")
+    known = not origin.startswith("fairseq.") or f"{origin}.".startswith(TRANSLATES[kind])
+    check(
+        known or not given or (name is None and kind == "criterion"),
+        f"checkpoint {path} is refused: its {kind} is {name!r}, and only translation by this plugin or "
+        "by fairseq's Transformer is loaded (nothing of it was run)",
+    )
+
+
+def _strings(section: Any, option: str = "") -> Iterator[tuple[str, str]]:
+    """Every string in *section*, however deep, with the name of the option that it is, or is a part, of."""
+    section = vars(section) if isinstance(section, Namespace) else section
+    if isinstance(section, dict):
+        for name, value in section.items():
+            yield from _strings(value, str(name))
+    elif isinstance(section, list | tuple):
+        for value in section:
+            yield from _strings(value, option)
+    elif isinstance(section, str):
+        yield option, section
 
 
 def _is_literal(text: str) -> bool:
@@ -177,13 +226,74 @@ def refuse_unsafe_checkpoints() -> None:
 
     @functools.wraps(load)
     def load_if_safe(path, *args, **kwargs):
-        if os.path.isfile(path):
+        if os.path.exists(path):
             state = load_safely(path)
-            if isinstance(state, dict):  # else fairseq says what is wrong
-                check_settings(state, path)
-        return load(path, *args, **kwargs)
+            check(
+                isinstance(state, dict),
+                f"checkpoint {path} is no checkpoint of fairseq: it holds no dictionary",
+            )
+            check_settings(state, path)
+        state = load(path, *args, **kwargs)
+        model = getattr(state.get("cfg"), "model", None)
+        for name in _FILES_OF_BUILDING:
+            if getattr(model, name, None):
+                setattr(model, name, None)
+        if isinstance(state.get("task_state"), dict) and DICTIONARIES in state["task_state"]:
+            state["task_state"][CHECKPOINT] = str(path)  # for the task to name
+        return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe
+
+
+def check_dictionary(path: str, known: Collection[str] = ()) -> None:
+    """Refuses a dictionary that fairseq cannot read, or would read as other words than it was written with.
+
+    Args:
+        known: words that it must not hold: fairseq's own symbols.
+
+    Raises:
+        IkdError: it cannot be read, is empty, or a line is no word and its count, or repeats a word.
+    """
+    damaged, remedy = f"dictionary {path} is damaged", "prepare the data again, or take the file from a copy"
+    try:
+        with open(path, encoding="utf-8") as stream:
+            lines = stream.readlines()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise IkdError(f"{damaged}: near line {line} it is no UTF-8; {remedy}") from error
+    except OSError as error:
+        raise IkdError(f"dictionary {path} cannot be read ({error.strerror}); {remedy}") from error
+    check(lines, f"{damaged}: it is empty; {remedy}")
+    seen = dict.fromkeys(known, 0)
+    for number, text in enumerate(lines, 1):
+        entry = text.rstrip().removesuffix(" #fairseq:overwrite")
+        word, _, count = entry.rpartition(" ")
+        whole = word and count.isascii() and count.isdigit() and " " not in word and "\0" not in word
+        check(
+            whole, f"{damaged}: line {number}, {text.strip()[:40]!r}, is not one word and its count; {remedy}"
+        )
+        again = word in seen and entry == text.rstrip()
+        before = f"as line {seen.get(word)} has" if seen.get(word) else "which is a symbol of fairseq's"
+        check(not again, f"{damaged}: line {number} has the word {word!r}, {before}; {remedy}")
+        seen[word] = number
+
+
+def check_dictionaries() -> None:
+    """Holds every dictionary that fairseq reads against :func:`check_dictionary` first."""
+    from fairseq.data import Dictionary
+
+    add_from_file = Dictionary.add_from_file
+
+    @functools.wraps(add_from_file)
+    def add_checked(self, f):
+        plain = (
+            type(self)._load_meta is Dictionary._load_meta
+        )  # others have lines of their own before the words
+        if isinstance(f, str) and os.path.exists(f) and plain:
+            check_dictionary(f, self.indices)
+        return add_from_file(self, f)
+
+    Dictionary.add_from_file = add_checked
 
 
 def broadcast_objects_by_torch() -> None:
@@ -223,4 +333,5 @@ def apply() -> None:
     register_safe_globals()
     copy_checkpoints_atomically()
     refuse_unsafe_checkpoints()
+    check_dictionaries()
     broadcast_objects_by_torch()

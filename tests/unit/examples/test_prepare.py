@@ -22,7 +22,7 @@ cat "$(dirname "$0")/../served/${1#*/task1/}" >"$output"
 def prepare(tmp_path):
     """A copy of the recipe that knows two small files, and a curl that serves them."""
     shutil.copytree(EXAMPLES, tmp_path / "examples")
-    shutil.copy(EXAMPLES.parent / "pyproject.toml", tmp_path)  # set_up.sh looks there
+    (tmp_path / "examples" / "set_up.sh").write_text("")  # the tests' own interpreter has all that is needed
     lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in FILES.items()]
     (tmp_path / "examples" / "multi30k" / "multi30k.sha256").write_text("".join(lines))
     for name, content in FILES.items():
