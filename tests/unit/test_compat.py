@@ -84,6 +84,20 @@ HARMLESS = {"model": {"_name": "transformer"}, "task": {"_name": "translation"},
         ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": "RUN"}}, "option adaptive_softmax"),
         ({"model": {"_name": "ikd_transformer", "decoder": {"xformers_att_config": "RUN"}}}, "xformers"),
         ({"model": {"_name": "ikd_transformer", "encoder_xformers_att_config": "RUN"}}, "option encoder_xf"),
+        ({"model": Namespace(_name="transformer", decoder=Namespace(xformers_att_config="RUN"))}, "xformers"),
+        ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": ["RUN"]}}, "option adaptive_softmax"),
+        ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": "${task.data}"}}, "option adaptive"),
+        ({"optimizer": {"_name": "adam", "adam_betas": "RUN"}}, "option adam_betas"),
+        ({"optimizer": {"_name": "adafactor", "adafactor_eps": "RUN"}}, "option adafactor_eps"),
+        ({"lr_scheduler": {"_name": "x", "lamb_betas": "RUN"}}, "option lamb_betas"),
+        ({"tokenizer": {"_name": "RUN"}}, "settings name the tokenizer"),
+        ({"bpe": {"_name": "RUN"}}, "settings name the bpe"),
+        ({"bpe": "subword_nmt"}, "settings of the bpe are damaged"),
+        ({"bpe": {"_name": "subword_nmt", "bpe_codes": "https://elsewhere/code"}}, "option bpe_codes"),
+        ({"bpe": {"_name": "sentencepiece", "sentencepiece_model": "http://elsewhere"}}, "sentencepiece"),
+        ({"generation": {"replace_unk": "/etc/passwd"}}, "option replace_unk"),
+        ({"generation": {"lm_path": "/etc/passwd"}}, "option lm_path"),
+        ({"distributed_training": {"pipeline_balance": "RUN"}}, "option pipeline_balance"),
     ],
 )
 def test_no_string_of_a_checkpoint_runs_and_nothing_of_another_kind_is_built(tmp_path, settings, culprit):
@@ -93,12 +107,40 @@ def test_no_string_of_a_checkpoint_runs_and_nothing_of_another_kind_is_built(tmp
     def fill(value):
         if isinstance(value, dict):
             return {key: fill(entry) for key, entry in value.items()}
+        if isinstance(value, Namespace):
+            return Namespace(**fill(vars(value)))
+        if isinstance(value, list):
+            return list(map(fill, value))
         return text if value == "RUN" else value
 
     torch.save({"model": {}, "args": None, "cfg": {**HARMLESS, **fill(settings)}}, path)
     with pytest.raises(IkdError, match=rf"bad\.pt is refused: .*{culprit}"):
         checkpoint_utils.load_model_ensemble([str(path)])
     assert not marker.exists()
+
+
+@pytest.mark.parametrize("cfg", [[], "settings", Namespace()])
+def test_settings_that_are_no_settings_are_refused(tmp_path, cfg):
+    torch.save({"model": {}, "args": None, "cfg": cfg or [1]}, tmp_path / "bad.pt")
+    with pytest.raises(IkdError, match=r"bad\.pt is refused: its settings are damaged"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "bad.pt"))
+
+
+def test_files_that_went_into_the_weights_long_ago_are_not_looked_for(tmp_path):
+    cfg = {**HARMLESS, "model": {"_name": "transformer", "encoder_embed_path": "/nowhere"}}
+    history = [{"num_updates": 1, "optimizer_name": "A", "lr_scheduler_state": {}}]
+    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": history, "extra_state": {}}
+    torch.save(state, tmp_path / "a.pt")
+    assert (
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "a.pt"))["cfg"].model.encoder_embed_path
+        is None
+    )
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(IkdError, match=r"pipe\.pt is no ordinary file"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "pipe.pt"))
 
 
 def test_checkpoints_from_before_hydra_are_looked_at_too(tmp_path):
@@ -116,6 +158,10 @@ def test_settings_of_translation_are_harmless():
         {"model": cutoff},
         {"criterion": ours},
         {"task": {"_name": "multimodal_translation"}},
+        {"optimizer": {"_name": "adam", "adam_betas": "(0.9, 0.98)"}},
+        {"optimizer": {"_name": "adam", "adam_betas": (0.9, 0.98)}, "bpe": None},
+        {"bpe": {"_name": "subword_nmt", "bpe_codes": "/anywhere/code"}, "tokenizer": {"_name": "moses"}},
+        {"criterion": {"_name": "adaptive_loss"}, "generation": {"replace_unk": None, "lm_path": None}},
     ):
         compat.check_settings({"model": {}, "cfg": {**HARMLESS, **settings}}, "good.pt")
     args = Namespace(arch="transformer_iwslt_de_en", task="translation", criterion="cross_entropy")
