@@ -153,8 +153,13 @@ def _run_workers(stop: Callable[[str], bool], command: list[Any]) -> str:
 
 
 def compare(folders: dict[str, Path], system: str, way: str, scratch: Path) -> Outcome:
-    """Trains *system* twice for three epochs: once in one go, once killed in the middle of every epoch."""
-    options = SYSTEMS[system].replace("TEACHER", str(folders["teacher"]))
+    """Trains *system* twice for three epochs: once in one go, once killed in the middle of every epoch.
+
+    Args:
+        folders: of :func:`write_folders`, of which a way and a system need some: ``whole`` or ``shards``, and
+            ``teacher`` for word distillation.
+    """
+    options = SYSTEMS[system].replace("TEACHER", str(folders.get("teacher")))
     data: Any = folders["whole"]
     if way == "shards":
         data = os.pathsep.join(str(folders["shards"] / f"shard{number}" / "data") for number in range(2))

@@ -23,7 +23,7 @@ def hostile(trained, tmp_path):
     marker = tmp_path / "marker"
     state = torch.load(trained.last, weights_only=False)
     code = f"__import__('pathlib').Path({str(marker)!r}).touch() or [9]"
-    state["cfg"]["model"].adaptive_softmax_cutoff = code
+    state["cfg"]["model"]["adaptive_softmax_cutoff"] = code
     path = tmp_path / "hostile.pt"
     torch.save(state, path)
     yield SimpleNamespace(path=path, marker=marker, data=str(trained.data), state=state)
@@ -61,7 +61,7 @@ def test_our_commands_and_programs_refuse_it(hostile, tmp_path, capfd):
     path, out = str(hostile.path), str(tmp_path / "out")
     for command, argv in (
         (cache_teacher, [hostile.data, "--teacher-path", path, "--name", "x", "--device", "cpu"]),
-        (distil_data, [hostile.data, out, "--path", path, "--cpu"]),
+        (distil_data, [hostile.data, out, "--teacher-path", path, "--cpu"]),
         (analyse, ["clusters", "--data", hostile.data, "--checkpoint", path, "--output", out]),
     ):
         assert command(argv) == 1
@@ -89,7 +89,7 @@ def test_the_code_folder_that_a_checkpoint_names_is_not_imported(hostile, tmp_pa
     plugin = tmp_path / "plugin"
     plugin.mkdir()
     (plugin / "__init__.py").write_text(f"import pathlib; pathlib.Path({str(hostile.marker)!r}).touch()")
-    hostile.state["cfg"]["model"].adaptive_softmax_cutoff = None
+    hostile.state["cfg"]["model"]["adaptive_softmax_cutoff"] = None
     hostile.state["cfg"]["common"]["user_dir"] = str(plugin)
     torch.save(hostile.state, tmp_path / "plugin.pt")
     model = IKDTransformerModel.from_pretrained(str(tmp_path), "plugin.pt", data_name_or_path=hostile.data)
