@@ -3,7 +3,7 @@
 Applied once, when the package and fairseq are both imported. None changes what a training run computes.
 """
 
-import ast
+import contextlib
 import functools
 import logging
 import os
@@ -13,36 +13,14 @@ from argparse import Namespace
 from collections.abc import Collection, Iterator
 from typing import Any
 
+from .checkpoint_settings import check_settings
 from .constants import CHECKPOINT, DICTIONARIES
 from .errors import IkdError, check, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
 
-# Of fairseq's own models, tasks and criterions, the modules whose classes a checkpoint may name. Others hand
-# strings of their settings to eval().
-TRANSLATES = {
-    "model": ("fairseq.models.transformer.",),
-    "task": ("fairseq.tasks.translation.",),
-    "criterion": (
-        "fairseq.criterions.label_smoothed_cross_entropy.",
-        "fairseq.criterions.cross_entropy.",
-        "fairseq.criterions.adaptive_loss.",
-    ),
-}
-# So do these options (how their names end), which are meant to be lists, pairs and dictionaries.
-_EVALUATED = (
-    "adaptive_softmax_cutoff",
-    "xformers_att_config",
-    "betas",
-    "adafactor_eps",
-    "_balance",
-    "_devices",
-)
-# These name files that decoding would read, and training settings have no use for.
-_FILES_OF_DECODING = ("replace_unk", "lm_path")
-# Files that went into the weights long ago, and need not be there any more.
+# These name files that went into the weights long ago, and need not be there any more.
 _FILES_OF_BUILDING = ("encoder_embed_path", "decoder_embed_path")
-_FAIRSEQS_OWN = "https://dl.fbaipublicfiles.com/"
 
 
 def require_fairseq() -> None:
@@ -132,88 +110,6 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
-def check_settings(state: Any, path: str | os.PathLike) -> None:
-    """Refuses a checkpoint whose settings, plain strings, would run code when fairseq builds what they name.
-
-    What is not fairseq's own is this plugin's, or code that the user has loaded.
-
-    Raises:
-        IkdError: it names a model, task or criterion that is none of translation, a tokenizer or BPE that
-            nobody knows, a file or an address to be read, or holds an expression.
-    """
-    settings, args = state.get("cfg") or {}, state.get("args")
-    damaged = f"checkpoint {path} is refused: its settings"
-    check(isinstance(settings, dict) and isinstance(args, Namespace | None), f"{damaged} are damaged")
-    for kind, registry in _registries().items():
-        section = settings.get(kind) or {} if args is None else args
-        section = vars(section) if isinstance(section, Namespace) else section
-        check(isinstance(section, dict), f"{damaged} of the {kind} are damaged")
-        name = section.get("_name") if args is None else section.get(kind)
-        name = section.get("arch") if name is None and kind == "model" else name
-        if kind in TRANSLATES:
-            _check_translates(kind, name, registry, bool(section), path)
-            continue
-        known = name is None or str(name) in registry
-        check(known, f"{damaged} name the {kind} {name!r}, which is not known (nothing of it was run)")
-    for option, value in _strings(settings if args is None else vars(args)):
-        runs = option.endswith(_EVALUATED) and not _is_literal(value)
-        check(
-            not runs,
-            f"checkpoint {path} is refused: fairseq would run its option {option}, {value!r}, as code "
-            "(nothing of it was run)",
-        )
-        fetched = "://" in value and not value.startswith(_FAIRSEQS_OWN) and option.startswith(_OF_SUBWORDS)
-        check(
-            not (fetched or (option in _FILES_OF_DECODING and value)),
-            f"checkpoint {path} is refused: fairseq would read what its option {option} names, {value!r} "
-            "(nothing was read); give such an option yourself",
-        )
-
-
-_OF_SUBWORDS = ("bpe", "gpt2", "sentencepiece", "moses", "bert", "vocab")
-
-
-def _registries() -> dict[str, dict[str, Any]]:
-    from fairseq.criterions import CRITERION_REGISTRY
-    from fairseq.models import ARCH_MODEL_REGISTRY
-    from fairseq.registry import REGISTRIES
-    from fairseq.tasks import TASK_REGISTRY
-
-    subwords = {kind: REGISTRIES[kind]["registry"] for kind in ("tokenizer", "bpe")}
-    return {"model": ARCH_MODEL_REGISTRY, "task": TASK_REGISTRY, "criterion": CRITERION_REGISTRY, **subwords}
-
-
-def _check_translates(kind: str, name: Any, registry: dict[str, Any], given: bool, path: Any) -> None:
-    origin = getattr(registry.get(str(name)), "__module__", "fairseq.")
-    known = not origin.startswith("fairseq.") or f"{origin}.".startswith(TRANSLATES[kind])
-    check(
-        known or not given or (name is None and kind == "criterion"),
-        f"checkpoint {path} is refused: its {kind} is {name!r}, and only translation by this plugin or "
-        "by fairseq's Transformer is loaded (nothing of it was run)",
-    )
-
-
-def _strings(section: Any, option: str = "") -> Iterator[tuple[str, str]]:
-    """Every string in *section*, however deep, with the name of the option that it is, or is a part, of."""
-    section = vars(section) if isinstance(section, Namespace) else section
-    if isinstance(section, dict):
-        for name, value in section.items():
-            yield from _strings(value, str(name))
-    elif isinstance(section, list | tuple):
-        for value in section:
-            yield from _strings(value, option)
-    elif isinstance(section, str):
-        yield option, section
-
-
-def _is_literal(text: str) -> bool:
-    try:
-        ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return False
-    return True
-
-
 def refuse_unsafe_checkpoints() -> None:
     """Lets fairseq load only what the safe loader reads, with harmless settings; others are named.
 
@@ -233,7 +129,8 @@ def refuse_unsafe_checkpoints() -> None:
                 f"checkpoint {path} is no checkpoint of fairseq: it holds no dictionary",
             )
             check_settings(state, path)
-        state = load(path, *args, **kwargs)
+        with _saying_what_is_wrong(f"checkpoint {path} is malformed"):
+            state = load(path, *args, **kwargs)
         model = getattr(state.get("cfg"), "model", None)
         for name in _FILES_OF_BUILDING:
             if getattr(model, name, None):
@@ -243,6 +140,33 @@ def refuse_unsafe_checkpoints() -> None:
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe
+
+    load_models = checkpoint_utils.load_model_ensemble_and_task
+
+    @functools.wraps(load_models)
+    def load_models_that_fit(filenames, *args, **kwargs):
+        files = ", ".join(map(str, filenames))
+        for name in filenames:
+            parts = kwargs.get("suffix") or kwargs.get("num_shards", 1) > 1
+            check(parts or "://" in name or os.path.exists(name), f"checkpoint {name}: there is no such file")
+        with _saying_what_is_wrong(f"{files} does not fit the model that its settings describe"):
+            return load_models(filenames, *args, **kwargs)
+
+    checkpoint_utils.load_model_ensemble_and_task = load_models_that_fit
+
+
+@contextlib.contextmanager
+def _saying_what_is_wrong(sentence: str) -> Iterator[None]:
+    """Turns what fairseq and PyTorch make of a checkpoint with other content into one sentence."""
+    try:
+        yield
+    except IkdError:
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise IkdError(
+            f"{sentence}: take another checkpoint, or train it again with this version ({reason})"
+        ) from error
 
 
 def check_dictionary(path: str, known: Collection[str] = ()) -> None:

@@ -17,7 +17,7 @@ class Divergence:
     """What a refusal to go on says beside the cause.
 
     Attributes:
-        update: the update under way, counted from 1.
+        update: the update under way, counted from 1; the task sets it.
         folder: where checkpoints of this training are saved, once the trainer has looked there.
     """
 
@@ -52,19 +52,17 @@ def last_good_checkpoint(folder: str | os.PathLike) -> Path | None:
     return None
 
 
-def check_finite(update: int, logged: Mapping[str, Any]) -> None:
+def check_finite(logged: Mapping[str, Any]) -> None:
     """Refuses to go on with a loss, or a term of it, that is not finite.
 
     A GPU is waited for once, whatever the number of values.
 
     Args:
-        update: how many updates are done.
         logged: what the criterion logs of the batch.
 
     Raises:
         IkdError: a value is infinite or not a number.
     """
-    Divergence.update = update + 1
     scalars = {name: value for name, value in logged.items() if isinstance(value, torch.Tensor)}
     scalars = {
         name: value.detach()

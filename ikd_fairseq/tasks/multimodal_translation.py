@@ -31,7 +31,7 @@ from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
 from ..modules.options import option
-from .divergence import check_finite
+from .divergence import Divergence, check_finite
 from .logged_values import log_values, logged_values_of
 from .option_checks import check_criterion, check_model_options, check_precision
 from .run_facts import run_facts
@@ -288,12 +288,13 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts
         # images over all workers must not count those of the repeated batch.
+        Divergence.update = update_num + 1
         with logged_values_of(model) as values:
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
             )
         if not hasattr(optimizer, "scaler"):  # half precision skips a batch that overflows
-            check_finite(update_num, logging_output)
+            check_finite(logging_output)
         return loss, sample_size, {**logging_output, **values}
 
     def valid_step(self, sample, model, criterion):

@@ -71,11 +71,14 @@ def check_model_options(cfg: Any, source: Dictionary, target: Dictionary) -> Non
 
 
 def check_criterion(criterion: Any, model: Any) -> None:
-    """Refuses a criterion that needs the logits of all words with a model whose softmax is adaptive.
+    """Refuses a label smoothing that is no share, and an adaptive softmax where all words' logits are needed.
 
     Raises:
-        IkdError: ``--adaptive-softmax-cutoff`` is given with a criterion of the plugin.
+        IkdError: ``--label-smoothing`` is out of its range, or ``--adaptive-softmax-cutoff`` is given with a
+            criterion of the plugin.
     """
+    smoothing = getattr(criterion, "eps", 0.0)
+    check(0 <= smoothing < 1, f"--label-smoothing {smoothing}: give a share of 0 or more, below 1")
     adaptive = getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None
     check(
         not (adaptive and isinstance(criterion, CriterionContract)),

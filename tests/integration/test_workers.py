@@ -8,7 +8,7 @@ import time
 import pytest
 import torch
 
-from tests.integration.command_line import IKD, OPTIMIZER, TASK, run, start
+from tests.integration.command_line import IKD, TASK, run, start
 from tests.integration.conftest import prepare
 
 

@@ -67,107 +67,6 @@ def test_fairseq_loads_no_checkpoint_that_would_run_code(tmp_path):
     assert not (tmp_path / "marker").exists()
 
 
-HARMLESS = {"model": {"_name": "transformer"}, "task": {"_name": "translation"}, "criterion": None}
-
-
-@pytest.mark.parametrize(
-    ("settings", "culprit"),
-    [
-        ({"model": {"_name": "wav2vec2", "conv_feature_layers": "RUN"}}, "its model is 'wav2vec2'"),
-        ({"model": {"wav2vec2": {"_name": "wav2vec2"}}}, "its model is None"),
-        ({"model": {"_name": "no such model"}}, "its model is 'no such model'"),
-        ({"model": {"_name": ["transformer"]}}, r"its model is \['transformer'\]"),
-        ({"model": "transformer"}, "its settings of the model are damaged"),
-        ({"model": Namespace(arch="wav2vec2")}, "its model is 'wav2vec2'"),
-        ({"task": {"_name": "translation_multi_simple_epoch", "lang_pairs": "RUN"}}, "its task is"),
-        ({"criterion": {"_name": "wav2vec"}}, "its criterion is 'wav2vec'"),
-        ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": "RUN"}}, "option adaptive_softmax"),
-        ({"model": {"_name": "ikd_transformer", "decoder": {"xformers_att_config": "RUN"}}}, "xformers"),
-        ({"model": {"_name": "ikd_transformer", "encoder_xformers_att_config": "RUN"}}, "option encoder_xf"),
-        ({"model": Namespace(_name="transformer", decoder=Namespace(xformers_att_config="RUN"))}, "xformers"),
-        ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": ["RUN"]}}, "option adaptive_softmax"),
-        ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": "${task.data}"}}, "option adaptive"),
-        ({"optimizer": {"_name": "adam", "adam_betas": "RUN"}}, "option adam_betas"),
-        ({"optimizer": {"_name": "adafactor", "adafactor_eps": "RUN"}}, "option adafactor_eps"),
-        ({"lr_scheduler": {"_name": "x", "lamb_betas": "RUN"}}, "option lamb_betas"),
-        ({"tokenizer": {"_name": "RUN"}}, "settings name the tokenizer"),
-        ({"bpe": {"_name": "RUN"}}, "settings name the bpe"),
-        ({"bpe": "subword_nmt"}, "settings of the bpe are damaged"),
-        ({"bpe": {"_name": "subword_nmt", "bpe_codes": "https://elsewhere/code"}}, "option bpe_codes"),
-        ({"bpe": {"_name": "sentencepiece", "sentencepiece_model": "http://elsewhere"}}, "sentencepiece"),
-        ({"generation": {"replace_unk": "/etc/passwd"}}, "option replace_unk"),
-        ({"generation": {"lm_path": "/etc/passwd"}}, "option lm_path"),
-        ({"distributed_training": {"pipeline_balance": "RUN"}}, "option pipeline_balance"),
-    ],
-)
-def test_no_string_of_a_checkpoint_runs_and_nothing_of_another_kind_is_built(tmp_path, settings, culprit):
-    path, marker = tmp_path / "bad.pt", tmp_path / "marker"
-    text = f"__import__('pathlib').Path({str(marker)!r}).touch() or [9]"
-
-    def fill(value):
-        if isinstance(value, dict):
-            return {key: fill(entry) for key, entry in value.items()}
-        if isinstance(value, Namespace):
-            return Namespace(**fill(vars(value)))
-        if isinstance(value, list):
-            return list(map(fill, value))
-        return text if value == "RUN" else value
-
-    torch.save({"model": {}, "args": None, "cfg": {**HARMLESS, **fill(settings)}}, path)
-    with pytest.raises(IkdError, match=rf"bad\.pt is refused: .*{culprit}"):
-        checkpoint_utils.load_model_ensemble([str(path)])
-    assert not marker.exists()
-
-
-@pytest.mark.parametrize("cfg", [[], "settings", Namespace()])
-def test_settings_that_are_no_settings_are_refused(tmp_path, cfg):
-    torch.save({"model": {}, "args": None, "cfg": cfg or [1]}, tmp_path / "bad.pt")
-    with pytest.raises(IkdError, match=r"bad\.pt is refused: its settings are damaged"):
-        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "bad.pt"))
-
-
-def test_files_that_went_into_the_weights_long_ago_are_not_looked_for(tmp_path):
-    cfg = {**HARMLESS, "model": {"_name": "transformer", "encoder_embed_path": "/nowhere"}}
-    history = [{"num_updates": 1, "optimizer_name": "A", "lr_scheduler_state": {}}]
-    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": history, "extra_state": {}}
-    torch.save(state, tmp_path / "a.pt")
-    assert (
-        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "a.pt"))["cfg"].model.encoder_embed_path
-        is None
-    )
-
-
-def test_a_pipe_is_no_checkpoint(tmp_path):
-    os.mkfifo(tmp_path / "pipe.pt")
-    with pytest.raises(IkdError, match=r"pipe\.pt is no ordinary file"):
-        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "pipe.pt"))
-
-
-def test_checkpoints_from_before_hydra_are_looked_at_too(tmp_path):
-    args = Namespace(arch="transformer", task="translation", criterion="wav2vec")
-    torch.save({"model": {}, "args": args}, tmp_path / "bad.pt")
-    with pytest.raises(IkdError, match="its criterion is 'wav2vec'"):
-        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "bad.pt"))
-
-
-def test_settings_of_translation_are_harmless():
-    cutoff = {"_name": "transformer", "adaptive_softmax_cutoff": "[5, 10]"}
-    ours = {"_name": "inversion_distillation"}
-    for settings in (
-        {},
-        {"model": cutoff},
-        {"criterion": ours},
-        {"task": {"_name": "multimodal_translation"}},
-        {"optimizer": {"_name": "adam", "adam_betas": "(0.9, 0.98)"}},
-        {"optimizer": {"_name": "adam", "adam_betas": (0.9, 0.98)}, "bpe": None},
-        {"bpe": {"_name": "subword_nmt", "bpe_codes": "/anywhere/code"}, "tokenizer": {"_name": "moses"}},
-        {"criterion": {"_name": "adaptive_loss"}, "generation": {"replace_unk": None, "lm_path": None}},
-    ):
-        compat.check_settings({"model": {}, "cfg": {**HARMLESS, **settings}}, "good.pt")
-    args = Namespace(arch="transformer_iwslt_de_en", task="translation", criterion="cross_entropy")
-    compat.check_settings({"model": {}, "args": args}, "good.pt")
-
-
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
 def test_plain_values_of_fairseqs_checkpoints_are_safe_whatever_numpy_wrote_them(tmp_path, module):
     content = {"args": Namespace(lr=[0.1]), "counts": np.arange(4), "best": np.float64(31.5)}
@@ -243,3 +142,48 @@ def test_a_dictionary_that_cannot_be_read_is_told(tmp_path):
 def test_dictionaries_that_fairseq_reads_are_read(tmp_path):
     (tmp_path / "dict.txt").write_bytes("the 3\r\n\u2028x 0\nthe 4 #fairseq:overwrite".encode())
     assert Dictionary.load(str(tmp_path / "dict.txt")).symbols[4:] == ["the", "\u2028x", "the"]
+
+
+def test_files_that_went_into_the_weights_long_ago_are_not_looked_for(tmp_path):
+    cfg = {
+        "task": {"_name": "translation"},
+        "criterion": None,
+        "model": {"_name": "transformer", "encoder_embed_path": "/nowhere"},
+    }
+    history = [{"num_updates": 1, "optimizer_name": "A", "lr_scheduler_state": {}}]
+    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": history, "extra_state": {}}
+    torch.save(state, tmp_path / "a.pt")
+    assert (
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "a.pt"))["cfg"].model.encoder_embed_path
+        is None
+    )
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(IkdError, match=r"pipe\.pt is no ordinary file"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "pipe.pt"))
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda state: state.pop("extra_state"), "checkpoint .*a.pt is malformed"),
+        (lambda state: state.update(optimizer_history=[]), "checkpoint .*a.pt is malformed"),
+        (lambda state: state.update(model={"weight": torch.zeros(1)}), "a.pt does not fit the model"),
+        (lambda state: state["cfg"]["model"].update(encoder_layers="many"), "a.pt does not fit the model"),
+    ],
+)
+def test_checkpoints_with_other_content_are_told_in_a_sentence(tmp_path, change, wrong):
+    task = {"_name": "translation", "source_lang": "en", "target_lang": "de", "data": str(tmp_path)}
+    cfg = {"model": {"_name": "transformer"}, "task": task, "criterion": None}
+    history = [{"num_updates": 1, "optimizer_name": "A", "lr_scheduler_state": {}}]
+    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": history, "extra_state": {}}
+    change(state)
+    for language in ("en", "de"):
+        (tmp_path / f"dict.{language}.txt").write_text("the 1\n")
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(IkdError, match=wrong):
+        checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "a.pt")])
+    with pytest.raises(IkdError, match="b.pt: there is no such file"):
+        checkpoint_utils.load_model_ensemble([str(tmp_path / "b.pt")])

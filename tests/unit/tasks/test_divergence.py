@@ -16,7 +16,7 @@ NAN = float("nan")
 @pytest.fixture(autouse=True)
 def no_training(monkeypatch):
     monkeypatch.setattr(Divergence, "folder", None)
-    monkeypatch.setattr(Divergence, "update", 0)
+    monkeypatch.setattr(Divergence, "update", 7)
 
 
 @pytest.fixture
@@ -30,11 +30,11 @@ def saved(tmp_path):
 
 
 def test_a_term_that_is_not_finite_is_named_with_its_update():
-    check_finite(6, {"loss": torch.tensor(2.5), "kd_irm": 0.0, "ntokens": 12, "many": torch.ones(2)})
+    check_finite({"loss": torch.tensor(2.5), "kd_irm": 0.0, "ntokens": 12, "many": torch.ones(2)})
     with pytest.raises(IkdError, match=r"diverged in update 7: kd_irm is nan; .*--lr.*no checkpoint yet"):
-        check_finite(6, {"loss": torch.tensor(2.5), "kd_irm": torch.tensor(NAN)})
-    with pytest.raises(IkdError, match="update 8: loss is inf"):
-        check_finite(7, {"loss": float("inf")})
+        check_finite({"loss": torch.tensor(2.5), "kd_irm": torch.tensor(NAN)})
+    with pytest.raises(IkdError, match="update 7: loss is inf"):
+        check_finite({"loss": float("inf")})
 
 
 def test_a_device_is_waited_for_once_whatever_is_logged(monkeypatch):
@@ -44,13 +44,12 @@ def test_a_device_is_waited_for_once_whatever_is_logged(monkeypatch):
         monkeypatch.setattr(
             torch.Tensor, name, lambda self, method=method, name=name: (waits.append(name), method(self))[1]
         )
-    check_finite(0, {name: torch.tensor(1.0) for name in ("loss", "nll_loss", "kd_irm", "kd_iam")})
+    check_finite({name: torch.tensor(1.0) for name in ("loss", "nll_loss", "kd_irm", "kd_iam")})
     assert waits == ["tolist"]
 
 
 def test_gradients_that_are_not_finite_are_told_where_fairseq_looks_for_their_cause():
-    check_finite(3, {})
-    with pytest.raises(IkdError, match="update 4: its gradients are not finite"):
+    with pytest.raises(IkdError, match="update 7: its gradients are not finite"):
         with trainer.NanDetector(torch.nn.Linear(1, 1)):
             pass
 
@@ -66,4 +65,4 @@ def test_the_last_checkpoint_with_finite_weights_is_named(saved, tmp_path):
 def test_the_sentence_names_it(saved, tmp_path, monkeypatch):
     monkeypatch.setattr(Divergence, "folder", str(tmp_path))
     with pytest.raises(IkdError, match=rf"from {saved[1]}, the last good checkpoint"):
-        check_finite(9, {"loss": NAN})
+        check_finite({"loss": NAN})

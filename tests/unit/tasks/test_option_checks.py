@@ -73,5 +73,11 @@ def test_an_adaptive_softmax_is_refused_for_criterions_that_need_all_logits():
     adaptive = SimpleNamespace(decoder=SimpleNamespace(adaptive_softmax=torch.nn.Identity()))
     with pytest.raises(IkdError, match="--adaptive-softmax-cutoff .* --criterion adaptive_loss"):
         check_criterion(CriterionContract(), adaptive)
-    check_criterion(SimpleNamespace(), adaptive)
+    check_criterion(SimpleNamespace(eps=0.1), adaptive)
     check_criterion(CriterionContract(), SimpleNamespace(decoder=SimpleNamespace(adaptive_softmax=None)))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_label_smoothing_is_a_share(smoothing):
+    with pytest.raises(IkdError, match=f"--label-smoothing {smoothing}: give a share"):
+        check_criterion(SimpleNamespace(eps=smoothing), None)
