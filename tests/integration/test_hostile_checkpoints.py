@@ -62,7 +62,10 @@ def test_our_commands_and_programs_refuse_it(hostile, tmp_path, capfd):
     for command, argv in (
         (cache_teacher, [hostile.data, "--teacher-path", path, "--name", "x", "--device", "cpu"]),
         (distil_data, [hostile.data, out, "--teacher-path", path, "--cpu"]),
-        (analyse, ["clusters", "--data", hostile.data, "--checkpoint", path, "--output", out]),
+        (
+            analyse,
+            ["clusters", "--data", hostile.data, "--checkpoint", path, "--split", "test", "--output", out],
+        ),
     ):
         assert command(argv) == 1
         assert "hostile.pt is refused" in capfd.readouterr().err
