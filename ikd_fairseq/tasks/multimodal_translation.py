@@ -24,10 +24,9 @@ from ..contracts import (
     decoding_overrides,
     inputs_of,
 )
-from ..data.pairs.image_pair_dataset import ImagePairDataset, concatenate
+from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
-from ..distillation.taught_pair_dataset import TaughtPairDataset
-from ..distillation.teacher_cache import TeacherCache
+from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
 from ..modules.options import option
@@ -226,7 +225,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         super().load_dataset(split, epoch, combine, **kwargs)
         if self.reads_images or self.cfg.require_images:
             self._add_images(split, parts)
-        answers = self._load_answers(split, parts)
+        training, times = split == self.cfg.train_subset, self.cfg.upsample_primary
+        answers = open_answers(parts, self._criterion, len(self.tgt_dict), training, times)
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
 
@@ -238,31 +238,6 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         if images is not None and self.reads_images:
             key = FEATURES if self.cfg.image_features else IMAGES
             self.datasets[split] = ImagePairDataset(self.datasets[split], key, images)
-
-    def _load_answers(self, split: str, parts: list[Part]):
-        """What the criterion's teachers answer to the *parts* of a split; ``None`` if there is no cache."""
-        name = self._criterion.teacher_cache
-        if not name:
-            return None
-        caches: list[Any] = []
-        for part in parts:
-            if not TeacherCache.exists(part.prefix, name):
-                check(
-                    split != self.cfg.train_subset,
-                    f"teacher cache {TeacherCache.paths(part.prefix, name)[-1]} is missing: run "
-                    f"ikd-cache-teacher {part.folder} --split {part.name} --name {name}, or train "
-                    "without --teacher-cache",
-                )
-                logger.info("%s: no teacher cache %s", part.prefix, name)
-                return None
-            cache = TeacherCache.open(part.prefix, name)
-            cache.check_text(part.folder, part.name)
-            cache.check_vocabulary(len(self.tgt_dict))
-            if self._criterion.teacher_paths:
-                cache.check_teachers(self._criterion.teacher_paths)
-            logger.info("%s: teacher cache %s, top %d words", part.prefix, name, cache.top_k)
-            caches.append(cache)
-        return concatenate(caches, self.cfg.upsample_primary)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""
