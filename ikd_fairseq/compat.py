@@ -5,6 +5,7 @@ Applied once, when the package and fairseq are both imported. None changes what 
 
 import contextlib
 import functools
+import io
 import logging
 import os
 import shutil
@@ -180,11 +181,11 @@ def check_dictionary(path: str, known: Collection[str] = ()) -> None:
     """
     damaged, remedy = f"dictionary {path} is damaged", "prepare the data again, or take the file from a copy"
     try:
-        with open(path, encoding="utf-8") as stream:
-            lines = stream.readlines()
+        with open(path, "rb") as stream:
+            lines = io.StringIO(stream.read().decode("utf-8"), newline=None).readlines()
     except UnicodeDecodeError as error:
         line = error.object.count(b"\n", 0, error.start) + 1
-        raise IkdError(f"{damaged}: near line {line} it is no UTF-8; {remedy}") from error
+        raise IkdError(f"{damaged}: line {line} is no UTF-8; {remedy}") from error
     except OSError as error:
         raise IkdError(f"dictionary {path} cannot be read ({error.strerror}); {remedy}") from error
     check(lines, f"{damaged}: it is empty; {remedy}")
@@ -210,9 +211,7 @@ def check_dictionaries() -> None:
 
     @functools.wraps(add_from_file)
     def add_checked(self, f):
-        plain = (
-            type(self)._load_meta is Dictionary._load_meta
-        )  # others have lines of their own before the words
+        plain = type(self)._load_meta is Dictionary._load_meta  # others begin with lines of their own
         if isinstance(f, str) and os.path.exists(f) and plain:
             check_dictionary(f, self.indices)
         return add_from_file(self, f)
