@@ -1,16 +1,16 @@
 """The second of two stages: training begins with the weights of another model, as far as they fit."""
 
 import logging
-import os
 from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fairseq.checkpoint_utils import load_checkpoint_to_cpu
+from fairseq import checkpoint_utils
 from torch import Tensor, nn
 
 from ..compression.pruning import unpack_weights
 from ..errors import check
+from ..io.checkpoints import load_checkpoint
 
 logger = logging.getLogger(__name__)
 
@@ -29,8 +29,8 @@ def take_weights(model: nn.Module, path: str) -> Mapping[str, Any]:
     Raises:
         IkdError: it cannot be used, or not one matrix of it fits.
     """
-    check(os.path.isfile(path), f"--init-from {path}: there is no such file")
-    state = load_checkpoint_to_cpu(path)
+    load_checkpoint(path)  # looks at its parts, which fairseq's own does not
+    state = checkpoint_utils.load_checkpoint_to_cpu(path)
     theirs, ours = dict(state["model"]), model.state_dict()
     unpack_weights(theirs)
     fitting = {
@@ -43,7 +43,8 @@ def take_weights(model: nn.Module, path: str) -> Mapping[str, Any]:
     )
     nn.Module.load_state_dict(model, fitting, strict=False)
     logger.info("--init-from %s\n%s", path, table(theirs, ours))
-    return state.get("task_state") or {}
+    found = state.get("task_state")
+    return found if isinstance(found, dict) else {}
 
 
 def table(theirs: Mapping[str, Tensor], ours: Mapping[str, Tensor]) -> str:
