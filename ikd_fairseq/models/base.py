@@ -19,6 +19,7 @@ from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
 from ..vision.backbones import get_backbone
 from .config import nested_config
+from .translator import load_translator
 
 
 class ForwardPass(NamedTuple):
@@ -88,6 +89,15 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
     def add_args(cls, parser) -> None:
         # TransformerModelBase adds its nested options; the flat dataclass holds them all.
         super(TransformerModelBase, cls).add_args(parser)
+
+    @classmethod
+    def from_pretrained(
+        cls, model_name_or_path, checkpoint_file="model.pt", data_name_or_path=".", **options
+    ):
+        """A :class:`~ikd_fairseq.models.translator.Translator`, see there for arguments and errors."""
+        return load_translator(
+            model_name_or_path, checkpoint_file, data_name_or_path, cls.hub_models(), **options
+        )
 
     @classmethod
     def build_model(cls, cfg, task):

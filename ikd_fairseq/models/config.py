@@ -33,7 +33,9 @@ def _flat_fields() -> list[tuple[str, Any, Any]]:
             interpolated = isinstance(default, str) and default.startswith("${")
             if not (inner.name.startswith("_") or interpolated):
                 flat.append((name, inner.type, field(default=default, metadata=inner.metadata)))
-    return flat
+    separate = "give source and target embeddings of their own, also where the architecture shares them all: "
+    separate += "for dictionaries that are not joined"
+    return [*flat, ("separate_embeddings", bool, option(False, separate))]
 
 
 FlatTransformerConfig: type[FairseqDataclass] = make_dataclass(
@@ -53,6 +55,8 @@ def nested_config(flat) -> TransformerConfig:
     Options that are not the Transformer's (those of a plugin model) are carried over as attributes.
     """
     values: Any = OmegaConf.to_container(flat, resolve=True) if isinstance(flat, DictConfig) else vars(flat)
+    if values.get("separate_embeddings"):
+        values = {**values, "share_all_embeddings": False}
     config = TransformerConfig.from_namespace(Namespace(**values))
     config.decoder.input_dim = config.decoder.output_dim = config.decoder.embed_dim
     return config

@@ -150,8 +150,33 @@ def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
     task = task_of(data, criterion=toy.kept(CriterionContract, uses_images=True))
     for split in ("train", "valid"):
         task.load_dataset(split)
-        task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=8)
-    assert asked == [8, 1]
+        task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=4)
+    assert asked == [4, 1]
+
+
+def test_a_corpus_below_that_multiple_is_trained_on_whole(data):
+    task = task_of(data, criterion=SimpleNamespace(uses_images=True))
+    task.load_dataset("train")
+    batches = task.get_batch_iterator(task.dataset("train"), max_sentences=8, required_batch_size_multiple=8)
+    assert [len(batch) for batch in batches.frozen_batches] == [6]
+
+
+def test_batches_are_the_same_in_a_later_epoch_where_the_seed_grows_with_it(data):
+    found = []
+    for epoch in (1, 3):
+        task = task_of(data, criterion=SimpleNamespace(uses_images=True), update_ordered_indices_seed=True)
+        task.load_dataset("train")
+        batches = task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=1 + epoch, epoch=epoch)
+        found.append((batches.seed, [list(batch) for batch in batches.frozen_batches]))
+    assert found[0] == found[1]
+
+
+def test_parts_of_a_split_count_once_by_default_and_never_less(data):
+    task = task_of(data)
+    task.load_dataset("train", combine=True)
+    assert len(task.dataset("train")) == 6 + 2
+    with pytest.raises(IkdError, match="--upsample-primary 0: give how many times"):
+        task_of(data, upsample_primary=0)
 
 
 def test_images_that_must_be_there_are_asked_for(data):
