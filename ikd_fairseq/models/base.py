@@ -17,6 +17,7 @@ from ..compression.pruning import attach_masks, unpack_weights
 from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
+from ..modules.fast_dropout import draw_faster
 from ..vision.backbones import get_backbone
 from .config import nested_config
 
@@ -91,7 +92,9 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
 
     @classmethod
     def build_model(cls, cfg, task):
-        return super().build_model(nested_config(cfg), task)
+        model = super().build_model(nested_config(cfg), task)
+        draw_faster(model)
+        return model
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
