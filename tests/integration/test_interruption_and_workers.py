@@ -89,8 +89,8 @@ def eight_pairs(tmp_path_factory):
     return prepare(folder, {"train": (8, [0, 1, 5]), "valid": (4, [0])})
 
 
-@pytest.mark.parametrize("images", ["some", "none"])
-def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, images):
+@pytest.mark.parametrize("images, options", [("some", ""), ("none", ""), ("some", "--consistency-weight 5")])
+def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, images, options):
     data = eight_pairs
     if images == "none":  # neither worker has an image: nothing hangs, nothing is unused
         data = shutil.copytree(eight_pairs, tmp_path / "data", ignore=shutil.ignore_patterns("*.images.*"))
@@ -104,6 +104,7 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
         "--optimizer sgd --lr 0.000001 --log-format json --log-interval 1 --num-workers 0 --cpu",
         "--dropout 0 --max-update 3 --seed 3 --disable-validation --granularity block",
         "--required-batch-size-multiple 1",  # fairseq would drop a last batch of four
+        options,
     ]
     one = updates_logged(run(*command, f"--batch-size 8 --save-dir {tmp_path / 'one'}"))
     two = updates_logged(run_two_workers(*command, f"--batch-size 4 --save-dir {tmp_path / 'two'}"))
