@@ -9,7 +9,7 @@ import time
 import pytest
 import torch
 
-from tests.integration.command_line import IKD, OPTIMIZER, TASK, run, start
+from tests.integration.command_line import IKD, MODEL, OPTIMIZER, TASK, run, start
 from tests.integration.conftest import prepare
 
 
@@ -53,6 +53,28 @@ def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(toy_data, tm
     ]
     for key, value in states[0].items():
         assert torch.equal(value, states[1][key]), key
+
+
+def test_run_of_fairseqs_criterion_and_adam_goes_on_with_ours(toy_data, tmp_path):
+    command = [
+        "fairseq_cli.train",
+        [str(toy_data)],
+        TASK,
+        f"--arch transformer_mmt_tiny {MODEL} --dropout 0.1 --label-smoothing 0.1 --report-accuracy",
+        OPTIMIZER,
+        "--batch-size 8 --update-freq 2 --seed 5 --disable-validation",
+    ]
+    fairseqs = "--criterion label_smoothed_cross_entropy --use-old-adam"
+    whole = updates_logged(run(*command, fairseqs, f"--max-update 6 --save-dir {tmp_path / 'whole'}"))
+    folder = f"--save-dir {tmp_path / 'begun'}"
+    run(*command, fairseqs, f"--max-update 3 {folder}")
+    resumed = updates_logged(run(*command, "--criterion translation", f"--max-update 6 {folder}"))
+    assert sorted(resumed) == [4, 5, 6]
+    for update, values in resumed.items():
+        compared = [(float(a), float(b)) for a, b in zip(values, whole[update]) if a is not None]
+        assert len(compared) == 3
+        for a, b in compared:
+            assert a == pytest.approx(b, rel=1e-3), (update, values, whole[update])
 
 
 def free_port() -> int:
