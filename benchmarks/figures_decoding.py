@@ -15,8 +15,8 @@ def decoding(data: Path, scratch: Path) -> Iterator[Row]:
     """Sentences that ikd translates a second, against text of the same size, by batch and beam.
 
     Untrained models and hypotheses of one length (see :class:`training.Decoding`), so that both do the same
-    number of steps of the search. The same sentences, without images, and fairseq's own beam search, with no
-    settings of the allocator for either.
+    number of steps of the search. The same sentences, without images, and fairseq's own beam search, with the
+    plugin's settings of the allocator for both.
     """
     with Worker(JOB, command=commands.ours(data, "ikd")) as ikd:
         with Worker(JOB, command=commands.ours(data, "text")) as text:
