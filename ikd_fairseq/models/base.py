@@ -5,6 +5,7 @@ Three kinds of system derive from it: :class:`FlatTransformerModel` itself sees 
 looks at images in training and at test.
 """
 
+import copy
 from dataclasses import field, fields, make_dataclass
 from typing import Any, NamedTuple, Optional
 
@@ -17,6 +18,8 @@ from ..compression.pruning import attach_masks, unpack_weights
 from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
+from ..modules.multimodal_encoder import MultimodalEncoder
+from ..modules.region_bias import RegionBias
 from ..vision.backbones import get_backbone
 from .config import nested_config
 
@@ -55,9 +58,28 @@ class WordAttentionDecoder(TransformerDecoderBase):
 
     Behind the words an encoder may have P regions that are attended to as well. fairseq's alignments and
     ensembles take every column for a word. What falls on regions is left out: a row may sum to less than 1.
+
+    With the option ``region_bias`` its attentions on words and regions have a
+    :class:`~ikd_fairseq.modules.region_bias.RegionBias` each.
     """
 
+    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+        layer = super().build_decoder_layer(cfg, no_encoder_attn)
+        if str(getattr(cfg, "region_bias", "none")) == "learned":
+            check(
+                not no_encoder_attn,
+                "--region-bias learned belongs to attention that --no-cross-attention leaves out: give one "
+                "of the two",
+            )
+            RegionBias.attach(layer.encoder_attn)
+        return layer
+
     def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
+        if encoder_out is not None:
+            words, positions = encoder_out["encoder_embedding"][0].size(1), len(encoder_out["encoder_out"][0])
+            for module in self.modules():
+                if isinstance(module, RegionBias):
+                    module.regions = max(0, positions - words)
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
         if encoder_out is not None:
             words = encoder_out["encoder_embedding"][0].size(1)
@@ -113,6 +135,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         images: Optional[Tensor] = None,
         features: Optional[Tensor] = None,
         image_positions: Optional[Tensor] = None,
+        hide_regions: Optional[bool] = None,
         **asked: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """
@@ -124,6 +147,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images: uint8 ``K x H x W x 3``.
             features: ``K x P x C``, used instead of images.
             image_positions: int64 ``K``, the sentence that each of them belongs to.
+            hide_regions: of a model that ``hides_regions``, whether to hide them; None: by its options.
             asked: what :meth:`extra_outputs` is asked for.
 
         Returns:
@@ -137,6 +161,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images=images,
             features=features,
             image_positions=image_positions,
+            **({} if hide_regions is None else {"hide_regions": hide_regions}),
         )
         logits, extra = self.decoder(
             prev_output_tokens,
@@ -150,6 +175,19 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         run = ForwardPass(src_tokens, prev_output_tokens, features, image_positions, encoder_out, logits)
         logged = {name: Term(*encoder_out[name]) for name in self.logged if name in encoder_out}
         return logits, {**extra, LOGGED: logged, **self.extra_outputs(run, **asked)}
+
+    @property
+    def hides_regions(self) -> bool:  # type: ignore[override]
+        return isinstance(self.encoder, MultimodalEncoder) and not self.encoder.no_text
+
+    def views(self) -> list[ModelContract]:
+        """With ``--regions-at-test ensemble`` the model and a twin of the same weights without regions."""
+        if not (self.hides_regions and self.encoder.regions_at_test == "ensemble"):
+            return [self]
+        twin, encoder = copy.copy(self), copy.copy(self.encoder)
+        encoder.regions_at_test = "hidden"
+        twin._modules = {**self._modules, "encoder": encoder}  # a copy shares the dictionary
+        return [self, twin]
 
     def extra_outputs(self, run: ForwardPass) -> dict[str, Any]:
         """Hook: what goes into the second output. A subclass names what it can be asked for as arguments."""
