@@ -68,8 +68,8 @@ class WordAttentionDecoder(TransformerDecoderBase):
         if str(getattr(cfg, "region_bias", "none")) == "learned":
             check(
                 not no_encoder_attn,
-                "--region-bias learned belongs to attention that --no-cross-attention leaves out: give one "
-                "of the two",
+                "--region-bias learned belongs to an attention that --no-cross-attention leaves out: give "
+                "one of the two",
             )
             RegionBias.attach(layer.encoder_attn)
         return layer
@@ -83,7 +83,7 @@ class WordAttentionDecoder(TransformerDecoderBase):
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
         if encoder_out is not None:
             words = encoder_out["encoder_embedding"][0].size(1)
-            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", []))  # with --no-text
+            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", [])[:1])  # with --no-text
             extra["attn"] = [
                 attention
                 if attention is None

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..constants import STUDENT
 from ..contracts import InvertingModel
-from ..modules.feature_generator import UNPOOLS, FeatureGenerator
+from ..modules.feature_generator import GENERATORS, NORMS, UNPOOLS
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
 from ..vision.inverse_cnn import InverseCNN
@@ -26,6 +26,22 @@ class IKDTransformerConfig(MultimodalTransformerConfig):
         "how the generator spreads the text's vector over the regions: a learned transposed "
         "convolution, one learned profile a channel, or the same value everywhere",
     )
+    generator: ChoiceEnum(list(GENERATORS)) = option(
+        "trained",
+        "the generator of the regions; frozen: random, never trained and drawn anew when decoding, which is "
+        "what the code released with the paper does, the student included. A curiosity",
+    )
+    generator_norm: ChoiceEnum(list(NORMS)) = option(
+        "channel",
+        "batch norm of the generated regions: statistics by channel, over sentences and regions, as in the "
+        "released code; or by region and channel, over sentences alone, which takes out what is the same for "
+        "every sentence (the paper's equation has no batch norm)",
+    )
+    kd_gradient: ChoiceEnum(["embeddings", "generator"]) = option(
+        "embeddings",
+        "where the gradient of the distillation ends: it reaches the word embeddings, as in the paper, or "
+        "ends in the generator, which then runs twice in training (not in the paper)",
+    )
     no_student: bool = option(
         False,
         "build without the student network, which only inversion distillation uses (ikd-export sets this)",
@@ -38,11 +54,22 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
     def __init__(self, cfg, dictionary, embed_tokens):
         super().__init__(cfg, dictionary, embed_tokens)
         sizes = embed_tokens.embedding_dim, self.backbone.channels, self.backbone.grid(cfg.image_size) ** 2
-        self.generator = FeatureGenerator(*sizes, str(cfg.unpool), self.backbone.signed)
+        self.generator = GENERATORS[str(cfg.generator)](
+            *sizes, str(cfg.unpool), self.backbone.signed, str(cfg.generator_norm)
+        )
+        self.kd_reaches_text = str(cfg.kd_gradient) == "embeddings"
 
     def regions(self, text, padding_mask, **images):
+        """As :meth:`MultimodalEncoder.regions`.
+
+        In training, with ``kd_gradient="generator"``, the same m for the student stands behind them, by a
+        graph of its own that ends before the text.
+        """
         m = self.generator(text, padding_mask)
-        return m, padding_mask.new_zeros(m.shape[:2])
+        mask = padding_mask.new_zeros(m.shape[:2])
+        if self.kd_reaches_text or not self.training:
+            return m, mask
+        return m, mask, self.generator.again(text.detach(), padding_mask)
 
 
 @register_model("ikd_transformer", dataclass=IKDTransformerConfig)
@@ -61,6 +88,8 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         super().__init__(cfg, encoder, decoder)
         self.feature_channels = None  # the student paints images, and the encoder looks at neither
         self.student = None if cfg.no_student else InverseCNN(self.backbone, cfg.image_size)
+        if self.student is not None and str(cfg.generator) == "frozen":
+            self.rest_student()
 
     def extra_outputs(
         self, run: ForwardPass, student_positions: Optional[Tensor] = None, student_maps: str = "model"
@@ -71,7 +100,7 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         """
         if student_positions is None:
             return {}
-        return {STUDENT: self.student(run.encoder_out["regions"][0][student_positions], student_maps)}
+        return {STUDENT: self.student(run.encoder_out["regions"][-1][student_positions], student_maps)}
 
     def rest_student(self) -> None:
         """Freezes the student: neither optimizer nor DDP is to meet parameters that get no gradient."""

@@ -76,7 +76,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
 
-    def regions(self, text: Tensor, padding_mask: Tensor, **images) -> tuple[Tensor, Tensor] | None:
+    def regions(self, text: Tensor, padding_mask: Tensor, **images) -> tuple[Tensor, ...] | None:
         """The multimodal feature m of every sentence: as :meth:`ImageRegions.regions`, of the embeddings."""
         raise NotImplementedError
 
@@ -119,7 +119,8 @@ class MultimodalEncoder(TransformerEncoderBase):
             fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
             (I+P)`` (True for padding, and for regions that are hidden or that a sentence does not have),
             ``encoder_embedding`` ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and
-            ``regions``, m as ``B x P x C``. Without text the first two have P positions instead of I+P.
+            ``regions``, m as ``B x P x C``, whose last entry is what a student is to read. Without text the
+            first two have P positions instead of I+P.
         """
         assert not (hide_regions and self.no_text), "without text and regions nothing is left"
         text_padding_mask = src_tokens.eq(self.padding_idx)
@@ -129,11 +130,11 @@ class MultimodalEncoder(TransformerEncoderBase):
         x, padding_mask, memory_mask, regions = text, text_padding_mask, text_padding_mask, []
         found = self.regions(text, text_padding_mask, **images)
         if found is not None:
-            m, region_mask = found
+            m, region_mask, *for_student = found
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
             hidden = self.hidden(text_padding_mask) if hide_regions is None else hide_regions
             padding_mask = torch.cat([text_padding_mask, region_mask | hidden], dim=1)
-            regions = [m]
+            regions = [m, *for_student]
         if self.no_text:
             words = text.size(1)
             x, padding_mask = x[:, words:], padding_mask[:, words:]
