@@ -5,6 +5,7 @@ Applied once, when the package and fairseq are both imported. None changes what 
 
 import argparse
 import ast
+import contextlib
 import functools
 import logging
 import os
@@ -165,8 +166,29 @@ def _is_literal(text: str) -> bool:
     return True
 
 
+def complete_settings(state: Any, overrides: dict[str, Any] | None = None) -> None:
+    """Writes into a checkpoint's settings the options that its preset was given since, as all was before.
+
+    What a checkpoint does not name fairseq takes from the preset that it names, as that is today, and would
+    build another model than was trained. *overrides* win; fairseq itself applies them to what is named alone.
+    """
+    from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from omegaconf import DictConfig, open_dict
+
+    args, settings = state.get("args"), state.get("cfg") or {}
+    model = settings.get("model") if args is None else args
+    named = vars(model) if isinstance(model, argparse.Namespace) else model or {}
+    preset = MODEL_DATACLASS_REGISTRY.get(str(named.get("_name") or named.get("arch")))
+    wanted = {name: value for name, value in (overrides or {}).items() if hasattr(preset, name)}
+    missing = {**getattr(preset, "before", {}), **wanted}
+    with open_dict(named) if isinstance(named, DictConfig) else contextlib.nullcontext():
+        named.update({name: value for name, value in missing.items() if name not in named})
+
+
 def refuse_unsafe_checkpoints() -> None:
     """Lets fairseq load only what the safe loader reads, with harmless settings; others are named.
+
+    What it loads goes through :func:`complete_settings`.
 
     PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety
     off. The look ahead maps the file and reads no tensor.
@@ -176,12 +198,14 @@ def refuse_unsafe_checkpoints() -> None:
     load = checkpoint_utils.load_checkpoint_to_cpu
 
     @functools.wraps(load)
-    def load_if_safe(path, *args, **kwargs):
+    def load_if_safe(path, arg_overrides=None, *args, **kwargs):
         if os.path.isfile(path):
             state = load_safely(path)
             if isinstance(state, dict):  # else fairseq says what is wrong
                 check_settings(state, path)
-        return load(path, *args, **kwargs)
+        state = load(path, arg_overrides, *args, **kwargs)
+        complete_settings(state, arg_overrides)
+        return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe
 

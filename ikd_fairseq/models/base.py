@@ -277,13 +277,19 @@ PRESETS = {
 }
 
 
-def register_preset(model_name: str, size: str) -> None:
+def register_preset(model_name: str, size: str, suffix: str = "", **options: Any) -> None:
     """Registers the sizes ``PRESETS[size]`` as architecture ``MODEL_SIZE``, for ``--arch`` and for hydra.
 
     fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset
     the file names. Hence a dataclass with the preset's own defaults, found under the preset's name.
+
+    Args:
+        suffix: to be added to the architecture's name.
+        options: further options and their values. An option of the plugin has, in the model's own dataclass,
+            the default that stands for what was before there was the option. A checkpoint that does not name
+            it gets that one, not the preset's: :func:`ikd_fairseq.compat.complete_settings`.
     """
-    values, arch_name = PRESETS[size], f"{model_name}_{size}"
+    values, arch_name = {**PRESETS[size], **options}, f"{model_name}_{size}{suffix}"
     config_class = MODEL_DATACLASS_REGISTRY[model_name]
 
     def fill_unset(args) -> None:
@@ -300,6 +306,7 @@ def register_preset(model_name: str, size: str) -> None:
             if option.name in values
         ],
         bases=(config_class,),
+        namespace={"before": {name: getattr(config_class, name) for name in options}},
     )
     MODEL_DATACLASS_REGISTRY[arch_name] = preset_class
     ARCH_MODEL_NAME_REGISTRY[arch_name] = arch_name

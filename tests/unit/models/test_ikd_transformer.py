@@ -1,8 +1,12 @@
 """What IKD-MMT's own options change: the generator, and where the gradient of the distillation ends."""
 
+import pytest
 import torch
+from fairseq import checkpoint_utils
+from fairseq.models import MODEL_DATACLASS_REGISTRY
 
 from ikd_fairseq.constants import STUDENT
+from ikd_fairseq.errors import IkdError
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
@@ -58,3 +62,49 @@ def test_a_frozen_generator_is_saved_for_training_and_drawn_anew_for_decoding():
         assert torch.equal(other.encoder(source)["regions"][0], m)
         other.make_generation_fast_()  # as fairseq's commands and hub do
         assert not torch.allclose(other.encoder(source)["regions"][0], m)
+
+
+DIFFERENT = [
+    ("region_bias", "none", "learned"),
+    ("generator_norm", "channel", "region"),
+    ("student_kernels", "odd", "even"),
+]
+
+
+@pytest.mark.parametrize("option, one, other", DIFFERENT)
+def test_training_that_cannot_go_on_from_a_checkpoint_says_which_option_differs(option, one, other):
+    models = {value: toy.ikd_model(**{option: value}) for value in (one, other)}
+    for value, another in ((one, other), (other, one)):
+        expected = f"not of a model with --{option.replace('_', '-')} {value}: give {another}, which it was"
+        with pytest.raises(IkdError, match=expected):
+            models[value].load_state_dict(models[another].state_dict())
+
+
+@pytest.mark.parametrize("student_kernels", ["odd", "even"])
+def test_decoding_does_not_care_how_the_student_was_built(student_kernels):
+    trained = toy.ikd_model(student_kernels="odd")
+    decoding = toy.ikd_model(student_kernels=student_kernels, no_student=True)
+    decoding.load_state_dict(trained.state_dict())
+
+
+def settings_after_loading(tmp_path, named, overrides=None):
+    model = {"_name": "ikd_transformer_tiny", **named}
+    cfg = {"model": model, "task": {"_name": "translation"}, "criterion": None}
+    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": [{}], "extra_state": {}}
+    state["optimizer_history"] = [{"optimizer_name": "x", "lr_scheduler_state": {}, "num_updates": 1}]
+    state["extra_state"] = {"train_iterator": {}}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    return checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "checkpoint.pt"), overrides)["cfg"]["model"]
+
+
+def test_a_checkpoint_from_before_an_option_is_built_as_it_was(tmp_path):
+    preset = MODEL_DATACLASS_REGISTRY["ikd_transformer_tiny"]()
+    assert (preset.region_bias, preset.generator_norm, preset.student_kernels) == (
+        "learned",
+        "region",
+        "even",
+    )
+    found = settings_after_loading(tmp_path, {"region_bias": "learned"})
+    assert (found.region_bias, found.generator_norm, found.student_kernels) == ("learned", "channel", "odd")
+    found = settings_after_loading(tmp_path, {}, {"regions_at_test": "hidden", "no_such_option": 1})
+    assert (found.region_bias, found.regions_at_test) == ("none", "hidden") and "no_such_option" not in found
