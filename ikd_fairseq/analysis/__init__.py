@@ -17,6 +17,8 @@ SUMMARIES = {
     "attention": "attention of text and regions on the source words in the first encoder layer, by head "
     "(Figure 4)",
     "clusters": "clusters of generated features, with the images nearest to each (Figure 3)",
+    "regions": "what the generated regions do: attention on them, what tells sentences apart in them, "
+    "translation without them",
     "no-text": "translations from the generated feature alone, without the text (Table 5)",
     "incongruent": "does a model that needs images look at them: its BLEU with those of other sentences",
     "degrade": "source text with colours or entities masked, to prepare and train on (Table 6)",

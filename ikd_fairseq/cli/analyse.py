@@ -151,6 +151,7 @@ _OPTIONS = {
         _seed("of clustering and projection"),
         *_VISUAL_FEATURES,
     ],
+    "regions": [*_model(), *_TRANSLATION],
     "no-text": [
         *_model(_SPLITS, "ikd_transformer, trained with the text"),
         *_TRANSLATION,
