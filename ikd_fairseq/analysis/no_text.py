@@ -8,9 +8,9 @@ Three rows, the last one if there is a checkpoint for it:
 - "trained without text": a checkpoint of a training of its own with --no-text.
 
 In the last two the source sentence still generates the feature, and that is all that the decoder knows of it.
-The paper does not say which of the two its row "w/o Text Feat." is. In the code released with it the encoder is
-trained without, and its regions ask the text embeddings: what a checkpoint with ``--text-memory embedding``
-does here, in either row.
+The paper does not say which of the two its row "w/o Text Feat." is. In the code released with it, the encoder
+is trained without, and its regions ask the text embeddings, as those of a checkpoint with ``--text-memory
+embedding`` do here.
 """
 
 from collections.abc import Sequence
