@@ -5,6 +5,7 @@ fairseq builds whatever model, task, criterion and BPE a checkpoint names, and h
 """
 
 import ast
+import contextlib
 import os
 from argparse import Namespace
 from collections.abc import Iterator
@@ -115,3 +116,22 @@ def _is_literal(text: str) -> bool:
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return False
     return True
+
+
+def complete_settings(state: Any, overrides: dict[str, Any] | None = None) -> None:
+    """Writes into a checkpoint's settings the options that its preset was given since, as all was before.
+
+    What a checkpoint does not name fairseq takes from the preset that it names, as that is today, and would
+    build another model than was trained. *overrides* win; fairseq itself applies them to what is named alone.
+    """
+    from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from omegaconf import DictConfig, open_dict
+
+    args, settings = state.get("args"), state.get("cfg") or {}
+    model = settings.get("model") if args is None else args
+    named = vars(model) if isinstance(model, Namespace) else model or {}
+    preset = MODEL_DATACLASS_REGISTRY.get(str(named.get("_name") or named.get("arch")))
+    wanted = {name: value for name, value in (overrides or {}).items() if hasattr(preset, name)}
+    missing = {**getattr(preset, "before", {}), **wanted}
+    with open_dict(named) if isinstance(named, DictConfig) else contextlib.nullcontext():
+        named.update({name: value for name, value in missing.items() if name not in named})

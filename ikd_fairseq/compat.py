@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Collection, Iterator
 from typing import Any
 
-from .checkpoint_settings import check_settings
+from .checkpoint_settings import check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
 from .constants import CHECKPOINT, DICTIONARIES
 from .errors import IkdError, check, check_file, reading_checkpoint
@@ -116,6 +116,8 @@ def copy_checkpoints_atomically() -> None:
 def refuse_unsafe_checkpoints() -> None:
     """Lets fairseq load only what the safe loader reads, with harmless settings; others are named.
 
+    What it loads goes through :func:`.complete_settings`.
+
     PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety
     off. The look ahead maps the file and reads it once, to find damage and weights that are not finite.
     """
@@ -124,7 +126,7 @@ def refuse_unsafe_checkpoints() -> None:
     load = checkpoint_utils.load_checkpoint_to_cpu
 
     @functools.wraps(load)
-    def load_if_safe(path, *args, **kwargs):
+    def load_if_safe(path, arg_overrides=None, *args, **kwargs):
         if os.path.exists(path):
             state = load_safely(path)
             check(
@@ -135,7 +137,8 @@ def refuse_unsafe_checkpoints() -> None:
             if isinstance(state.get("model"), dict):
                 check_weights(state, path)
         with _saying_what_is_wrong(f"checkpoint {path} is malformed"):
-            state = load(path, *args, **kwargs)
+            state = load(path, arg_overrides, *args, **kwargs)
+        complete_settings(state, arg_overrides)
         model = getattr(state.get("cfg"), "model", None)
         for name in _FILES_OF_BUILDING:
             if getattr(model, name, None):

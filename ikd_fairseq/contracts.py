@@ -23,12 +23,19 @@ class ModelContract:
         feature_channels: channels of the features that it was built for; None for any.
         training_only: how the names of those parameters begin that decoding lacks. A part ``NAME.`` is None
             in a model that was built with the option ``no_NAME``.
+        hides_regions: whether it can be called with ``hide_regions=True``, and then translates as if
+            sentences had no regions: its decoder sees the text alone.
     """
 
     requires_images: bool = False
     image_size: int | None = None
     feature_channels: int | None = None
     training_only: tuple[str, ...] = ()
+    hides_regions: bool = False
+
+    def views(self) -> "list[ModelContract]":
+        """The models that translate in its place, an ensemble where they are several."""
+        return [self]
 
     def output_matrix(self) -> Tensor | None:
         """What makes logits of the decoder's output, ``V x d``, if logits are that product and no more.

@@ -5,6 +5,7 @@ Three kinds of system derive from it: :class:`FlatTransformerModel` itself sees 
 looks at images in training and at test.
 """
 
+import copy
 from dataclasses import field, fields, make_dataclass
 from typing import Any, NamedTuple, Optional
 
@@ -18,6 +19,8 @@ from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
 from ..modules.fast_dropout import draw_faster
+from ..modules.multimodal_encoder import MultimodalEncoder
+from ..modules.region_bias import RegionBias
 from ..vision.backbones import get_backbone
 from .config import nested_config
 from .translator import load_translator
@@ -57,13 +60,32 @@ class WordAttentionDecoder(TransformerDecoderBase):
 
     Behind the words an encoder may have P regions that are attended to as well. fairseq's alignments and
     ensembles take every column for a word. What falls on regions is left out: a row may sum to less than 1.
+
+    With the option ``region_bias`` its attentions on words and regions have a
+    :class:`~ikd_fairseq.modules.region_bias.RegionBias` each.
     """
 
+    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+        layer = super().build_decoder_layer(cfg, no_encoder_attn)
+        if str(getattr(cfg, "region_bias", "none")) == "learned":
+            check(
+                not no_encoder_attn,
+                "--region-bias learned belongs to an attention that --no-cross-attention leaves out: give "
+                "one of the two",
+            )
+            RegionBias.attach(layer.encoder_attn)
+        return layer
+
     def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
+        if encoder_out is not None:
+            words, positions = encoder_out["encoder_embedding"][0].size(1), len(encoder_out["encoder_out"][0])
+            for module in self.modules():
+                if isinstance(module, RegionBias):
+                    module.regions = max(0, positions - words)
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
         if encoder_out is not None:
             words = encoder_out["encoder_embedding"][0].size(1)
-            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", []))  # with --no-text
+            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", [])[:1])  # with --no-text
             extra["attn"] = [
                 attention
                 if attention is None
@@ -126,6 +148,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         images: Optional[Tensor] = None,
         features: Optional[Tensor] = None,
         image_positions: Optional[Tensor] = None,
+        hide_regions: Optional[bool] = None,
         **asked: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """
@@ -137,6 +160,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images: uint8 ``K x H x W x 3``.
             features: ``K x P x C``, used instead of images.
             image_positions: int64 ``K``, the sentence that each of them belongs to.
+            hide_regions: of a model that ``hides_regions``, whether to hide them; None: by its options.
             asked: what :meth:`extra_outputs` is asked for.
 
         Returns:
@@ -151,6 +175,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images=images,
             features=features,
             image_positions=image_positions,
+            **({} if hide_regions is None else {"hide_regions": hide_regions}),
         )
         decoder_out, extra = self.decoder(
             prev_output_tokens,
@@ -170,6 +195,19 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         projection = self.decoder.output_projection
         plain = self.decoder.adaptive_softmax is None and type(projection) is nn.Linear
         return projection.weight if plain and projection.bias is None else None
+
+    @property
+    def hides_regions(self) -> bool:  # type: ignore[override]
+        return isinstance(self.encoder, MultimodalEncoder) and not self.encoder.no_text
+
+    def views(self) -> list[ModelContract]:
+        """With ``--regions-at-test ensemble`` the model and a twin of the same weights without regions."""
+        if not (self.hides_regions and self.encoder.regions_at_test == "ensemble"):
+            return [self]
+        twin, encoder = copy.copy(self), copy.copy(self.encoder)
+        encoder.regions_at_test = "hidden"
+        twin._modules = {**self._modules, "encoder": encoder}  # a copy shares the dictionary
+        return [self, twin]
 
     def extra_outputs(self, run: ForwardPass) -> dict[str, Any]:
         """Hook: what goes into the second output. A subclass names what it can be asked for as arguments."""
@@ -259,13 +297,19 @@ PRESETS = {
 }
 
 
-def register_preset(model_name: str, size: str) -> None:
+def register_preset(model_name: str, size: str, suffix: str = "", **options: Any) -> None:
     """Registers the sizes ``PRESETS[size]`` as architecture ``MODEL_SIZE``, for ``--arch`` and for hydra.
 
     fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset
     the file names. Hence a dataclass with the preset's own defaults, found under the preset's name.
+
+    Args:
+        suffix: to be added to the architecture's name.
+        options: further options and their values. An option of the plugin has, in the model's own dataclass,
+            the default that stands for what was before there was the option. A checkpoint that does not name
+            it gets that one, not the preset's: :func:`ikd_fairseq.checkpoint_settings.complete_settings`.
     """
-    values, arch_name = PRESETS[size], f"{model_name}_{size}"
+    values, arch_name = {**PRESETS[size], **options}, f"{model_name}_{size}{suffix}"
     config_class = MODEL_DATACLASS_REGISTRY[model_name]
 
     def fill_unset(args) -> None:
@@ -282,6 +326,7 @@ def register_preset(model_name: str, size: str) -> None:
             if option.name in values
         ],
         bases=(config_class,),
+        namespace={"before": {name: getattr(config_class, name) for name in options}},
     )
     MODEL_DATACLASS_REGISTRY[arch_name] = preset_class
     ARCH_MODEL_NAME_REGISTRY[arch_name] = arch_name

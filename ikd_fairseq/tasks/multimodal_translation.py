@@ -249,6 +249,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         )
         return super().build_dataset_for_inference(src_tokens, src_lengths, constraints)
 
+    def build_generator(self, models, *args, **kwargs):
+        several = [model.views() if isinstance(model, ModelContract) else [model] for model in models]
+        return super().build_generator(sum(several, []), *args, **kwargs)
+
     def inference_step(self, generator, models, sample, *args, **kwargs):
         # Images may be there for a teacher alone, and fairseq's own encoders take none.
         sample = {**sample, "net_input": inputs_of(sample["net_input"], *models)}

@@ -54,6 +54,14 @@ def test_error_in_a_process_for_a_gpu_is_its_sentence_too(hook, capsys):
     assert hook == [(type(other), other, None)]
 
 
+def test_a_sentence_that_another_error_hides_is_shown(hook, capsys):
+    """fairseq's trainer raises an error of its own for whatever keeps a checkpoint from being loaded."""
+    error = Exception("Cannot load model parameters from checkpoint")
+    error.__context__ = IkdError("give --region-bias none")
+    sys.excepthook(Exception, error, None)
+    assert capsys.readouterr().err == "ikd_fairseq: error: give --region-bias none\n" and not hook
+
+
 def test_other_errors_keep_their_traceback(hook, capsys):
     error = KeyError("x")
     sys.excepthook(KeyError, error, None)
