@@ -70,6 +70,20 @@ class BackboneConfig(FlatTransformerConfig):
 
 
 @dataclass
+class RegionConfig(BackboneConfig):
+    """Options of models that can look at features instead of images; the task reads these two from a pack."""
+
+    feature_channels: int = option(
+        0, "channels of a region, by default those of --image-features or, for images, of --backbone"
+    )
+    feature_regions: int = option(
+        0,
+        "regions of an image, by default those of --image-features or, for images, of --backbone at "
+        "--image-size",
+    )
+
+
+@dataclass
 class MultimodalTransformerConfig(BackboneConfig):
     """fairseq's Transformer options and those of the multimodal encoder."""
 
@@ -87,7 +101,7 @@ class MultimodalTransformerConfig(BackboneConfig):
 
 
 @dataclass
-class ImageMustConfig(BackboneConfig):
+class ImageMustConfig(RegionConfig):
     """fairseq's Transformer options, and the CNN that reads the images."""
 
     backbone_weights: str = option("imagenet", BACKBONE_WEIGHTS_HELP)
