@@ -42,14 +42,16 @@ def test_nano_halves_tiny_and_keeps_the_width_of_a_head():
 
 @pytest.mark.parametrize("model", ["ikd_transformer", "multimodal_transformer", "gated_fusion"])
 def test_layer_normalisation_can_be_put_last_on_the_command_line(model):
-    parser = options.get_training_parser()
-    line = ["data", "--arch", f"{model}_tiny", "--encoder-normalize-before", "False"]
-    args = options.parse_args_and_arch(parser, line)
+    def given(*words):
+        line = ["data", "--arch", f"{model}_tiny", *words]
+        return options.parse_args_and_arch(options.get_training_parser(), line)
+
+    args = given("--encoder-normalize-before", "False")
     assert (args.encoder_normalize_before, args.decoder_normalize_before) == (False, True)
-    assert options.parse_args_and_arch(parser, [*line[:-1]]).encoder_normalize_before is True
-    assert options.parse_args_and_arch(parser, line[:3]).encoder_normalize_before is True
+    assert given("--encoder-normalize-before").encoder_normalize_before is True
+    assert given().encoder_normalize_before is True
     with pytest.raises(SystemExit):
-        options.parse_args_and_arch(parser, [*line[:-1], "perhaps"])
+        given("--encoder-normalize-before", "perhaps")
 
 
 def test_postnorm_differs_from_tiny_in_where_normalisation_stands_alone():
