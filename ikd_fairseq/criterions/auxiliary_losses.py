@@ -84,6 +84,11 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         self.uses_images = any(self.weights.values())
         self.backbone, self.channels = model.backbone, model.feature_channels
         sees_images = self.uses_images and not (task.cfg.image_features or task.cfg.image_free)
+        check(
+            not sees_images or self.channels == self.backbone.channels,
+            f"the model learns from features of {self.channels} channels and not from images: name them by "
+            "--image-features",
+        )
         self.cnn = UnregisteredCNN(self.backbone, cfg.backbone_weights) if sees_images else None
 
     def forward(self, model, sample, reduce=True):

@@ -244,6 +244,11 @@ class ImageMustModel(BackboneModel):
         )
         model = super().build_model(cfg, task)
         if not (task.cfg.image_free or task.cfg.image_features):
+            check(
+                model.feature_channels == model.backbone.channels,
+                f"the model looks at features of {model.feature_channels} channels and not at images: name "
+                "them by --image-features, or translate by the text path alone with --image-free",
+            )
             model.encoder.load_cnn()  # now, so that weights that do not fit are refused before data are read
         return model
 

@@ -11,14 +11,13 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from ..constants import NO_IMAGE
-from ..data.feature_extraction import DEFAULT_BACKBONE, last_maps
+from ..data.feature_extraction import DEFAULT_BACKBONE, region_features
 from ..data.feature_pack import FeaturePack, to_half
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..io.atomic import check_disk_space
 from ..io.progress import progress
 from ..io.text_index import sentence_counts
-from ..vision.backbones import get_backbone
 from ..vision.device import check_device
 from .dual_encoder import DualEncoder, contrastive_loss
 from .image_index import FILE_NAME, DenseIndex, ImageIndex, TopicIndex
@@ -169,13 +168,11 @@ def read_captions(
 
 
 def _pooled_by_cnn(
-    pack: ImagePack, rows: np.ndarray, backbone_name: str, weights: str, batch_size: int, device: str
+    pack: ImagePack, rows: np.ndarray, backbone: str, weights: str, batch_size: int, device: str
 ) -> Iterator[np.ndarray]:
-    """Yields float16 vectors ``some x C`` of the images *rows*: means over a frozen CNN's last map."""
-    backbone = get_backbone(backbone_name)
-    backbone.check_image_size(pack.image_size)
-    for start, maps in last_maps(pack, rows, backbone, weights, batch_size, device):
-        yield to_half(maps.mean(dim=(2, 3)).numpy(), start, f"the features of {pack.prefix}")
+    """Yields float16 vectors ``some x C`` of the images *rows*: means over a frozen encoder's regions."""
+    for start, regions in region_features(pack, rows, backbone, weights, batch_size, device):
+        yield to_half(regions.mean(dim=1).numpy(), start, f"the features of {pack.prefix}")
 
 
 def _pooled_from_pack(pack: FeaturePack, rows: np.ndarray) -> Iterator[np.ndarray]:

@@ -246,7 +246,11 @@ def test_doubly_attentive_decoder_refuses_to_go_without_one_of_its_attentions(op
 @every_system
 @pytest.mark.parametrize("regions, channels", [(1, 2048), (196, 1024), (577, 192)])
 def test_features_of_any_width_and_number_train(name, regions, channels):
-    model = build(name, feature_channels=channels, feature_regions=regions).train()
+    with pytest.raises(IkdError, match=f"looks at features of {channels} channels.*--image-features"):
+        build(name, feature_channels=channels)
+    task = toy.toy_task()
+    task.cfg.image_features = "wide"
+    model = build(name, task, feature_channels=channels, feature_regions=regions).train()
     assert model.feature_channels == channels
     features = torch.rand(2, regions, channels)
     sample = sample_of(*SENTENCES, features=features, image_positions=torch.tensor([0, 2]))
