@@ -62,9 +62,11 @@ def nested_config(flat) -> TransformerConfig:
 class BackboneConfig(FlatTransformerConfig):
     """fairseq's Transformer options and the image CNN's."""
 
-    backbone: ChoiceEnum(list(BACKBONES)) = option(
+    # Not a ChoiceEnum: other names are refused in a sentence that tells what to do with them.
+    backbone: str = option(
         "resnet50",
-        "CNN whose last convolutional map an image's regions are, or stand for, in number and width",
+        "CNN whose last convolutional map an image's regions are, or stand for, in number and width: "
+        f"{', '.join(BACKBONES)}",
     )
     image_size: int = option(224, "side of the images in pixels, as packed by ikd-pack-images --image-size")
 
