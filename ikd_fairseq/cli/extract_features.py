@@ -65,8 +65,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         check(args.name is not None, "--from-file needs --name: what to call these features")
         running = given(args, *CNN_OPTIONS, "stage")
         check(not running, f"--from-file runs no CNN: drop {running}")
-        options = (args.rows, args.layout, args.dataset, args.list)
-        pack = import_features(args.data, args.split, args.from_file, args.name, *options)
+        told = (args.rows, args.layout, args.dataset, args.list)
+        pack = import_features(args.data, args.split, args.from_file, args.name, *told)
     found = f"{pack.regions} regions of {pack.channels} channels"
     found += f", for {pack.coverage} of {len(pack)} sentences"
     logger.info("%s: features %r, %s", pack.prefix, pack.name, found)

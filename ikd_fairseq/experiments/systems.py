@@ -100,8 +100,9 @@ class System:
         """
         options = dict(COMMON)
         if published:
-            check(self.published is not None, f"{self.name} has no published protocol of its own")
-            options |= self.published.training
+            own = self.published
+            check(own is not None, f"{self.name} has no published protocol of its own")
+            options |= own.training if own else {}
         return tuple(word for pair in options.items() for word in pair)
 
 

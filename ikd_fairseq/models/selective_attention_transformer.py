@@ -23,6 +23,7 @@ Deviations:
 - A sentence without an image keeps its H_text; the paper has an image for every sentence.
 """
 
+import logging
 from dataclasses import dataclass
 
 import torch
@@ -37,6 +38,8 @@ from ..modules.options import option
 from ..modules.visual_fusion import FusionEncoder, FusionGate
 from .base import ImageMustModel, register_preset
 from .config import ImageMustConfig
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -88,6 +91,10 @@ class SelectiveAttentionFusion(nn.Module):
             old + "weight" + MASK_SUFFIX not in state_dict,
             "the pruned checkpoint of selective_attention_transformer is of version 0.1.0, which projected "
             "regions first: train a new one with this version, and prune that",
+        )
+        logger.warning(
+            "the checkpoint is of version 0.1.0, which projected regions first: it translates as it did, and "
+            "training goes on from it with --reset-optimizer alone"
         )
         weight, bias = state_dict.pop(old + "weight"), state_dict.pop(old + "bias")
         for part in (f"{name}.attention.k_proj.", f"{name}.attention.v_proj."):

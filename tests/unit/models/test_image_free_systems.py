@@ -116,6 +116,20 @@ def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(system):
     assert args.dropout == 0.3
 
 
+@pytest.mark.parametrize(
+    "make", [toy.ikd_model, toy.image_must_model, hallucination_model, imagination_model]
+)
+def test_layer_normalisation_may_come_last(make):
+    model = shaken(make(encoder_normalize_before=False, decoder_normalize_before=False))
+    assert model.encoder.layer_norm is None and model.decoder.layer_norm is None
+    with torch.no_grad():
+        batch = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))["net_input"]
+        together = model(**batch)[0]
+        for row, sentence in enumerate(SENTENCES):
+            alone = model(**toy.batch(toy.tokens(sentence), toy.tokens(sentence))["net_input"])[0][0]
+            assert_close_to_scale(together[row, : len(alone)], alone)
+
+
 # ---------------------------------------------------------------- hallucination
 
 
@@ -153,6 +167,11 @@ def test_features_of_another_shape_are_refused_in_a_sentence():
         hallucination_model(hallucination_layers=0)
     with pytest.raises(IkdError, match="--feature-warmup-updates -1"):
         hallucination_model(feature_warmup_updates=-1)
+
+
+def test_weights_of_hallucination_are_the_released_ones():
+    # (CE_real + CE_hal) / 2 + .5 KL + .5 feature, a mean beside sums over 2,048 tokens; times 2.
+    assert hallucination_model().auxiliary_weights == {"real": 1, "feature": 2 * 0.5 / 2048, "consistency": 1}
 
 
 def test_positions_of_regions_are_sums_of_a_row_and_a_column_and_a_class_token_has_none():
