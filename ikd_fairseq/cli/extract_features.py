@@ -30,23 +30,19 @@ def build_parser() -> argparse.ArgumentParser:
     stage = "stage of a listed CNN whose map is taken, such as layer3 or res4f (default: the last one)"
     group.add_argument("--stage", metavar="NAME", help=stage)
     add = parser.add_argument_group("from a file").add_argument
-    floats = (
-        "floats that others published, by image or by sentence: rows x C (one vector each), rows x P x C (P "
+    add(
+        "--from-file",
+        metavar="FILE",
+        help="floats that others published, by image or by sentence: rows x C (one vector each), rows x P x C "
+        "(P regions of C channels) or rows x C x H x W (maps, whose H*W positions become regions, row by row), "
+        "in .npy, .pt or .pth (a tensor), .h5 or .hdf5, or a folder of one .npy an image; needs --name",
     )
-    floats += (
-        "regions of C channels) or rows x C x H x W (maps, whose H*W positions become regions, row by row); "
-    )
-    floats += ".npy, .pt or .pth (a tensor), .h5 or .hdf5, or a folder of one .npy an image; needs --name"
-    add("--from-file", metavar="FILE", help=floats)
     rows = "what its rows stand for (default: whichever of the two has their number)"
     add("--rows", choices=[BY_SENTENCE, BY_IMAGE], help=rows)
     layout = "whether its channels come before its regions or behind them (default: told by its shape)"
     add("--layout", choices=LAYOUTS, help=layout)
-    add(
-        "--dataset",
-        metavar="NAME",
-        help="which array, of an HDF5 file or a dict of tensors that holds several",
-    )
+    dataset = "which array, of an HDF5 file or a dict of tensors that holds several"
+    add("--dataset", metavar="NAME", help=dataset)
     names = "for a folder: line i names the image of sentence i, as for ikd-pack-images; NAME.npy is its file"
     add("--list", metavar="FILE", help=names)
     return parser

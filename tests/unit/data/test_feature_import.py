@@ -1,6 +1,7 @@
 """Published features land at the right sentences, whatever file and order of axes they come in."""
 
-import h5py
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -177,28 +178,47 @@ def test_maps_with_channels_last_are_what_they_are_with_channels_first(data):
         np.testing.assert_array_equal(pack.features, expected)
 
 
-def test_tensors_and_hdf5_are_read_and_nothing_in_them_is_run(data):
+def test_tensors_are_read_and_nothing_in_their_file_is_run(data):
     array = np.random.default_rng(1).standard_normal((5, 4, 8)).astype(np.float16)
     torch.save(torch.from_numpy(array), f"{data}/f.pth")
     torch.save({"a": torch.from_numpy(array), "b": torch.zeros(5, 2)}, f"{data}/several.pt")
     torch.save(torch.from_numpy(array).bfloat16(), f"{data}/brain.pt")
-    with h5py.File(f"{data}/f.h5", "w") as file:
-        file["group/features"] = array
-    for path, dataset in (("f.pth", None), ("several.pt", "a"), ("f.h5", None), ("f.h5", "group/features")):
+    for path, dataset in (("f.pth", None), ("several.pt", "a")):
         pack = import_features(data, "train", f"{data}/{path}", "own", dataset=dataset)
         np.testing.assert_array_equal(pack.features, array)
     brain = import_features(data, "train", f"{data}/brain.pt", "own")
     np.testing.assert_allclose(brain.features, array, rtol=0.01)
     with pytest.raises(IkdError, match="several.pt holds a, b: say which by --dataset"):
         import_features(data, "train", f"{data}/several.pt", "own")
-    with pytest.raises(IkdError, match="--dataset c: .*f.h5 has none of that name but group/features"):
-        import_features(data, "train", f"{data}/f.h5", "own", dataset="c")
+    torch.save({"epoch": 3}, f"{data}/none.pt")
+    with pytest.raises(IkdError, match="none.pt holds no array"):
+        import_features(data, "train", f"{data}/none.pt", "own")
     torch.save(print, f"{data}/code.pth")
     with pytest.raises(IkdError, match="code.pth is refused: it holds .* which would run code"):
         import_features(data, "train", f"{data}/code.pth", "own")
-    (open(f"{data}/broken.h5", "wb")).close()
-    with pytest.raises(IkdError, match="broken.h5 cannot be read as HDF5"):
-        import_features(data, "train", f"{data}/broken.h5", "own")
+
+
+def test_hdf5_is_read(data, monkeypatch):
+    h5py = pytest.importorskip("h5py")
+    array = np.random.default_rng(1).standard_normal((5, 4, 8)).astype(np.float16)
+    path = f"{data}/f.h5"
+    with h5py.File(path, "w") as file:
+        file["group/features"] = array
+    for dataset in (None, "group/features"):
+        pack = import_features(data, "train", path, "own", dataset=dataset)
+        np.testing.assert_array_equal(pack.features, array)
+    with pytest.raises(IkdError, match="--dataset c: .*f.h5 has none of that name but group/features"):
+        import_features(data, "train", path, "own", dataset="c")
+    with h5py.File(path, "w") as file:
+        file["features"] = np.full((5, 8), np.nan, dtype=np.float32)
+    with pytest.raises(IkdError, match="row 0 of .*f.h5 holds nan"):
+        import_features(data, "train", path, "own")
+    open(path, "wb").close()
+    with pytest.raises(IkdError, match="f.h5 cannot be read as HDF5"):
+        import_features(data, "train", path, "own")
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    with pytest.raises(IkdError, match=r'f.h5 needs h5py: pip install "ikd-fairseq\[hdf5\]"'):
+        import_features(data, "train", path, "own")
 
 
 @pytest.fixture
