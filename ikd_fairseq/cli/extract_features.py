@@ -33,9 +33,9 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--from-file",
         metavar="FILE",
-        help="floats that others published, by image or by sentence: rows x C (one vector each), rows x P x C "
-        "(P regions of C channels) or rows x C x H x W (maps, whose H*W positions become regions, row by row), "
-        "in .npy, .pt or .pth (a tensor), .h5 or .hdf5, or a folder of one .npy an image; needs --name",
+        help="floats that others published, by image or by sentence: rows x C (one vector each), rows x P x "
+        "C (P regions of C channels) or rows x C x H x W (maps, whose H*W positions become regions, row by "
+        "row), in .npy, .pt or .pth (a tensor), .h5 or .hdf5, or a folder of one .npy an image; needs --name",
     )
     rows = "what its rows stand for (default: whichever of the two has their number)"
     add("--rows", choices=[BY_SENTENCE, BY_IMAGE], help=rows)
