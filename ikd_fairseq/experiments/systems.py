@@ -184,10 +184,10 @@ SYSTEMS: dict[str, System] = _registry(
         images="index",
         retriever="topic",
         published=Published(
-            "cooelf/UVR-NMT, README.md, and the paper's dropout for small data",
+            "cooelf/UVR-NMT, README.md (English-Romanian), and the paper's dropout",
             {"--arch": "retrieval_transformer_tiny_postnorm", "--lr": "0.0007", "--warmup-updates": "4000"}
             | {"--dropout": "0.15"},
-            beyond="a stop list: ikd-build-image-index --stop-words english",
+            beyond="a stop list of their own: ikd-build-image-index --stop-words english|FILE",
         ),
     ),
     System(

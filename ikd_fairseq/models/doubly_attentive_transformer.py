@@ -11,8 +11,8 @@ Their decoder is a recurrent network, both of whose attentions have the same que
   Strategies for Multi-Source Transformer Decoder", WMT 2018. Each decoder layer has a second cross-attention
   of several heads, on the regions, as a sub-layer between the one on the text and the feed-forward network,
   so that its query has seen the text. Here beta, computed from that query, weights what it gives.
-- ``--combine parallel``, the form in the code released with Peng et al. 2022, from which their Table 1 has
-  its doubly-attentive row: both attentions with one query, mixed by a gate.
+- ``--combine parallel``, the form in the code released with Peng et al. 2022, the nearest that there is to
+  the doubly-attentive row of their Table 1: both attentions with one query, mixed by a gate.
 
 Deviations:
 
