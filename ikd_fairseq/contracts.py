@@ -21,6 +21,7 @@ class ModelContract:
         requires_images: whether it looks at the images, or features, of a batch, in training and at test.
         image_size: side in pixels of the images that it was built for; None for any.
         feature_channels: channels of the features that it was built for; None for any.
+        feature_regions: regions of the features that it was built for; None for any number.
         training_only: how the names of those parameters begin that decoding lacks. A part ``NAME.`` is None
             in a model that was built with the option ``no_NAME``.
         hides_regions: whether it can be called with ``hide_regions=True``, and then translates as if
@@ -30,6 +31,7 @@ class ModelContract:
     requires_images: bool = False
     image_size: int | None = None
     feature_channels: int | None = None
+    feature_regions: int | None = None
     training_only: tuple[str, ...] = ()
     hides_regions: bool = False
 
@@ -75,10 +77,12 @@ class AuxiliaryModel(ModelContract):
     Attributes:
         backbone: the CNN whose last convolutional map the features are.
         auxiliary_weights: the terms by name, with their default weights.
+        trained_alone: the term that stands for the whole loss in training, for now; None for none.
     """
 
     backbone: Any
     auxiliary_weights: dict[str, float]
+    trained_alone: str | None = None
 
 
 class CriterionContract:

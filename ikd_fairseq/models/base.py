@@ -6,6 +6,8 @@ looks at images in training and at test.
 """
 
 import copy
+from argparse import SUPPRESS, ArgumentError, ArgumentTypeError
+from contextlib import suppress
 from dataclasses import field, fields, make_dataclass
 from typing import Any, NamedTuple, Optional
 
@@ -19,6 +21,7 @@ from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
 from ..modules.fast_dropout import draw_faster
+from ..modules.image_regions import region_shape
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.region_bias import RegionBias
 from ..vision.backbones import get_backbone
@@ -97,6 +100,14 @@ class WordAttentionDecoder(TransformerDecoderBase):
         return x, extra
 
 
+def _truth(text: str) -> bool:
+    """``True`` or ``False``, as a configuration file has them too."""
+    values = {"true": True, "false": False}
+    if text.lower() not in values:
+        raise ArgumentTypeError(f"give True or False, not {text!r}")
+    return values[text.lower()]
+
+
 class FlatTransformerModel(ModelContract, TransformerModelBase):
     """fairseq's Transformer, built from a flat configuration. Base of every architecture of the plugin.
 
@@ -110,6 +121,19 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
 
     @classmethod
     def add_args(cls, parser) -> None:
+        # fairseq would make switches of these, which nothing could turn off where a preset has them on. What
+        # is there already it leaves as it is.
+        for part in ("encoder", "decoder"):
+            with suppress(ArgumentError):  # as fairseq does: a parser may be used again
+                parser.add_argument(
+                    f"--{part}-normalize-before",
+                    nargs="?",
+                    const=True,
+                    default=SUPPRESS,
+                    type=_truth,
+                    metavar="BOOL",
+                    help=f"layer normalisation first in every block of the {part} (True) or last (False)",
+                )
         # TransformerModelBase adds its nested options; the flat dataclass holds them all.
         super(TransformerModelBase, cls).add_args(parser)
 
@@ -236,7 +260,7 @@ class BackboneModel(FlatTransformerModel):
         super().__init__(cfg, encoder, decoder)
         self.backbone = get_backbone(str(cfg.backbone))
         self.image_size = cfg.image_size
-        self.feature_channels = self.backbone.channels
+        self.feature_channels = region_shape(cfg)[1]
 
     @classmethod
     def build_model(cls, cfg, task):
@@ -278,22 +302,31 @@ class ImageMustModel(BackboneModel):
         )
         model = super().build_model(cfg, task)
         if not (task.cfg.image_free or task.cfg.image_features):
+            check(
+                model.feature_channels == model.backbone.channels,
+                f"the model looks at features of {model.feature_channels} channels and not at images: name "
+                "them by --image-features, or translate by the text path alone with --image-free",
+            )
             model.encoder.load_cnn()  # now, so that weights that do not fit are refused before data are read
         return model
 
 
-def _preset(**sizes: int) -> dict[str, Any]:
-    """*sizes* of both encoder and decoder. Layer normalisation comes first, as in IKD-MMT's released code."""
-    both = {**sizes, "normalize_before": True}
+def _preset(normalize_before: bool, **sizes: int) -> dict[str, Any]:
+    """*sizes* of both encoder and decoder, and whether layer normalisation comes first in every block."""
+    both = {**sizes, "normalize_before": normalize_before}
     parts = {f"{part}_{option}": value for part in ("encoder", "decoder") for option, value in both.items()}
     return {**parts, "dropout": 0.3, "share_all_embeddings": True}
 
 
+# Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences.
+_TINY = dict(embed_dim=128, ffn_embed_dim=256, layers=4, attention_heads=4)
 PRESETS = {
-    # Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences.
-    "tiny": _preset(embed_dim=128, ffn_embed_dim=256, layers=4, attention_heads=4),
+    # Layer normalisation first, as in IKD-MMT's released code.
+    "tiny": _preset(True, **_TINY),
+    # And last, as in the code of Wu et al., of Li et al. (ACL 2022) and of Li et al. (CVPR 2022).
+    "tiny_postnorm": _preset(False, **_TINY),
     # A small student for distillation, our own choice: half of tiny, and heads as wide as tiny's (32).
-    "nano": _preset(embed_dim=64, ffn_embed_dim=128, layers=2, attention_heads=2),
+    "nano": _preset(True, embed_dim=64, ffn_embed_dim=128, layers=2, attention_heads=2),
 }
 
 

@@ -67,11 +67,27 @@ def nested_config(flat) -> TransformerConfig:
 class BackboneConfig(FlatTransformerConfig):
     """fairseq's Transformer options and the image CNN's."""
 
-    backbone: ChoiceEnum(list(BACKBONES)) = option(
+    # Not a ChoiceEnum: other names are refused in a sentence that tells what to do with them.
+    backbone: str = option(
         "resnet50",
-        "CNN whose last convolutional map an image's regions are, or stand for, in number and width",
+        "CNN whose last convolutional map an image's regions are, or stand for, in number and width: "
+        f"{', '.join(BACKBONES)}",
     )
     image_size: int = option(224, "side of the images in pixels, as packed by ikd-pack-images --image-size")
+
+
+@dataclass
+class RegionConfig(BackboneConfig):
+    """Options of models that can look at features instead of images; the task reads these two from a pack."""
+
+    feature_channels: int = option(
+        0, "channels of a region, by default those of --image-features or, for images, of --backbone"
+    )
+    feature_regions: int = option(
+        0,
+        "regions of an image, by default those of --image-features or, for images, of --backbone at "
+        "--image-size",
+    )
 
 
 @dataclass
@@ -113,7 +129,7 @@ class MultimodalTransformerConfig(BackboneConfig):
 
 
 @dataclass
-class ImageMustConfig(BackboneConfig):
+class ImageMustConfig(RegionConfig):
     """fairseq's Transformer options, and the CNN that reads the images."""
 
     backbone_weights: str = option("imagenet", BACKBONE_WEIGHTS_HELP)

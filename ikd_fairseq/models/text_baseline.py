@@ -15,4 +15,5 @@ class TextTransformerModel(FlatTransformerModel):
 
 
 register_preset("transformer_mmt", "tiny")
+register_preset("transformer_mmt", "tiny_postnorm")
 register_preset("transformer_mmt", "nano")

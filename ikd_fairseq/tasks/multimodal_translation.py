@@ -2,6 +2,7 @@
 
 import copy
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
@@ -24,6 +25,7 @@ from ..contracts import (
     decoding_overrides,
     inputs_of,
 )
+from ..data.feature_pack import FeaturePack
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
 from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
@@ -55,8 +57,8 @@ class MultimodalTranslationConfig(TranslationConfig):
     )
     image_features: Optional[str] = option(
         None,
-        "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
-        "for models that look at features alone",
+        "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME, whatever "
+        "width and number of regions they have; for models that look at features alone",
     )
     init_from: Optional[str] = option(
         None,
@@ -132,12 +134,33 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         return super().build_bpe(args)
 
     def build_model(self, cfg, from_checkpoint=False):
+        """As fairseq's.
+
+        Raises:
+            IkdError: the model's options do not fit the dictionaries, or this machine; the model is to learn
+                from features that are not there.
+        """
         check_model_options(cfg, self.src_dict, self.tgt_dict)
         if not from_checkpoint:
             check_precision(self.cfg)
+            self._fit_to_features(cfg)
         model = super().build_model(cfg, from_checkpoint)
         self.models.append(model)
         return model
+
+    def _fit_to_features(self, cfg) -> None:
+        """Writes the shape of its features into a model's options, which its checkpoints will hold."""
+        name = self.cfg.image_features
+        if name is None or self.cfg.image_free or getattr(cfg, "feature_channels", None) is None:
+            return
+        prefixes = [os.path.join(path, self.cfg.train_subset) for path in utils.split_paths(self.cfg.data)]
+        found = [prefix for prefix in prefixes if FeaturePack.exists(prefix, name)]
+        check(
+            bool(found),
+            f"--image-features {name}: there are none of {prefixes[0]}: run ikd-extract-features first",
+        )
+        pack = FeaturePack.open(found[0], name)
+        cfg.feature_channels, cfg.feature_regions = pack.channels, pack.regions
 
     def build_criterion(self, cfg, from_checkpoint=False):
         self.criterion = super().build_criterion(cfg, from_checkpoint)
@@ -202,7 +225,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         elif self._image_must is not None:
             role = "teacher " if self._image_must in self.teachers else ""
             asked_by = f"the image-must {role}{type(self._image_must).__name__}"
-        return Demands(self.cfg.image_features, sizes - {None}, asked_by, self.cfg.require_images)
+        regions = {m.feature_regions for m in looking} - {None}
+        return Demands(self.cfg.image_features, sizes - {None}, asked_by, self.cfg.require_images, regions)
 
     def load_dataset(self, split, epoch=1, combine=False, **kwargs):
         """Loads a split of text and, where something looks at them, its images or features.

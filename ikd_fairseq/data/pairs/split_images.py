@@ -39,6 +39,7 @@ class Demands(NamedTuple):
     ]  # what the models were built for: sides of images in pixels, or channels of features
     asked_by: str | None  # who cannot do without a pack, as a message names it; None if a part may lack it
     every_sentence: bool  # whether each must have an image
+    regions: Collection[int] = ()  # how many regions of features the models were built for
 
 
 def split_parts(
@@ -132,7 +133,16 @@ def _open_pack(part: Part, demands: Demands) -> ImagePack | FeaturePack | None:
         if not FeaturePack.exists(part.prefix, demands.features):
             return None
         pack = FeaturePack.open(part.prefix, demands.features)
-        found, misfit = pack.channels, "has {found} channels, but the model's --backbone has {wanted}"
+        remedy = "give features as those that it was trained on, or train it on these"
+        for wanted in demands.regions:
+            misfit = (
+                f"{_file_of(part, demands)} has {pack.regions} regions, but the model was built for {wanted}"
+            )
+            check(wanted == pack.regions, f"{misfit}: {remedy}")
+        found, misfit = (
+            pack.channels,
+            f"has {{found}} channels, but the model was built for {{wanted}}: {remedy}",
+        )
     elif ImagePack.exists(part.prefix):
         pack = ImagePack.open(part.prefix)
         found, misfit = (

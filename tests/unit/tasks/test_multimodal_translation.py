@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fairseq.models import MODEL_DATACLASS_REGISTRY
+from omegaconf import OmegaConf
 
 from ikd_fairseq.contracts import CriterionContract, ModelContract
 from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
@@ -220,6 +222,25 @@ def test_features_stand_in_for_images_and_must_fit_the_model(data):
     )
     with pytest.raises(IkdError, match=r"test\.features\.vectors\.npy has 3 channels.*2048"):
         other.load_dataset("test")
+    fixed = toy.kept(ModelContract, requires_images=True, feature_channels=3, feature_regions=49)
+    with pytest.raises(IkdError, match=r"vectors\.npy has 2 regions, but the model was built for 49"):
+        task_of(data, fixed, image_features="vectors").load_dataset("test")
+
+
+def test_a_model_gets_the_shape_of_its_features_before_it_is_built(data):
+    cfg = OmegaConf.structured(
+        MODEL_DATACLASS_REGISTRY["gated_fusion"](**{**toy.SIZES, "_name": "gated_fusion"})
+    )
+    with pytest.raises(IkdError, match="--image-features wide: there are none of .*train: run ikd-extract"):
+        task_of(data, image_features="wide").build_model(cfg)
+    features = np.zeros((6, 2, 7), dtype=np.float16)
+    manifest = {"rows": BY_SENTENCE, "text": text_fingerprint(str(data), "train")}
+    write_features(str(data / "train"), "wide", features.shape, [features], manifest)
+    model = task_of(data, image_features="wide").build_model(cfg)
+    assert model.encoder.fusion.projection.in_features == model.feature_channels == 7
+    assert (cfg.feature_channels, cfg.feature_regions) == (7, 2)  # as the checkpoint will have them
+    no_features = OmegaConf.structured(MODEL_DATACLASS_REGISTRY["transformer_mmt"](encoder_embed_dim=16))
+    task_of(data, image_features="nothing")._fit_to_features(no_features)
 
 
 def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
