@@ -31,6 +31,7 @@ from ..distillation.taught_pair_dataset import TaughtPairDataset
 from ..distillation.teacher_cache import TeacherCache
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
+from ..modules.beam_memory import memory_by_sentence
 from ..modules.options import option
 from .divergence import check_finite
 from .logged_values import log_values, logged_values_of
@@ -255,7 +256,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def inference_step(self, generator, models, sample, *args, **kwargs):
         # Images may be there for a teacher alone, and fairseq's own encoders take none.
         sample = {**sample, "net_input": inputs_of(sample["net_input"], *models)}
-        return super().inference_step(generator, models, sample, *args, **kwargs)
+        with memory_by_sentence(generator, models):
+            return super().inference_step(generator, models, sample, *args, **kwargs)
 
     def begin_epoch(self, epoch, model):
         super().begin_epoch(epoch, model)
