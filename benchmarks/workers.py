@@ -31,12 +31,15 @@ class Worker:
     Args:
         job: ``MODULE:CALLABLE`` of this folder; what it returns is called once a request.
         environment: variables beside those of this process. glibc's ``MALLOC_*`` are always taken out first.
+        root: the checkout whose plugin it imports.
         arguments: of the callable.
     """
 
-    def __init__(self, job: str, environment: dict[str, str] | None = None, **arguments: Any):
+    def __init__(
+        self, job: str, environment: dict[str, str] | None = None, root: Path = ROOT, **arguments: Any
+    ):
         inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-        path = os.pathsep.join([str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(root), *filter(None, [inherited.get("PYTHONPATH")])])
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "workers.py"), job, json.dumps(arguments)],

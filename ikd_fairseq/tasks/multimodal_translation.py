@@ -37,6 +37,7 @@ from ..modules.beam_memory import memory_by_sentence
 from ..modules.options import option
 from .divergence import check_finite
 from .logged_values import log_values, logged_values_of
+from .mixed_precision import check_machine, in_bf16
 from .run_facts import run_facts
 
 logger = logging.getLogger(__name__)
@@ -60,6 +61,11 @@ class MultimodalTranslationConfig(TranslationConfig):
         None,
         "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
         "for models that look at features alone",
+    )
+    bf16_autocast: bool = option(
+        False,
+        "train in mixed precision, weights and gradients in float32: pays on GPUs, and with large CNNs on "
+        "processors with AVX512-BF16 or AMX; others refuse it",
     )
 
 
@@ -94,6 +100,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             "--image-free reads no image and --require-images wants one for every sentence: give one of "
             "the two",
         )
+        if cfg.bf16_autocast:
+            check_machine("cpu", "cuda")
         for folder in utils.split_paths(cfg.data):
             check(os.path.isdir(folder), f"data folder {folder} does not exist")
         folder = utils.split_paths(cfg.data)[0]
@@ -292,6 +300,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts
         # images over all workers must not count those of the repeated batch.
+        if self.cfg.bf16_autocast:
+            criterion = in_bf16(criterion, model)
         with logged_values_of(model) as values:
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
