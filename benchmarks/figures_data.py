@@ -39,7 +39,7 @@ def share(data: Path, scratch: Path) -> Iterator[Row]:
     rounds = Rounds(*([{"seconds": answer[key]} for answer in answers] for key in keys))
     name, against = (
         "training step, `ikd` kd-images-per-batch 8",
-        "reading its images alone (a share: 0 is best)",
+        "reading its images alone (0 is best)",
     )
     yield compared(name, against, rounds, "seconds", "{ours:.2f} s, {other:.4f} s")
 
