@@ -10,6 +10,7 @@ from torch import Tensor
 from ..constants import STUDENT
 from ..contracts import InvertingModel
 from ..modules.feature_generator import UNPOOLS, FeatureGenerator
+from ..modules.folded_generator import fold
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
 from ..vision.inverse_cnn import InverseCNN
@@ -43,6 +44,10 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
     def regions(self, text, padding_mask, **images):
         m = self.generator(text, padding_mask)
         return m, padding_mask.new_zeros(m.shape[:2])
+
+    def make_generation_fast_(self, **options) -> None:
+        """What fairseq's commands and hub call before they decode."""
+        self.generator = fold(self.generator)
 
 
 @register_model("ikd_transformer", dataclass=IKDTransformerConfig)
