@@ -33,7 +33,7 @@ def reading(data: Path, scratch: Path) -> Iterator[Row]:
 def share(data: Path, scratch: Path) -> Iterator[Row]:
     """The share of ikd's update that reading the images of its batch takes: all of them, for 8 distilled."""
     command = commands.ours(data, "ikd", "--kd-images-per-batch 8")
-    with Worker("training:ReadingShare", commands.recipe_environment(), command=command) as worker:
+    with Worker("training:ReadingShare", command=command) as worker:
         answers = [worker.do(updates=1) for _ in range(6)][1:]
     keys = ("step", "reading")
     rounds = Rounds(*([{"seconds": answer[key]} for answer in answers] for key in keys))

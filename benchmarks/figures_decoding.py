@@ -20,8 +20,8 @@ def decoding(data: Path, scratch: Path) -> Iterator[Row]:
     """Sentences that ikd translates a second, against text of the same size and fairseq's, by batch and beam.
 
     Untrained models and hypotheses of one length (see :class:`training.Decoding`), so that all do the same
-    number of steps of the search. The same sentences, without images, and fairseq's own beam search, with no
-    settings of the allocator for any. fairseq's `transformer` runs without the plugin.
+    number of steps of the search. The same sentences, without images, and fairseq's own beam search. The
+    plugin sets up the allocator for its own two; fairseq's `transformer` runs without the plugin.
     """
     others = {"`text`": commands.ours(data, "text"), "fairseq's `transformer`": commands.stock(data)}
     with Worker(JOB, command=commands.ours(data, "ikd")) as ikd:

@@ -30,6 +30,14 @@ class ModelContract:
     feature_channels: int | None = None
     training_only: tuple[str, ...] = ()
 
+    def output_matrix(self) -> Tensor | None:
+        """What makes logits of the decoder's output, ``V x d``, if logits are that product and no more.
+
+        A criterion then wants ``features_only``, the decoder's output, and never sees the logits. None where
+        they are something else.
+        """
+        return None
+
 
 class InvertingModel(ModelContract):
     """A model whose student turns its feature of a sentence back into an image.
@@ -104,6 +112,19 @@ def contract_of(part: Any, contract: type[Contract]) -> Contract:
     while not isinstance(part, contract) and isinstance(getattr(part, "module", None), nn.Module):
         part = part.module
     return part if isinstance(part, contract) else contract()
+
+
+def output_matrix_of(model: Any) -> Tensor | None:
+    """The matrix of :meth:`ModelContract.output_matrix`, where it may be used outside of the forward pass.
+
+    A wrapper for distributed training that looks for unused parameters would take it for one.
+    """
+    wrapper = model
+    while isinstance(getattr(wrapper, "module", None), nn.Module):
+        if getattr(wrapper, "find_unused_parameters", False):
+            return None
+        wrapper = wrapper.module
+    return contract_of(model, ModelContract).output_matrix()
 
 
 def model_to_train(task: Any) -> Any:

@@ -5,26 +5,25 @@ from typing import Optional
 
 import torch
 from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
 from ..constants import FEATURES, IMAGE_POSITIONS, IMAGES, STUDENT
-from ..contracts import InvertingModel, inputs_of, model_to_train
+from ..contracts import InvertingModel, model_to_train
 from ..errors import check
 from ..modules.feature_distance import DISTANCES, distance
 from ..modules.options import option
 from ..vision.frozen_cnn import UnregisteredCNN
 from ..vision.granularity import GRANULARITIES
 from ..vision.inverse_cnn import InverseOutput
-from .translation_criterion import TranslationCriterion, log_mean
+from .translation_criterion import TranslationCriterion, TranslationCriterionConfig, log_mean
 
 TERMS = ("irm", "iam", "image")
 
 
 @dataclass
-class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """fairseq's label smoothing, and the distillation. Backbone and image size are the model's."""
+class InversionDistillationConfig(TranslationCriterionConfig):
+    """The translation loss's options, and the distillation. Backbone and image size are the model's."""
 
     teacher_weights: str = option("imagenet", "weights of the frozen teacher CNN: imagenet, random or a file")
     teacher_features: Optional[str] = option(
@@ -95,7 +94,7 @@ class InversionDistillationCriterion(TranslationCriterion):
         check(
             isinstance(model, InvertingModel) and model.student is not None,
             "--criterion inversion_distillation trains ikd_transformer architectures (with their student) on "
-            f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy "
+            f"--task multimodal_translation, not {type(model).__name__}; use --criterion translation "
             "instead",
         )
         check(
@@ -127,11 +126,8 @@ class InversionDistillationCriterion(TranslationCriterion):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         net_input = sample["net_input"]
         images, positions, maps = self._choose_images(net_input)
-        net_output = model(
-            **inputs_of(net_input, model), student_positions=positions, student_maps=self.student_maps
-        )
-        loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        logging_output = self.translation_log(model, net_output, sample, nll_loss)
+        net_output = self.run(model, net_input, student_positions=positions, student_maps=self.student_maps)
+        loss, logging_output = self.translation(model, net_output, sample, reduce)
         sample_size = logging_output["sample_size"]
         if reduce and self.uses_images:
             terms = self.distillation_terms(images, net_output[1][STUDENT], maps)

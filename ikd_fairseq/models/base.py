@@ -11,12 +11,13 @@ from typing import Any, NamedTuple, Optional
 from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY, register_model_architecture
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase, TransformerModelBase
 from hydra.core.config_store import ConfigStore
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..compression.pruning import attach_masks, unpack_weights
 from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
+from ..modules.fast_dropout import draw_faster
 from ..vision.backbones import get_backbone
 from .config import nested_config
 
@@ -30,7 +31,7 @@ class ForwardPass(NamedTuple):
         features: real image features, ``K x P x C``, if the model was handed some.
         image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
         encoder_out: the encoder's output.
-        logits: ``B x J x V``.
+        decoder_out: what logits are made of, ``B x J x d``.
     """
 
     src_tokens: Tensor
@@ -38,7 +39,7 @@ class ForwardPass(NamedTuple):
     features: Optional[Tensor]
     image_positions: Optional[Tensor]
     encoder_out: dict[str, list[Tensor]]
-    logits: Tensor
+    decoder_out: Tensor
 
 
 class TextEncoder(TransformerEncoderBase):
@@ -91,7 +92,9 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
 
     @classmethod
     def build_model(cls, cfg, task):
-        return super().build_model(nested_config(cfg), task)
+        model = super().build_model(nested_config(cfg), task)
+        draw_faster(model)
+        return model
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
@@ -127,8 +130,9 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             asked: what :meth:`extra_outputs` is asked for.
 
         Returns:
-            ``(logits B x J x V, extra)`` as fairseq's decoder, *extra* with what :meth:`extra_outputs` adds,
-            and in ``extra["logged"]`` a :class:`~ikd_fairseq.contracts.Term` by name, for the log.
+            ``(logits B x J x V, extra)`` as fairseq's decoder, ``B x J x d`` with *features_only*; *extra*
+            with what :meth:`extra_outputs` adds, and in ``extra["logged"]`` a
+            :class:`~ikd_fairseq.contracts.Term` by name, for the log.
         """
         encoder_out = self.encoder(
             src_tokens,
@@ -138,18 +142,24 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             features=features,
             image_positions=image_positions,
         )
-        logits, extra = self.decoder(
+        decoder_out, extra = self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
-            features_only=features_only,
+            features_only=True,
             alignment_layer=alignment_layer,
             alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
         )
-        run = ForwardPass(src_tokens, prev_output_tokens, features, image_positions, encoder_out, logits)
+        run = ForwardPass(src_tokens, prev_output_tokens, features, image_positions, encoder_out, decoder_out)
         logged = {name: Term(*encoder_out[name]) for name in self.logged if name in encoder_out}
-        return logits, {**extra, LOGGED: logged, **self.extra_outputs(run, **asked)}
+        output = decoder_out if features_only else self.decoder.output_layer(decoder_out)
+        return output, {**extra, LOGGED: logged, **self.extra_outputs(run, **asked)}
+
+    def output_matrix(self) -> Optional[Tensor]:
+        projection = self.decoder.output_projection
+        plain = self.decoder.adaptive_softmax is None and type(projection) is nn.Linear
+        return projection.weight if plain and projection.bias is None else None
 
     def extra_outputs(self, run: ForwardPass) -> dict[str, Any]:
         """Hook: what goes into the second output. A subclass names what it can be asked for as arguments."""

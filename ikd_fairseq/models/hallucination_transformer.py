@@ -124,12 +124,11 @@ class HallucinationTransformerModel(AuxiliaryTransformerModel):
             return {name: nothing for name in self.auxiliary_weights}
         by_real = self.encoder(run.src_tokens[positions], real=features)
         real_logits, _ = self.decoder(run.prev_output_tokens[positions], encoder_out=by_real)
+        logits = self.decoder.output_layer(run.decoder_out[positions])
         return {
             "real": Prediction(real_logits, positions),
             "feature": Term(distance("l2", predicted, features).sum(), len(features)),
-            "consistency": TokenValues(
-                divergence(real_logits.float(), run.logits[positions].float(), dim=-1), positions
-            ),
+            "consistency": TokenValues(divergence(real_logits.float(), logits.float(), dim=-1), positions),
         }
 
 

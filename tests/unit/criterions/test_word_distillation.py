@@ -5,9 +5,9 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.logging import metrics
 
+from ikd_fairseq.criterions.translation_criterion import PlainTranslationCriterion, TranslationCriterionConfig
 from ikd_fairseq.criterions.word_distillation import (
     Answers,
     WordDistillationConfig,
@@ -43,9 +43,8 @@ def criterion_of(student, teachers=(), **options):
 
 
 def plain_criterion(student, **options):
-    return LabelSmoothedCrossEntropyCriterion(
-        toy.toy_task(models=[student]), sentence_avg=False, label_smoothing=0.1, **options
-    )
+    cfg = TranslationCriterionConfig(sentence_avg=False, label_smoothing=0.1, **options)
+    return PlainTranslationCriterion(cfg, toy.toy_task(models=[student]))
 
 
 def logits(model, **images):
@@ -119,7 +118,7 @@ def test_teacher_distilled_into_itself_has_zero_excess_loss_and_gradient(tempera
 
 
 @pytest.mark.parametrize("teachers", [[], [text_model(2)]])
-def test_alpha_0_is_label_smoothed_cross_entropy_to_the_last_bit(teachers):
+def test_alpha_0_is_the_translation_criterion_to_the_last_bit(teachers):
     student = text_model(1, dropout=0.3).train()
     options = dict(teacher_cache="top8", report_accuracy=True)
     criterion = criterion_of(student, teachers, distillation_alpha=0.0, **options)
@@ -235,7 +234,7 @@ def test_image_must_teacher_sees_the_images_and_the_text_only_student_does_not()
     student.forward = lambda **inputs: spy.seen.append(set(inputs)) or spy.real(**inputs)
     with_images = criterion(student, toy.batch(SOURCES, TARGETS, **IMAGES))
     without = criterion(student, toy.batch(SOURCES, TARGETS))
-    assert spy.seen == [{"src_tokens", "src_lengths", "prev_output_tokens"}] * 2
+    assert spy.seen == [{"src_tokens", "src_lengths", "prev_output_tokens", "features_only"}] * 2
 
     log_p, theirs = logits(student).log_softmax(-1), logits(teacher.eval(), **IMAGES).softmax(-1)
     torch.testing.assert_close(with_images[0], -(theirs * log_p)[REAL].sum(), rtol=1e-4, atol=1e-4)
