@@ -118,9 +118,7 @@ def maps(data: Path, scratch: Path) -> Iterator[Row]:
     from data import FEATURES, write_packs
 
     command = [*commands.ours(write_packs(scratch / "maps"), "ikd"), "--max-tokens", "512"]
-    with Worker(
-        JOB, commands.recipe_environment(), command=[*command, "--teacher-features", FEATURES]
-    ) as worker:
+    with Worker(JOB, command=[*command, "--teacher-features", FEATURES]) as worker:
         with Worker(JOB, command=command) as other:
             rounds = alternate(Way(worker, {"updates": 1}), Way(other, {"updates": 1}), 5)
     _same_batches(rounds)
