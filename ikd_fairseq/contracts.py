@@ -90,11 +90,14 @@ class CriterionContract:
 
     Attributes:
         uses_images: whether training it needs the images of sentences, even for a model that needs none.
+        image_maps: features that batches are to carry beside the images: their name, and what their manifest
+            has to say of them.
         teacher_cache: name of the cache with the teachers' answers that batches are to carry.
         teacher_paths: the teachers' checkpoints, which the cache is held against.
     """
 
     uses_images: bool = False
+    image_maps: tuple[str, dict[str, Any]] | None = None
     teacher_cache: str | None = None
     teacher_paths: Sequence[str] = ()
 

@@ -11,6 +11,7 @@ from ..constants import STUDENT
 from ..contracts import InvertingModel
 from ..errors import check
 from ..modules.feature_generator import GENERATORS, NORMS, UNPOOLS
+from ..modules.folded_generator import fold
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
 from ..vision.inverse_cnn import KERNELS, InverseCNN
@@ -76,6 +77,10 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
         if self.kd_reaches_text or not self.training:
             return m, mask
         return m, mask, self.generator.again(text.detach(), padding_mask)
+
+    def make_generation_fast_(self, **options) -> None:
+        """What fairseq's commands and hub call before they decode."""
+        self.generator = fold(self.generator)
 
 
 # Options that change the shape of a part: how the names of its parameters look, and the option's two values.

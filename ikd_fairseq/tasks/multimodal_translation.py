@@ -26,14 +26,17 @@ from ..contracts import (
     inputs_of,
 )
 from ..data.feature_pack import FeaturePack
+from ..data.image_pack import ImagePack
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
 from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
+from ..modules.beam_memory import memory_by_sentence
 from ..modules.options import option
 from .divergence import Divergence, check_finite
 from .logged_values import log_values, logged_values_of
+from .mixed_precision import check_machine, in_bf16
 from .option_checks import check_criterion, check_model_options, check_precision
 from .run_facts import run_facts
 from .vocabulary import check_fingerprints, check_merges, check_words_of, find_languages, fingerprints
@@ -64,6 +67,11 @@ class MultimodalTranslationConfig(TranslationConfig):
         None,
         "begin training with the weights of this checkpoint, of any architecture: every tensor that fits by "
         "name and shape is taken (text, then IKD, for example). A training that goes on ignores it",
+    )
+    bf16_autocast: bool = option(
+        False,
+        "train in mixed precision, weights and gradients in float32: pays on GPUs, and with large CNNs on "
+        "processors with AVX512-BF16 or AMX; others refuse it",
     )
     cpu: bool = II("common.cpu")
     fp16: bool = II("common.fp16")
@@ -104,6 +112,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             "--image-free reads no image and --require-images wants one for every sentence: give one of "
             "the two",
         )
+        if cfg.bf16_autocast:
+            check_machine("cpu", "cuda")
         times = cfg.upsample_primary
         check(times > 0 or times == -1, f"--upsample-primary {times}: give how many times train is to count")
         cfg.upsample_primary = max(times, 1)  # fairseq's own default fails where there is a train1
@@ -262,6 +272,28 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         if images is not None and self.reads_images:
             key = FEATURES if self.cfg.image_features else IMAGES
             self.datasets[split] = ImagePairDataset(self.datasets[split], key, images)
+            self._add_maps(split, parts)
+
+    def _add_maps(self, split: str, parts: list[Part]) -> None:
+        """Adds what the criterion wants beside the images of a split."""
+        if self._criterion.image_maps is None:
+            return
+        name, facts = self._criterion.image_maps
+        for part in parts:
+            if not ImagePack.exists(part.prefix):
+                continue
+            again = f"run ikd-extract-features --data {part.folder} --split {part.name} --name {name}"
+            there = FeaturePack.exists(part.prefix, name)
+            check(there, f"--teacher-features {name}: {part.prefix} has no such features: {again}")
+            found = FeaturePack.read_manifest(part.prefix, name)
+            for fact, wanted in facts.items():
+                check(
+                    found.get(fact) == wanted,
+                    f"--teacher-features {name}: the features of {part.prefix} were made with {fact} "
+                    f"{found.get(fact)}, but the teacher has {wanted}: {again}, with the teacher's options",
+                )
+        maps = open_split_images(parts, Demands(name, (), None, False), self.cfg.upsample_primary)
+        self.datasets[split] = ImagePairDataset(self.datasets[split], FEATURES, maps)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""
@@ -280,7 +312,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def inference_step(self, generator, models, sample, *args, **kwargs):
         # Images may be there for a teacher alone, and fairseq's own encoders take none.
         sample = {**sample, "net_input": inputs_of(sample["net_input"], *models)}
-        return super().inference_step(generator, models, sample, *args, **kwargs)
+        with memory_by_sentence(generator, models):
+            return super().inference_step(generator, models, sample, *args, **kwargs)
 
     def begin_epoch(self, epoch, model):
         super().begin_epoch(epoch, model)
@@ -292,6 +325,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts
         # images over all workers must not count those of the repeated batch.
         Divergence.update = update_num + 1
+        if self.cfg.bf16_autocast:
+            criterion = in_bf16(criterion, model)
         with logged_values_of(model) as values:
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad

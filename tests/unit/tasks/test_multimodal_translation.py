@@ -9,8 +9,8 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY
 from omegaconf import OmegaConf
 
 from ikd_fairseq.contracts import CriterionContract, ModelContract
-from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
-from ikd_fairseq.data.image_pack import ImagePackWriter
+from ikd_fairseq.data.feature_pack import BY_IMAGE, BY_SENTENCE, write_features
+from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
 from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
@@ -251,3 +251,37 @@ def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
     (data / "dict.de.txt").unlink()
     with pytest.raises(IkdError, match=r"dict\.de\.txt is missing"):
         task_of(data)
+
+
+def test_batches_carry_the_teachers_maps_beside_the_images(data):
+    facts = {"backbone": "efficientnet_lite0", "weights": "random", "image_size": SIZE}
+    criterion = toy.kept(CriterionContract, uses_images=True, image_maps=("maps", facts))
+
+    def load(split="train", **options):
+        task = task_of(data, toy.kept(ModelContract), criterion, upsample_primary=1)
+        task.load_dataset(split, **options)
+        return task.datasets[split]
+
+    with pytest.raises(IkdError, match="no such features: run ikd-extract-features .* --split train --name"):
+        load()
+    images = ImagePack.read_manifest(str(data / "train"))
+    same = {key: images[key] for key in ("images_sha256", "index_sha256")}
+    rows = np.arange(3 * 2 * 5, dtype=np.float16).reshape(3, 2, 5)
+    for made_with, complaint in (
+        ({**facts, "weights": "imagenet"}, "weights imagenet, .* has random"),
+        (facts, ""),
+    ):
+        write_features(
+            str(data / "train"), "maps", rows.shape, [rows], {"rows": BY_IMAGE, **made_with, **same}
+        )
+        if complaint:
+            with pytest.raises(IkdError, match=complaint):
+                load()
+    dataset = load(combine=True)  # with train1, which has no images
+    net_input = dataset.collater([dataset[sentence] for sentence in range(len(dataset))])["net_input"]
+    by_map = {
+        float(image[0, 0, 0]): found[0, 0] for image, found in zip(net_input["images"], net_input["features"])
+    }
+    assert by_map == {0: 0, 1: 10, 2: 20}
+    assert len(net_input["image_positions"]) == 4
+    load("valid")  # has no images, and so needs no maps
