@@ -155,7 +155,6 @@ def bad_options(folder: Path) -> Iterator[BadInput]:
     for checkpoint, more, culprit in DECODING:
         yield BadInput("options", f"{checkpoint}: {more}", _untouched, translate(checkpoint, more), culprit)
     for (module, line), more, culprit in COMMANDS:
-        ours, dashes, searching = line.partition(" -- ")
-        command = (module, f"{ours} {more}{dashes}{searching}")
+        command = (module, f"{line} {more}")
         name = module.removesuffix(":main").rpartition(".")[2]
         yield BadInput("options", f"{name} {more or line}", _untouched, command, culprit)

@@ -63,7 +63,7 @@ DENSE = ours(
 CACHE = ours(
     "cache_teacher", "{w}/data --split train --teacher-path {w}/text.pt --name own --top-k 3 --device cpu"
 )
-DISTIL = ours("distil_data", "{w}/data {w}/distilled --teacher-path {w}/text.pt --shards 2 -- --cpu")
+DISTIL = ours("distil_data", "{w}/data {w}/distilled --teacher-path {w}/text.pt --shards 2 --cpu")
 AVERAGE = ours("average_checkpoints", "{w}/text.pt {w}/text2.pt --output {w}/average.pt")
 EXPORT = ours("export", "{w}/ikd.pt {w}/exported.pt")
 PRUNE = ours("prune", "{w}/text.pt {w}/pruned.pt --sparsity 0.4")
