@@ -46,8 +46,9 @@ from ..modules.feature_distance import distance, divergence
 from ..modules.image_regions import region_shape
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
-from .base import AuxiliaryTransformerModel, ForwardPass, register_preset
+from .base import AuxiliaryTransformerModel, ForwardPass
 from .config import MultimodalTransformerConfig, RegionConfig
+from .presets import register_preset
 
 
 @dataclass

@@ -15,8 +15,9 @@ from ..modules.folded_generator import fold
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
 from ..vision.inverse_cnn import KERNELS, InverseCNN
-from .base import BackboneModel, ForwardPass, register_preset
+from .base import BackboneModel, ForwardPass
 from .config import MultimodalTransformerConfig
+from .presets import register_preset
 
 
 @dataclass

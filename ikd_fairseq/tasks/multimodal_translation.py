@@ -26,9 +26,9 @@ from ..contracts import (
     inputs_of,
 )
 from ..data.feature_pack import FeaturePack
-from ..data.image_pack import ImagePack
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
+from ..data.pairs.teacher_maps import open_teacher_maps
 from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
@@ -272,28 +272,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         if images is not None and self.reads_images:
             key = FEATURES if self.cfg.image_features else IMAGES
             self.datasets[split] = ImagePairDataset(self.datasets[split], key, images)
-            self._add_maps(split, parts)
-
-    def _add_maps(self, split: str, parts: list[Part]) -> None:
-        """Adds what the criterion wants beside the images of a split."""
-        if self._criterion.image_maps is None:
-            return
-        name, facts = self._criterion.image_maps
-        for part in parts:
-            if not ImagePack.exists(part.prefix):
-                continue
-            again = f"run ikd-extract-features --data {part.folder} --split {part.name} --name {name}"
-            there = FeaturePack.exists(part.prefix, name)
-            check(there, f"--teacher-features {name}: {part.prefix} has no such features: {again}")
-            found = FeaturePack.read_manifest(part.prefix, name)
-            for fact, wanted in facts.items():
-                check(
-                    found.get(fact) == wanted,
-                    f"--teacher-features {name}: the features of {part.prefix} were made with {fact} "
-                    f"{found.get(fact)}, but the teacher has {wanted}: {again}, with the teacher's options",
-                )
-        maps = open_split_images(parts, Demands(name, (), None, False), self.cfg.upsample_primary)
-        self.datasets[split] = ImagePairDataset(self.datasets[split], FEATURES, maps)
+            if self._criterion.image_maps is not None:
+                maps = open_teacher_maps(parts, *self._criterion.image_maps, self.cfg.upsample_primary)
+                self.datasets[split] = ImagePairDataset(self.datasets[split], FEATURES, maps)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""

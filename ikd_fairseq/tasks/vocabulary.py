@@ -12,7 +12,7 @@ import numpy as np
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
 from ..errors import check
-from ..io.manifests import sha256_of_file
+from ..io.checksums import sha256_of_file
 
 MERGES = "code"  # of subword-nmt, where prepare.sh leaves them in the data folder
 

@@ -7,8 +7,8 @@ from fairseq.dataclass.initialize import add_defaults
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
 
-from ikd_fairseq.models.base import PRESETS as SIZES
 from ikd_fairseq.models.config import FlatTransformerConfig, nested_config
+from ikd_fairseq.models.presets import PRESETS as SIZES
 
 TINY, NANO, POST_NORM = SIZES["tiny"], SIZES["nano"], SIZES["tiny_postnorm"]
 PRESETS = [
