@@ -98,7 +98,7 @@ def _run_warm(command: str, argv: list[str], checkout: Path) -> tuple[str, int]:
 
 
 class WarmCommand:
-    """A command that runs in a copy of the warm process: ``module``, or ``module:function`` as scripts have it.
+    """A command in a copy of the warm process: ``module``, or ``module:function`` as scripts have it.
 
     Args:
         limits: bounds of its resources by their names in :mod:`resource`, such as ``RLIMIT_FSIZE``.
@@ -132,7 +132,7 @@ class WarmCommand:
         return not self._read(time.monotonic() + seconds)
 
     def kill(self) -> None:
-        """Kills it and all that it started (SIGKILL), and waits until they are gone. No harm once it ended."""
+        """Kills it and all that it started, and waits until they are gone. No harm once it ended."""
         if self.output >= 0:
             self.server.close()  # the server kills the copies of clients that leave
             assert self._read(time.monotonic() + 60), "a killed command lives on"
