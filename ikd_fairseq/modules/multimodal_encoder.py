@@ -140,8 +140,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             padding_mask = torch.cat([text_padding_mask, region_mask | hidden], dim=1)
             regions = [m if keep_regions else m[..., :0], *for_student]
         if self.no_text:
-            words = text.size(1)
-            x, padding_mask = x[:, words:], padding_mask[:, words:]
+            x, padding_mask = x[:, text.size(1) :], padding_mask[:, text.size(1) :]
             memory_mask = padding_mask
 
         x = x.transpose(0, 1)  # (I+P) x B x d
