@@ -119,12 +119,16 @@ def sources_digest(image_size: int, index: np.ndarray, sources: list[tuple[str, 
     return digest.hexdigest()
 
 
+def progress_paths(prefix: str) -> tuple[str, str]:
+    """The files in which :class:`ImagePackWriter` remembers its sources, and which rows are done."""
+    return prefix + MANIFEST_SUFFIX + PARTIAL_SUFFIX, prefix + DONE_SUFFIX + PARTIAL_SUFFIX
+
+
 class ImagePackWriter:
     """Writes a pack row by row, in any order; what a killed writer had finished is kept for the next.
 
     Use as a context manager: it holds the pack's lock, and raises :class:`IkdError` if another run does or
-    the disk is too full. Rows become "done" only after they were
-    flushed to disk.
+    the disk is too full. Rows become "done" only after they were flushed to disk.
 
     Args:
         image_size: in pixels.
@@ -147,8 +151,7 @@ class ImagePackWriter:
         self._array = ArrayWriter(images_path, (rows, image_size, image_size, 3), np.uint8, keep=True)
         self._index_array = ArrayWriter(index_path, self.index.shape, np.int32)
         self.bytes = self._array.bytes
-        self._key_path = self._manifest_path + PARTIAL_SUFFIX
-        self._done_path = prefix + DONE_SUFFIX + PARTIAL_SUFFIX
+        self._key_path, self._done_path = progress_paths(prefix)
         self._unflushed: list[int] = []
 
     def __enter__(self) -> "ImagePackWriter":
@@ -231,6 +234,6 @@ class ImagePackWriter:
             index.write(0, self.index)
             written["index_sha256"] = sha256_of_file(index.partial)
             commit(self._manifest_path, {**written, **manifest}, [self._array, index])
-        for path in (self._key_path, self._done_path):
+        for path in progress_paths(self.prefix):
             os.remove(path)
         return ImagePack.open(self.prefix)

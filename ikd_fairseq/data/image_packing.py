@@ -27,9 +27,9 @@ import numpy as np
 from ..constants import NO_IMAGE
 from ..errors import IkdError, check, check_file
 from ..io.locks import claim
-from ..io.manifests import finish_commit, text_fingerprint
+from ..io.manifests import text_fingerprint
 from ..io.progress import progress
-from .image_pack import ImagePack, ImagePackWriter, sources_digest
+from .image_pack import ImagePack, ImagePackWriter, progress_paths, sources_digest
 from .image_transforms import decode_image
 
 logger = logging.getLogger(__name__)
@@ -234,15 +234,18 @@ def pack_images(
 
 def _complete_pack(prefix: str, digest: str) -> ImagePack | None:
     """The pack that is there, if it is whole and has this *digest* of what it was made from."""
-    *paths, manifest_path = ImagePack.paths(prefix)
-    finish_commit(manifest_path, paths)
-    if ImagePack.exists(prefix):
-        try:
-            pack = ImagePack.open(prefix)
-            return pack if pack.manifest["sources_sha256"] == digest else None
-        except IkdError as error:
-            logger.warning("packing anew: %s", error)
-    return None
+    if not ImagePack.exists(prefix):
+        return None
+    try:
+        pack = ImagePack.open(prefix)
+    except IkdError as error:
+        logger.warning("packing anew: %s", error)
+        return None
+    if pack.manifest["sources_sha256"] != digest:
+        return None
+    for path in progress_paths(prefix):  # of a run that was killed behind its last step but this one
+        Path(path).unlink(missing_ok=True)
+    return pack
 
 
 def _write_pack(

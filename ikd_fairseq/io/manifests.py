@@ -1,5 +1,6 @@
 """What stands beside data and says what it is: manifests, fingerprints of files and of binarised text."""
 
+import contextlib
 import json
 import os
 from collections.abc import Sequence
@@ -11,6 +12,7 @@ from ..version import __version__
 from .arrays import ArrayWriter
 from .atomic import PARTIAL_SUFFIX, sync_folder, write_json
 from .checksums import sha256_of_file
+from .locks import PATIENCE, claimed
 from .text_index import sentence_counts, text_index_files
 
 FORMAT = 1  # of manifests; raised when an older reader would misread newer data
@@ -79,8 +81,18 @@ def commit(manifest_path: str, manifest: dict[str, Any], writers: Sequence[Array
     finish_commit(manifest_path, [writer.path for writer in writers])
 
 
+def settle_commit(manifest_path: str, paths: Sequence[str]) -> None:
+    """For readers: waits for a :func:`commit` that is going on, and ends one whose process was killed.
+
+    Where the folder cannot be written to, what is there stays as it is.
+    """
+    if os.path.exists(manifest_path + _READY_SUFFIX):
+        with contextlib.suppress(IkdError), claimed(manifest_path, PATIENCE):
+            finish_commit(manifest_path, paths)
+
+
 def finish_commit(manifest_path: str, paths: Sequence[str]) -> None:
-    """Ends the :func:`commit` of a process that was killed in it, if there is one. Repeat it at will.
+    """For the holder of the lock: ends the :func:`commit` of a process that was killed in it, if any.
 
     Args:
         paths: of the arrays.

@@ -310,14 +310,8 @@ def test_killed_while_renaming_a_new_pack_never_mixes_with_the_old_one(tmp_path,
         write_pack(prefix, images=255 - IMAGES, digest="new")
     monkeypatch.undo()
     assert len(calls) == step
-    if step == 1:  # not all of the new one was on disk
-        np.testing.assert_array_equal(ImagePack.open(prefix).images, IMAGES)
-    else:
-        with pytest.raises(IkdError, match=r"lacks .*train\.images\.json"):
-            ImagePack.open(prefix)
-        with ImagePackWriter(prefix, SIZE, INDEX, 3, "other"):
-            pass  # ends what was begun before anything else
-        np.testing.assert_array_equal(ImagePack.open(prefix).images, 255 - IMAGES)
+    # In step 1, not all of the new one was on disk. After it, the reader ends what was begun.
+    np.testing.assert_array_equal(ImagePack.open(prefix).images, IMAGES if step == 1 else 255 - IMAGES)
     pack = write_pack(prefix, images=255 - IMAGES, digest="new")
     pack.verify()
     np.testing.assert_array_equal(pack.images, 255 - IMAGES)

@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -302,9 +303,13 @@ def test_a_complete_pack_is_not_packed_again(place, monkeypatch):
     place.pack()
     before = os.stat(place.prefix + ".images.npy")
     decoded = count_decoding(monkeypatch)
+    left = [Path(f"{place.prefix}.images.{name}.partial") for name in ("done", "json")]
+    for path in left:
+        path.touch()  # as a run that was killed in its last step leaves them
     place.pack()
     after = os.stat(place.prefix + ".images.npy")
     assert decoded == [] and (before.st_ino, before.st_mtime_ns) == (after.st_ino, after.st_mtime_ns)
+    assert not any(path.exists() for path in left)
 
 
 def test_packing_again_beside_new_text_keeps_the_images(place, monkeypatch, write_text_split):
