@@ -1,6 +1,7 @@
 """The task ``multimodal_translation``: fairseq's ``translation`` with an image beside some sentences."""
 
 import copy
+import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -95,7 +96,6 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         self.models = []  # several where an ensemble translates
         self.teachers: list[BaseFairseqModel] = []  # of a criterion that distils translation models
         self.criterion = None
-        self.fingerprints = fingerprints(src_dict, tgt_dict, utils.split_paths(cfg.data)[0])
         self.trained_with: Mapping[str, Any] = {}  # those of the checkpoint that was loaded, if it has any
         self._masks_checked = False
 
@@ -120,6 +120,11 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         pair = find_languages(utils.split_paths(cfg.data), cfg.source_lang, cfg.target_lang)
         cfg.source_lang, cfg.target_lang = pair
         return super().setup_task(cfg, **kwargs)
+
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, Any]:
+        """Those of the dictionaries and merges of the data folder."""
+        return fingerprints(self.src_dict, self.tgt_dict, utils.split_paths(self.cfg.data)[0])
 
     def state_dict(self):
         """What checkpoints hold of the task: fairseq's, and facts about process and dictionaries."""
