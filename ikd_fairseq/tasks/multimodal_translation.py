@@ -13,6 +13,7 @@ from fairseq.data import data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from omegaconf import II
 
 from ..compression.pruning import check_masks
 from ..constants import FEATURES, IGNORED, IMAGES, PROCESS
@@ -25,6 +26,7 @@ from ..contracts import (
     decoding_overrides,
     inputs_of,
 )
+from ..data.pairs.bpe_dropout_dataset import BpeDropoutDataset, SubwordSampler
 from ..data.pairs.image_pair_dataset import ImagePairDataset, concatenate
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
 from ..distillation.taught_pair_dataset import TaughtPairDataset
@@ -58,6 +60,16 @@ class MultimodalTranslationConfig(TranslationConfig):
         "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME; "
         "for models that look at features alone",
     )
+    bpe_dropout: float = option(
+        0.0,
+        "BPE-dropout: segment the source of the training sentences anew in every epoch, leaving out each "
+        "merge with this probability, such as 0.1; batches are made by the text as it is",
+    )
+    bpe_dropout_target: bool = option(False, "with --bpe-dropout: that of their target too")
+    bpe_dropout_codes: Optional[str] = option(
+        None, "with --bpe-dropout: the BPE merges that the text was segmented by (default: DATA/code)"
+    )
+    seed: int = II("common.seed")
 
 
 @register_task("multimodal_translation", dataclass=MultimodalTranslationConfig)
@@ -90,6 +102,11 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             not (cfg.image_free and cfg.require_images),
             "--image-free reads no image and --require-images wants one for every sentence: give one of "
             "the two",
+        )
+        check(0 <= cfg.bpe_dropout < 1, f"--bpe-dropout {cfg.bpe_dropout}: give a number from 0 to below 1")
+        check(
+            cfg.bpe_dropout > 0 or not (cfg.bpe_dropout_target or cfg.bpe_dropout_codes),
+            "--bpe-dropout-target and --bpe-dropout-codes do nothing without --bpe-dropout: give that too",
         )
         for folder in utils.split_paths(cfg.data):
             check(os.path.isdir(folder), f"data folder {folder} does not exist")
@@ -202,11 +219,24 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             f"{split}.{source}-{target}.{source}.idx): run fairseq-preprocess, or name another split",
         )
         super().load_dataset(split, epoch, combine, **kwargs)
+        if split == self.cfg.train_subset and self.cfg.bpe_dropout:
+            self._drop_merges(split, folder)
         if self.reads_images or self.cfg.require_images:
             self._add_images(split, parts)
         answers = self._load_answers(split, parts)
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
+
+    def _drop_merges(self, split: str, folder: str) -> None:
+        pairs, codes = self.datasets[split], self.cfg.bpe_dropout_codes or os.path.join(folder, "code")
+        sides = {"source": (self.src_dict, pairs.src)}
+        if self.cfg.bpe_dropout_target:
+            sides["target"] = (self.tgt_dict, pairs.tgt)
+        samplers = {}
+        for side, (words, sentences) in sides.items():
+            samplers[side] = SubwordSampler(codes, words, self.cfg.bpe_dropout)
+            samplers[side].check_text(sentences)
+        self.datasets[split] = BpeDropoutDataset(pairs, samplers, self.cfg.seed)
 
     def _add_images(self, split: str, parts: list[Part]) -> None:
         images = open_split_images(parts, self._demands, self.cfg.upsample_primary)
@@ -222,6 +252,11 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         name = self._criterion.teacher_cache
         if not name:
             return None
+        check(
+            not (self.cfg.bpe_dropout_target and split == self.cfg.train_subset),
+            "--bpe-dropout-target makes other tokens than those that --teacher-cache answers: give one of "
+            "the two",
+        )
         caches: list[Any] = []
         for part in parts:
             if not TeacherCache.exists(part.prefix, name):
@@ -290,12 +325,16 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         ``--required-batch-size-multiple``, 8 by default.
         """
         training = self.criterion is not None and dataset is self.datasets.get(self.cfg.train_subset)
+        epoch = kwargs.get("epoch", 1)
         if not training:
             required_batch_size_multiple = 1
         elif not (self.has_sharded_data("train") or kwargs.get("update_epoch_batch_itr")):
             # Batches are composed once, by seed and epoch. A training that goes on in a later epoch shall
             # have those of its first, as if it had not been cut off.
             kwargs["epoch"] = 1
-        return super().get_batch_iterator(
+        iterator = super().get_batch_iterator(
             dataset, *args, required_batch_size_multiple=required_batch_size_multiple, **kwargs
         )
+        if training:  # fairseq says it only after the processes that load a resumed epoch have begun
+            dataset.set_epoch(epoch)
+        return iterator
