@@ -5,15 +5,13 @@ import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
-from omegaconf import II
+from fairseq.tasks.translation import TranslationTask
 
 from ..compression.pruning import check_masks
 from ..constants import CHECKPOINT, DICTIONARIES, FEATURES, IGNORED, IMAGES, PROCESS
@@ -27,6 +25,7 @@ from ..contracts import (
     inputs_of,
 )
 from ..data.feature_pack import FeaturePack
+from ..data.pairs.bpe_dropout_dataset import BpeDropoutDataset, SubwordSampler
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
 from ..data.pairs.teacher_maps import open_teacher_maps
@@ -34,50 +33,15 @@ from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
 from ..modules.beam_memory import memory_by_sentence
-from ..modules.options import option
+from .config import MultimodalTranslationConfig
 from .divergence import Divergence, check_finite
 from .logged_values import log_values, logged_values_of
 from .mixed_precision import check_machine, in_bf16
-from .option_checks import check_criterion, check_model_options, check_precision
+from .option_checks import check_bpe_dropout, check_criterion, check_model_options, check_precision
 from .run_facts import run_facts
 from .vocabulary import check_fingerprints, check_merges, check_words_of, find_languages, fingerprints
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class MultimodalTranslationConfig(TranslationConfig):
-    """fairseq's translation options, and where images come in."""
-
-    image_free: bool = option(
-        False,
-        "never read images or features, even where they are; an image-must model then translates "
-        "by its text path alone",
-    )
-    require_images: bool = option(
-        False,
-        "refuse a split in which some sentence has no image, instead of training that sentence on "
-        "translation alone",
-    )
-    image_features: Optional[str] = option(
-        None,
-        "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME, whatever "
-        "width and number of regions they have; for models that look at features alone",
-    )
-    init_from: Optional[str] = option(
-        None,
-        "begin training with the weights of this checkpoint, of any architecture: every tensor that fits by "
-        "name and shape is taken (text, then IKD, for example). A training that goes on ignores it",
-    )
-    bf16_autocast: bool = option(
-        False,
-        "train in mixed precision, weights and gradients in float32: pays on GPUs, and with large CNNs on "
-        "processors with AVX512-BF16 or AMX; others refuse it",
-    )
-    cpu: bool = II("common.cpu")
-    fp16: bool = II("common.fp16")
-    bf16: bool = II("common.bf16")
-    update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
 
 
 @register_task("multimodal_translation", dataclass=MultimodalTranslationConfig)
@@ -119,6 +83,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         cfg.upsample_primary = max(times, 1)  # fairseq's own default fails where there is a train1
         pair = find_languages(utils.split_paths(cfg.data), cfg.source_lang, cfg.target_lang)
         cfg.source_lang, cfg.target_lang = pair
+        check_bpe_dropout(cfg)
         return super().setup_task(cfg, **kwargs)
 
     @functools.cached_property
@@ -262,12 +227,30 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         for part in parts:
             check_words_of(part.prefix, (source, target), (words, self.tgt_dict), paths[0])
         super().load_dataset(split, epoch, combine, **kwargs)
+        if split == self.cfg.train_subset and self.cfg.bpe_dropout:
+            self._drop_merges(split, folder)
         if self.reads_images or self.cfg.require_images:
             self._add_images(split, parts)
         training, times = split == self.cfg.train_subset, self.cfg.upsample_primary
         answers = open_answers(parts, self._criterion, len(self.tgt_dict), training, times)
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
+
+    def _drop_merges(self, split: str, folder: str) -> None:
+        check(
+            not (self.cfg.bpe_dropout_target and self._criterion.teacher_cache),
+            "--bpe-dropout-target makes other tokens than those that --teacher-cache answers: give one of "
+            "the two",
+        )
+        pairs, codes = self.datasets[split], self.cfg.bpe_dropout_codes or os.path.join(folder, "code")
+        sides = {"source": (self.src_dict, pairs.src)}
+        if self.cfg.bpe_dropout_target:
+            sides["target"] = (self.tgt_dict, pairs.tgt)
+        samplers = {}
+        for side, (words, sentences) in sides.items():
+            samplers[side] = SubwordSampler(codes, words, self.cfg.bpe_dropout)
+            samplers[side].check_text(sentences)
+        self.datasets[split] = BpeDropoutDataset(pairs, samplers, self.cfg.seed)
 
     def _add_images(self, split: str, parts: list[Part]) -> None:
         images = open_split_images(parts, self._demands, self.cfg.upsample_primary)
@@ -337,6 +320,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         ``--required-batch-size-multiple``, 8 by default.
         """
         training = self.criterion is not None and dataset is self.datasets.get(self.cfg.train_subset)
+        epoch = kwargs.get("epoch", 1)
         if not training or len(dataset) < required_batch_size_multiple:
             required_batch_size_multiple = 1  # fairseq would drop the last batch, which may be the only one
         if training and not (self.has_sharded_data("train") or kwargs.get("update_epoch_batch_itr")):
@@ -345,6 +329,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             if self.cfg.update_ordered_indices_seed is True:  # then fairseq adds the epoch to the seed
                 kwargs["seed"] -= kwargs["epoch"] - 1
             kwargs["epoch"] = 1
-        return super().get_batch_iterator(
+        iterator = super().get_batch_iterator(
             dataset, *args, required_batch_size_multiple=required_batch_size_multiple, **kwargs
         )
+        if training:  # fairseq says it only after the processes that load a resumed epoch have begun
+            dataset.set_epoch(epoch)
+        return iterator

@@ -32,6 +32,22 @@ def check_precision(cfg: Any) -> None:
             check(fits, f"{option}, and this one knows no bfloat16: give --fp16")
 
 
+def check_bpe_dropout(cfg: Any) -> None:
+    """Refuses options of BPE-dropout that cannot be.
+
+    Args:
+        cfg: the options of the task.
+
+    Raises:
+        IkdError: the share is none, or what needs it stands without it.
+    """
+    check(0 <= cfg.bpe_dropout < 1, f"--bpe-dropout {cfg.bpe_dropout}: give a number from 0 to below 1")
+    check(
+        cfg.bpe_dropout > 0 or not (cfg.bpe_dropout_target or cfg.bpe_dropout_codes),
+        "--bpe-dropout-target and --bpe-dropout-codes do nothing without --bpe-dropout: give that too",
+    )
+
+
 def check_model_options(cfg: Any, source: Dictionary, target: Dictionary) -> None:
     """Refuses sizes and rates of a Transformer that cannot be, and shared embeddings of two dictionaries.
 

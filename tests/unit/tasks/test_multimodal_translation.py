@@ -66,6 +66,53 @@ def test_one_language_that_is_given_settles_the_direction(data, options, pair):
     assert (cfg.source_lang, cfg.target_lang) == pair
 
 
+# ------------------------------------------------------------------ BPE-dropout
+
+
+def write_merges(folder, *merges):
+    (folder / "code").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+
+
+def whole_words():
+    """The merges of the toy dictionary's words, w0 to w19, each into one piece."""
+    teens = [f"1 {digit}</w>" for digit in range(10)]
+    return [*teens, *(f"w {number}</w>" for number in range(20))]
+
+
+@pytest.mark.parametrize("target", [False, True])
+def test_bpe_dropout_is_of_training_alone_and_starts_at_the_epoch_that_is_resumed(data, target):
+    write_merges(data, *whole_words())
+    task = task_of(data, bpe_dropout=0.5, bpe_dropout_target=target, image_free=True, seed=1)
+    for split in ("train", "valid"):
+        task.load_dataset(split)
+    assert not hasattr(task.dataset("valid"), "samplers")
+    training = task.dataset("train")
+    assert list(training.samplers) == ["source", "target"][: 1 + target]
+    task.criterion = object()
+    task.get_batch_iterator(training, max_tokens=100, epoch=3)
+    assert training.epoch == 3
+    words = [task.src_dict.string(training[row]["source"], "subword_nmt") for row in range(6)]
+    assert words == [task.src_dict.string(training.src[row], "subword_nmt") for row in range(6)]
+
+
+def test_bpe_dropout_that_cannot_be_is_refused(data):
+    with pytest.raises(IkdError, match="--bpe-dropout 1.0: give a number"):
+        task_of(data, bpe_dropout=1.0)
+    with pytest.raises(IkdError, match="do nothing without --bpe-dropout"):
+        task_of(data, bpe_dropout_target=True)
+    with pytest.raises(IkdError, match="there is no such file of BPE merges"):
+        task_of(data, bpe_dropout=0.1, image_free=True, seed=1).load_dataset("train")
+    write_merges(data, *whole_words()[:10])
+    with pytest.raises(IkdError, match="by its merges w.* does not become"):
+        task_of(data, bpe_dropout=0.1, image_free=True, seed=1).load_dataset("train")
+    write_merges(data, *whole_words())
+    teacher = toy.kept(CriterionContract, teacher_cache="top8")
+    task = task_of(data, bpe_dropout=0.1, bpe_dropout_target=True, image_free=True, seed=1)
+    task.criterion = teacher
+    with pytest.raises(IkdError, match="--bpe-dropout-target makes other tokens than"):
+        task.load_dataset("train")
+
+
 def test_a_language_that_the_data_lack_is_refused(data):
     with pytest.raises(IkdError, match="--source-lang fr: .* holds en-de"):
         task_of(data, source_lang="fr")
