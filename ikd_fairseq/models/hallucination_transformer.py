@@ -119,14 +119,15 @@ class PlacedProjection(nn.Linear):
 
     def __init__(self, regions: int, channels: int, width: int):
         super().__init__(channels, width)
-        self.register_buffer("positions", grid_positions(regions, width))
+        self.register_buffer("positions", grid_positions(regions, width), persistent=False)
+        self.register_buffer("placed", torch.tensor(1.0))  # 0 where a checkpoint knew no positions
 
     def forward(self, regions: Tensor) -> Tensor:
-        return super().forward(regions) + self.positions
+        return super().forward(regions) + self.placed * self.positions
 
     def upgrade_state_dict_named(self, state_dict, name: str) -> None:
-        """A checkpoint of 0.1.0, which knew no positions of regions, gets zeros and stays as it was."""
-        state_dict.setdefault(f"{name}.positions", torch.zeros_like(self.positions))
+        """A checkpoint of 0.1.0, which knew no positions of regions, gets none and stays as it was."""
+        state_dict.setdefault(f"{name}.placed", torch.tensor(0.0))
 
 
 class HallucinationEncoder(MultimodalEncoder):

@@ -199,7 +199,7 @@ def test_regions_are_told_apart_by_their_positions_unless_the_checkpoint_knew_no
             return model.encoder(source, real=same)["encoder_out"][0][-toy.REGIONS :, 0]
 
     assert not torch.allclose(encoded()[0], encoded()[3], atol=1e-2)
-    old = {name: value for name, value in model.state_dict().items() if not name.endswith(".positions")}
+    old = {name: value for name, value in model.state_dict().items() if not name.endswith(".placed")}
     model.load_state_dict(old, strict=True)
     assert_close_to_scale(encoded()[3], encoded()[0])
 
