@@ -1,5 +1,6 @@
 """The translation loss that all criterions share and add terms to, and its log."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,14 +14,23 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
 from fairseq.logging import metrics
 from torch import Tensor
 
-from ..constants import IGNORED
+from ..constants import IGNORED, IMAGE_INPUTS, IMAGE_POSITIONS
 from ..contracts import CriterionContract, inputs_of, output_matrix_of
-from ..modules.vocabulary_loss import Objective, SmoothedLikelihood, vocabulary_loss
+from ..errors import check
+from ..modules.options import option
+from ..modules.vocabulary_loss import Agreement, Objective, SmoothedLikelihood, vocabulary_loss
 
 
 @dataclass
 class TranslationCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """fairseq's label smoothing."""
+    """fairseq's label smoothing, and the agreement of two passes."""
+
+    consistency_weight: float = option(
+        0.0,
+        "show every training sentence to the model twice, each time with other dropout, and add by this "
+        "weight how far its two answers diverge (R-Drop's alpha, 5 there); an update takes about twice the "
+        "time and memory",
+    )
 
 
 class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion):
@@ -29,12 +39,21 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
     Of a model that says what makes logits of its decoder's output (:meth:`ModelContract.output_matrix`) the
     loss is computed without ever holding the logits of a batch. Any other, such as one with an adaptive
     softmax, is asked for its log-probabilities, as fairseq does.
+
+    With a ``consistency_weight`` a training batch goes through the model twice at once, see
+    :class:`~ikd_fairseq.modules.vocabulary_loss.Agreement`. Further terms are of the first pass.
+
+    Raises:
+        IkdError: the weight is negative or no number.
     """
 
     def __init__(self, cfg, task):
         super().__init__(
             task, cfg.sentence_avg, cfg.label_smoothing, cfg.ignore_prefix_size, cfg.report_accuracy
         )
+        self.consistency_weight = cfg.consistency_weight
+        fits = 0 <= self.consistency_weight < math.inf
+        check(fits, f"--consistency-weight {self.consistency_weight}: give a number of 0 or more")
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
@@ -52,7 +71,14 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
         """
         if output_matrix_of(model) is not None:
             asked["features_only"] = True
-        return model(**inputs_of(net_input, model), **asked)
+        inputs = inputs_of(net_input, model)
+        if self.consistency_weight and self.training:
+            inputs = {**twice(inputs), **self.second_pass(model, net_input)}
+        return model(**inputs, **asked)
+
+    def second_pass(self, model, net_input: dict[str, Any]) -> dict[str, Any]:
+        """Hook: what the model is told beside the sentences, all of which follow a second time."""
+        return {}
 
     def translation(self, model, net_output, sample, reduce: bool = True) -> tuple[Tensor, dict[str, Any]]:
         """The translation loss of what :meth:`run` returned, and all that is logged of it but for ``loss``.
@@ -66,15 +92,20 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
         }
         matrix = output_matrix_of(model)
         if not reduce:
-            output = net_output[0] if matrix is None else net_output[0] @ matrix.T
+            first = net_output[0][: len(sample["target"])]
+            output = first if matrix is None else first @ matrix.T
             loss, nll_loss = self.compute_loss(model, (output, net_output[1]), sample, reduce=False)
             return loss, {**log, "nll_loss": nll_loss.data}
         features = net_output[0]
         if matrix is None:  # log-probabilities are logits too
             features = model.get_normalized_probs(net_output, log_probs=True)
-        counted = self.counted(sample)
-        features = features.flatten(0, 1).index_select(0, counted).unsqueeze(0)
-        sums = vocabulary_loss(features, matrix, self.objective(sample, counted))
+        counted, passes = self.counted(sample), len(features) // len(sample["target"])
+        features = features.reshape(passes, -1, features.size(-1)).index_select(1, counted)
+        objective = self.objective(sample, counted)
+        if passes > 1:
+            objective = Agreement(objective, self.consistency_weight)
+            log["consistency_tokens"] = len(counted)
+        sums = vocabulary_loss(features, matrix, objective)
         if self.report_accuracy:
             log.update(n_correct=utils.item(sums.pop("n_correct")), total=len(counted))
         loss = sums.pop("loss")
@@ -102,6 +133,25 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
             sums = sums * (not sample.get(IGNORED))
             torch.distributed.all_reduce(sums)
         return sums
+
+    @classmethod
+    def reduce_metrics(cls, logging_outputs) -> None:
+        """Logs the translation loss as fairseq does, and by token in bits how far two passes are apart."""
+        super().reduce_metrics(logging_outputs)
+        log_mean("consistency", logging_outputs, "consistency", "consistency_tokens", unit=math.log(2))
+
+
+def twice(net_input: dict[str, Any]) -> dict[str, Any]:
+    """*net_input* of 2 B sentences, those of the batch and then the same again, with the images of B."""
+    sentences = len(net_input["src_tokens"])
+    doubled = {}
+    for name, value in net_input.items():
+        if name == IMAGE_POSITIONS:
+            doubled[name] = torch.cat([value, value + sentences])
+        else:
+            again = isinstance(value, Tensor) and name not in IMAGE_INPUTS
+            doubled[name] = torch.cat([value, value]) if again else value
+    return doubled
 
 
 @register_criterion("translation", dataclass=TranslationCriterionConfig)

@@ -218,6 +218,15 @@ def test_other_models_are_refused_in_a_sentence():
         criterion_of(toy.ikd_model(), teacher_weights="/nowhere/weights.pt")
 
 
+def test_a_second_pass_leaves_the_distillation_alone():
+    model, sample = toy.ikd_model().train(), sample_with([0, 2, 3])
+    plain, twice = (criterion_of(model, consistency_weight=w).train()(model, sample) for w in (0.0, 3.0))
+    assert_close_to_scale(twice[0], plain[0], 1e-4)
+    assert twice[2]["consistency"].abs() < 1e-3
+    for name, value in plain[2].items():
+        assert float(twice[2][name]) == pytest.approx(float(value), rel=1e-3), name
+
+
 @pytest.mark.parametrize("iam_weight", [1.0, 0.0])
 def test_the_teachers_maps_may_come_with_the_batch_and_are_not_made_again(iam_weight):
     model = toy.ikd_model().eval()

@@ -10,6 +10,7 @@ from fairseq.logging import metrics
 from ikd_fairseq.criterions.translation_criterion import PlainTranslationCriterion, TranslationCriterionConfig
 from ikd_fairseq.criterions.word_distillation import (
     Answers,
+    Taught,
     WordDistillationConfig,
     WordDistillationCriterion,
     word_distillation,
@@ -18,6 +19,7 @@ from ikd_fairseq.distillation.teacher_models import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
+from ikd_fairseq.modules.vocabulary_loss import SmoothedLikelihood, vocabulary_loss
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
@@ -213,6 +215,34 @@ def test_top_k_is_scaled_to_one_and_gives_padding_no_gradient():
     entropy = -(2 / 3 * math.log(2 / 3) + 1 / 3 * math.log(1 / 3))
     assert float(logged["word_kd"]) == pytest.approx(float((expected - entropy).sum()), rel=1e-3)
     assert all(gradient.isfinite().all() for gradient in gradients(student, loss).values())
+
+
+@pytest.mark.parametrize("k", [None, 3])
+def test_two_passes_learn_from_their_teachers_as_each_by_itself(k):
+    torch.manual_seed(1)
+    logits, theirs = torch.randn(2, 6, 9), torch.randn(8, 9).log_softmax(-1)
+    answers = Answers(theirs) if k is None else Answers(*theirs.topk(k))
+    positions, target = torch.tensor([0, 2, 3, 4, 6, 7]), torch.randint(9, (6,))
+
+    def sums(*passes):
+        taught = Taught(SmoothedLikelihood(target, 0.1), answers, positions, alpha=0.3, temperature=2.0)
+        given = torch.stack(passes).requires_grad_()
+        found = vocabulary_loss(given, None, taught, rows=4)
+        return found, torch.autograd.grad(found["loss"], given)[0]
+
+    both, gradient = sums(*logits)
+    for name, value in both.items():
+        assert_close_to_scale(value, sum(sums(one)[0][name] for one in logits) / 2, what=name)
+    assert_close_to_scale(gradient, torch.cat([sums(one)[1] for one in logits]) / 2)
+
+
+def test_passes_that_agree_change_nothing():
+    student, sample = text_model(1), toy.batch(SOURCES, TARGETS)
+    losses = [
+        criterion_of(student, [text_model(2)], consistency_weight=weight).train()(student, sample)[0]
+        for weight in (0.0, 3.0)
+    ]
+    assert_close_to_scale(losses[1], losses[0])
 
 
 def test_answers_of_probability_zero_are_harmless():
