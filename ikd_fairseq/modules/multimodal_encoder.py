@@ -62,7 +62,6 @@ class MultimodalEncoder(TransformerEncoderBase):
         src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
         token_embeddings: Tensor | None = None,
-        keep_regions: bool = True,
         **images: Tensor | None,
     ) -> dict[str, list[Tensor]]:
         """
@@ -71,14 +70,12 @@ class MultimodalEncoder(TransformerEncoderBase):
             src_lengths: int64 ``B`` (not used: padding tells).
             return_all_hiddens: also return the input and every layer's output.
             token_embeddings: ``B x I x d`` instead of an embedding lookup.
-            keep_regions: hand out m with all of its channels, and not with none of them.
             images: what :meth:`regions` takes.
 
         Returns:
             fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
             (I+P)`` (True for padding and for regions that a sentence does not have), ``encoder_embedding``
-            ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``
-            (``B x P x 0`` without *keep_regions*: how many there are is all that beam search needs).
+            ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``.
             Without text the first two have P positions instead of I+P.
         """
         text_padding_mask = src_tokens.eq(self.padding_idx)
@@ -91,7 +88,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             m, region_mask = found
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
             padding_mask = torch.cat([text_padding_mask, region_mask], dim=1)
-            regions = [m if keep_regions else m[..., :0]]
+            regions = [m]
         if self.no_text:
             words = text.size(1)
             x, padding_mask = x[:, words:], padding_mask[:, words:]
@@ -119,8 +116,12 @@ class MultimodalEncoder(TransformerEncoderBase):
         }
 
     def forward_non_torchscript(self, net_input: dict[str, Tensor]) -> dict[str, list[Tensor]]:
-        """The encoder output for beam search, which would copy m at every step and never look at it."""
-        return super().forward_non_torchscript({**net_input, "keep_regions": False})
+        """The encoder output for beam search, which would copy m at every step and only asks for P.
+
+        As a call, but for ``regions``: m without its channels, ``B x P x 0``.
+        """
+        encoder_out = super().forward_non_torchscript(net_input)
+        return {**encoder_out, "regions": [m[..., :0] for m in encoder_out["regions"]]}
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Rearranges the sentences, as beam search asks for. *new_order*: int64."""
