@@ -107,7 +107,7 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
             log["consistency_tokens"] = len(counted)
         sums = vocabulary_loss(features, matrix, objective)
         if self.report_accuracy:
-            log.update(n_correct=utils.item(sums.pop("n_correct")), total=len(counted))
+            log.update(n_correct=int(sums.pop("n_correct")), total=len(counted))
         loss = sums.pop("loss")
         return loss, {**log, **sums}
 
