@@ -115,10 +115,9 @@ def test_half_precision_is_as_near_to_float32_as_fairseqs(dtype):
     assert all(gradient.dtype == dtype for gradient in results[0][3].values())
 
 
-def test_a_wrapper_that_looks_for_unused_parameters_gets_logits():
+@pytest.mark.parametrize("attribute", ["find_unused_parameters", "reshard_after_forward"])
+def test_a_wrapper_that_must_see_all_parameters_used_gets_logits(attribute):
     class Wrapper(torch.nn.Module):
-        find_unused_parameters = True
-
         def __init__(self, module):
             super().__init__()
             self.module = module
@@ -132,6 +131,7 @@ def test_a_wrapper_that_looks_for_unused_parameters_gets_logits():
 
     model, sample = text_model(), toy.batch(SOURCES, TARGETS)
     wrapper = Wrapper(model)
+    setattr(wrapper, attribute, True)
     torch.manual_seed(7)
     loss = criterion_of(model)(wrapper, sample)[0]
     assert "features_only" not in wrapper.asked
