@@ -40,12 +40,12 @@ def images_of(data: Path) -> str:
     return f"--backbone efficientnet_lite0 --image-size {image_size(data)}"
 
 
-def ours(data: Path, system: str, options: str = "") -> list[str]:
-    """A system of the plugin, by what ``ikd-systems`` says of it."""
+def ours(data: Path, system: str, options: str = "", root: Path = ROOT) -> list[str]:
+    """A system of the plugin in the checkout *root*, by what ``ikd-systems`` of this one says of it."""
     from ikd_fairseq.experiments.systems import get_system
 
     known = get_system(system)
-    start = [str(data), "--user-dir", str(ROOT / "ikd_fairseq"), "--task", "multimodal_translation"]
+    start = [str(data), "--user-dir", str(root / "ikd_fairseq"), "--task", "multimodal_translation"]
     images = "" if known.images == "none" else images_of(data)
     return [*start, *known.train_options, *shlex.split(f"{images} {PROTOCOL} {options}")]
 

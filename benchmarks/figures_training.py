@@ -18,6 +18,7 @@ SYSTEMS = {
 }
 STOCK = "fairseq's `transformer`, plain `fairseq-train`"
 JOB = "training:Training"
+CONVERGING = "training:Converging"
 MEMORY = "{ours:,.0f} MB, {other:,.0f} MB"  # most that the process held in a step, libraries included
 
 
@@ -70,6 +71,59 @@ def naive(data: Path, scratch: Path) -> Iterator[Row]:
     against = "its naive version: all images of a batch, transposed convolution"
     yield compared(f"training step, {name}", against, rounds, "cpu", "{ours:.2f} s, {other:.2f} s")
     yield compared(f"peak memory, {name}", against, rounds, "peak", MEMORY)
+
+
+def quality(data: Path, scratch: Path) -> Iterator[Row]:
+    """500 updates of ikd against as many of its naive version, with the development set's loss after them.
+
+    On the same batches, which have 512 tokens so that the naive one ends; ikd distils 1 of some 35 images.
+    The ratio tells of speed only if the two losses, in bits a token, are equal.
+    """
+    smaller = ["--max-tokens", "512"]
+    command = [*commands.ours(data, "ikd", "--kd-images-per-batch 1"), *smaller]
+    naive = [*commands.naive_ikd(data), *smaller]
+    chunk, chunks = 50, 10
+    with Worker(CONVERGING, command=command) as worker:
+        with Worker(CONVERGING, commands.PLAIN_ALLOCATOR, command=naive) as other:
+            rounds = Rounds([], [])
+            for _ in range(chunks):
+                for way, answers in zip((worker, other), rounds):
+                    answers.append(way.do(updates=chunk))
+            losses = [way.do(updates=0, validate=True)["loss"] for way in (worker, other)]
+    _same_batches(rounds)
+    values = "{:.0f} s, {:.0f} s; development loss {:.3f}, {:.3f} bits a token".format(
+        *(sum(answer["cpu"] for answer in answers) for answers in rounds), *losses
+    )
+    name = f"{chunk * chunks} updates, `ikd` kd-images-per-batch 1, 512 tokens"
+    yield compared(name, "its naive version", rounds, "cpu", values)
+
+
+def precision(data: Path, scratch: Path) -> Iterator[Row]:
+    """An update with ``--bf16-autocast`` against one in float32: text, and ikd with small and large CNN.
+
+    ResNet-50 has random weights here, which cost what others do, and 4 images of a batch are distilled.
+    """
+    resnet = "--backbone resnet50 --teacher-weights random --kd-images-per-batch 4 --max-tokens 1024"
+    for system, options in {**{"text": "", "ikd": SYSTEMS["ikd"]}, "ikd ": resnet}.items():
+        command = commands.ours(data, system.strip(), options)
+        with Worker(JOB, command=[*command, "--bf16-autocast"]) as worker:
+            with Worker(JOB, command=command) as other:
+                rounds = alternate(Way(worker, {"updates": 1}), Way(other, {"updates": 1}), 5)
+        name = f"training step, `{system.strip()}` {options.replace('--', '')}".strip()
+        yield compared(f"{name}, bf16-autocast", "float32", rounds, "cpu", "{ours:.2f} s, {other:.2f} s")
+
+
+def maps(data: Path, scratch: Path) -> Iterator[Row]:
+    """An update of ikd that reads the teacher's maps of all images against one that makes them."""
+    from data import FEATURES, write_packs
+
+    command = [*commands.ours(write_packs(scratch / "maps"), "ikd"), "--max-tokens", "512"]
+    with Worker(JOB, command=[*command, "--teacher-features", FEATURES]) as worker:
+        with Worker(JOB, command=command) as other:
+            rounds = alternate(Way(worker, {"updates": 1}), Way(other, {"updates": 1}), 5)
+    _same_batches(rounds)
+    name = "training step, `ikd`, 512 tokens, all images, teacher-features"
+    yield compared(name, "the same without", rounds, "cpu", "{ours:.2f} s, {other:.2f} s")
 
 
 def limit(data: Path, scratch: Path) -> Iterator[Row]:

@@ -32,13 +32,16 @@ class Worker:
         job: ``MODULE:CALLABLE`` of this folder; what it returns is called once a request.
         environment: variables beside those of this process, of which those that set up the allocator are
             taken out first.
+        root: the checkout whose plugin it imports.
         arguments: of the callable.
     """
 
-    def __init__(self, job: str, environment: dict[str, str] | None = None, **arguments: Any):
+    def __init__(
+        self, job: str, environment: dict[str, str] | None = None, root: Path = ROOT, **arguments: Any
+    ):
         allocator = ("MALLOC_", "GLIBC_TUNABLES", "IKD_KEEP_MEMORY")
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(allocator)}
-        path = os.pathsep.join([str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])])
+        path = os.pathsep.join([str(root), *filter(None, [inherited.get("PYTHONPATH")])])
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "workers.py"), job, json.dumps(arguments)],

@@ -21,14 +21,23 @@ class ModelContract:
         requires_images: whether it looks at the images, or features, of a batch, in training and at test.
         image_size: side in pixels of the images that it was built for; None for any.
         feature_channels: channels of the features that it was built for; None for any.
+        feature_regions: regions of the features that it was built for; None for any number.
         training_only: how the names of those parameters begin that decoding lacks. A part ``NAME.`` is None
             in a model that was built with the option ``no_NAME``.
+        hides_regions: whether it can be called with ``hide_regions=True``, and then translates as if
+            sentences had no regions: its decoder sees the text alone.
     """
 
     requires_images: bool = False
     image_size: int | None = None
     feature_channels: int | None = None
+    feature_regions: int | None = None
     training_only: tuple[str, ...] = ()
+    hides_regions: bool = False
+
+    def views(self) -> "list[ModelContract]":
+        """The models that translate in its place, an ensemble where they are several."""
+        return [self]
 
     def output_matrix(self) -> Tensor | None:
         """What makes logits of the decoder's output, ``V x d``, if logits are that product and no more.
@@ -68,10 +77,12 @@ class AuxiliaryModel(ModelContract):
     Attributes:
         backbone: the CNN whose last convolutional map the features are.
         auxiliary_weights: the terms by name, with their default weights.
+        trained_alone: the term that stands for the whole loss in training, for now; None for none.
     """
 
     backbone: Any
     auxiliary_weights: dict[str, float]
+    trained_alone: str | None = None
 
 
 class CriterionContract:
@@ -79,11 +90,14 @@ class CriterionContract:
 
     Attributes:
         uses_images: whether training it needs the images of sentences, even for a model that needs none.
+        image_maps: features that batches are to carry beside the images: their name, and what their manifest
+            has to say of them.
         teacher_cache: name of the cache with the teachers' answers that batches are to carry.
         teacher_paths: the teachers' checkpoints, which the cache is held against.
     """
 
     uses_images: bool = False
+    image_maps: tuple[str, dict[str, Any]] | None = None
     teacher_cache: str | None = None
     teacher_paths: Sequence[str] = ()
 

@@ -36,7 +36,7 @@ SYSTEMS = {
     " --teacher-weights random",
     "gated-fusion": f"--arch gated_fusion_tiny {CNN} --backbone-weights random {CROSS_ENTROPY}",
     "imagination": f"--arch imagination_transformer_tiny {CNN} {AUXILIARY}",
-    "hallucination": f"--arch hallucination_transformer_tiny {CNN} {AUXILIARY}",
+    "hallucination": f"--arch hallucination_transformer_tiny {CNN} {AUXILIARY} --feature-warmup-updates 2",
     "retrieval-dense": f"--arch retrieval_transformer_tiny --retriever dense {CROSS_ENTROPY}",
 }
 OPTIMIZATION = """--label-smoothing 0.1 --optimizer adam --adam-betas (0.9,0.98) --lr 0.005

@@ -11,7 +11,8 @@ OUT     folder for checkpoints, record (run.json), log and TensorBoard; training
 SYSTEM  one that ikd-systems lists. `text` is Transformer-Tiny, `ikd` IKD-MMT, which learns from images and
         translates without. `retrieval-*` need an index that ikd-build-image-index made in DATA
 
-Environment: UPDATES (8000), SEED (1), BACKBONE (efficientnet_lite0; also resnet50, vgg19, alexnet, resnet18).
+Environment: PROTOCOL (common; published: as the system's own authors trained it, see ikd-systems --protocol
+differences), UPDATES (those of the protocol: 8000), SEED (1), BACKBONE (efficientnet_lite0, or another one).
 NAME (SYSTEM) is what tables call the run's system, if it is a variant; LABELS ("text=colour"), what else tells
 it from others of a grid. Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
 --kd-images-per-batch 16. The image size is that of DATA's packs.
@@ -28,6 +29,8 @@ export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each
 
 images=$(ikd-systems "$system" --images)
 read -rd '' -a options < <(ikd-systems "$system") || true
+mapfile -t protocol < <(ikd-systems "$system" --protocol "${PROTOCOL:-common}")
+((${#protocol[@]})) || exit 1 # ikd-systems has said why
 if [[ $images == training || $images == test ]]; then
   manifest=$data/train.images.json
   [[ -f $manifest ]] || { echo "train.sh: error: $manifest is missing: prepare the images first" >&2; exit 1; }
@@ -45,10 +48,7 @@ cp "$data/code" "$out/code" # fairseq's hub interface looks for it beside the ch
 fairseq-train "$data" \
   --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation \
   "${options[@]}" \
-  --label-smoothing 0.1 \
-  --optimizer adam --adam-betas '(0.9, 0.98)' \
-  --lr 0.005 --lr-scheduler inverse_sqrt --warmup-init-lr 1e-7 --warmup-updates 2000 \
-  --max-tokens 4096 --update-freq 2 --max-update "${UPDATES:-8000}" --patience 10 \
+  "${protocol[@]}" ${UPDATES:+--max-update "$UPDATES"} \
   --save-dir "$out" --keep-last-epochs 10 \
   --seed "${SEED:-1}" --num-workers 2 \
   --log-format simple --log-interval 10 --tensorboard-logdir "$out/tensorboard" \

@@ -33,7 +33,11 @@ def build_parser() -> argparse.ArgumentParser:
 
     add = parser.add_argument_group("--retriever topic").add_argument
     add("--topics", type=positive_int, metavar="W", help="topic words of a sentence (default: 8)")
-    stop = "a word that a larger share of the sentences has is no topic (default: 0.2)"
+    words = (
+        "words that are no topics: english (a list of the package), or a file of one a line (default: none)"
+    )
+    add("--stop-words", metavar="english|FILE", help=words)
+    stop = "a word that a larger share of the sentences has is no topic (default: 0.2; with --stop-words: 1)"
     add("--stop-share", type=share, metavar="SHARE", help=stop)
 
     add = parser.add_argument_group("--retriever dense").add_argument
@@ -44,7 +48,10 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-_OPTIONS = {"topic": ("topics", "stop_share"), "dense": ("width", "epochs", "temperature", "seed")}
+_OPTIONS = {
+    "topic": ("topics", "stop_share", "stop_words"),
+    "dense": ("width", "epochs", "temperature", "seed"),
+}
 
 
 @command

@@ -12,7 +12,16 @@ CNN_OPTIONS = ("backbone", "backbone_weights", "batch_size", "device")
 def add_cnn_arguments(group: argparse._ArgumentGroup) -> None:
     """Adds the options; their defaults, None, stand for those of the library."""
     add = group.add_argument
-    add("--backbone", choices=list(BACKBONES), help=f"frozen CNN (default: {DEFAULT_BACKBONE})")
-    add("--backbone-weights", metavar="imagenet|random|FILE", help="its weights (default: imagenet)")
+    add(
+        "--backbone",
+        metavar="NAME",
+        help=f"frozen encoder: {', '.join(BACKBONES)}, or timm:NAME, any that timm.list_models() names "
+        f"(default: {DEFAULT_BACKBONE})",
+    )
+    add(
+        "--backbone-weights",
+        metavar="imagenet|random|FILE",
+        help="its weights; imagenet: the published ones (default)",
+    )
     add("--batch-size", type=positive_int, metavar="N", help="images at a time (default: 64)")
     add("--device", choices=["cpu", "cuda"], help="where it runs (default: cpu)")

@@ -6,7 +6,7 @@ from fairseq.criterions import register_criterion
 from torch import Tensor
 
 from ..constants import AUXILIARY, FEATURES, IMAGE_POSITIONS, IMAGES
-from ..contracts import AuxiliaryModel, Entry, Prediction, Term, model_to_train
+from ..contracts import AuxiliaryModel, Entry, Prediction, Term, contract_of, model_to_train
 from ..errors import check
 from ..modules.options import BACKBONE_WEIGHTS_HELP, option
 from ..vision.frozen_cnn import UnregisteredCNN
@@ -60,7 +60,8 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
     fairseq sums the cross-entropy over tokens and divides the gradient by their number, so the mean is
     multiplied by that number: a weight means the same at any batch size and for any share of sentences with
     images. Over several workers, images and tokens are counted together, so that those of all their batches
-    weigh alike.
+    weigh alike. While the model asks for one term alone (``trained_alone``), that term is the whole loss in
+    training, with weight 1; validation has all of it always, so that its losses compare.
 
     The frozen CNN that turns images into features is no part of this module nor of the model (see
     :class:`UnregisteredCNN`). Sentences without an image train on translation alone.
@@ -80,8 +81,13 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         )
         self.weights = parse_weights(cfg.auxiliary_weights, model.auxiliary_weights)
         self.uses_images = any(self.weights.values())
-        self.backbone = model.backbone
+        self.backbone, self.channels = model.backbone, model.feature_channels
         sees_images = self.uses_images and not (task.cfg.image_features or task.cfg.image_free)
+        check(
+            not sees_images or self.channels == self.backbone.channels,
+            f"the model learns from features of {self.channels} channels and not from images: name them by "
+            "--image-features",
+        )
         self.cnn = UnregisteredCNN(self.backbone, cfg.backbone_weights) if sees_images else None
 
     def forward(self, model, sample, reduce=True):
@@ -94,19 +100,29 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         if reduce:
             terms = {name: self._term(model, net_output[1][AUXILIARY][name], sample) for name in self.weights}
             tokens, *counts = self.over_workers(sample, sample_size, *(term.count for term in terms.values()))
+            weights = self._weights_now(model, sample["net_input"])
+            if weights is not self.weights:
+                loss = 0 * loss  # not left out: every parameter is to get a gradient
             for (name, term), count in zip(terms.items(), counts):
                 scale = (tokens / count.clamp(min=1)).to(loss.dtype)
-                loss = loss + self.weights[name] * scale * term.total
+                loss = loss + weights[name] * scale * term.total
                 logging_output[_LOGGED + name] = term.total.data
                 logging_output[_COUNTED + name] = term.count
         logging_output["loss"] = loss.data
         return loss, sample_size, logging_output
 
+    def _weights_now(self, model, net_input) -> dict[str, float]:
+        """``self.weights``, or those of a model in training that asks for one term alone."""
+        alone = contract_of(model, AuxiliaryModel).trained_alone if model.training else None
+        if alone is None or not self.weights[alone] or IMAGE_POSITIONS not in net_input:
+            return self.weights
+        return {name: float(name == alone) for name in self.weights}
+
     def _features(self, net_input) -> tuple[Tensor, Tensor]:
         """The batch's real features, ``K x P x C``, and the sentences that they belong to, ``K``."""
         if not self.uses_images or IMAGE_POSITIONS not in net_input:
             nothing = net_input["src_tokens"].new_empty((0,))
-            return nothing.float().view(0, 1, self.backbone.channels), nothing
+            return nothing.float().view(0, 1, self.channels), nothing
         positions = net_input[IMAGE_POSITIONS]
         if FEATURES in net_input:
             return net_input[FEATURES].float(), positions

@@ -6,7 +6,7 @@ A system is an entry of :data:`SYSTEMS`. A variant of one needs none: a plan der
 
 import difflib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from ..errors import check
@@ -25,6 +25,40 @@ WHEN = {  # when a system sees images, in words
 }
 
 
+# The protocol of the comparison, that of Wu et al. 2021, which Peng et al. 2022 say they follow. Theirs has
+# two GPUs with 4,096 tokens each.
+COMMON = {
+    "--label-smoothing": "0.1",
+    "--optimizer": "adam",
+    "--adam-betas": "(0.9, 0.98)",
+    "--lr": "0.005",
+    "--lr-scheduler": "inverse_sqrt",
+    "--warmup-init-lr": "1e-7",
+    "--warmup-updates": "2000",
+    "--max-tokens": "4096",
+    "--update-freq": "2",
+    "--max-update": "8000",
+    "--patience": "10",
+}
+
+
+@dataclass(frozen=True)
+class Published:
+    """How a system was trained and decoded where it was published.
+
+    Attributes:
+        source: where that stands.
+        training: options of ``fairseq-train`` that differ from the common protocol.
+        decoding: options of ``fairseq-generate`` that do, beside beam 5.
+        beyond: what no option here gives.
+    """
+
+    source: str
+    training: Mapping[str, str] = field(default_factory=dict)
+    decoding: Mapping[str, str] = field(default_factory=dict)
+    beyond: str = ""
+
+
 @dataclass(frozen=True)
 class System:
     """One system of the field, or a variant of one."""
@@ -37,6 +71,7 @@ class System:
     images: Images = "none"  # when it sees them, see :data:`WHEN`
     training_only: tuple[str, ...] = ()  # how the names of parameters begin that decoding lacks
     retriever: str | None = None  # of the index that it needs, if any
+    published: Published | None = None  # its own protocol, beside the common one
     like: str = ""  # the registered system that it is a variant of; its own name if it is registered itself
     own_options: tuple[str, ...] = ()  # further options of a variant, which win
 
@@ -54,30 +89,81 @@ class System:
         named = ("--arch", f"{self.architecture}_{SIZE}", "--criterion", self.criterion)
         return (*named, *retriever, *self.options, *self.own_options)
 
+    def protocol(self, published: bool = False) -> tuple[str, ...]:
+        """How ``fairseq-train`` trains it, one word each, to follow :attr:`train_options`.
+
+        Args:
+            published: as its authors did, and not by the common protocol.
+
+        Raises:
+            IkdError: it has no published protocol.
+        """
+        options = dict(COMMON)
+        if published:
+            own = self.published
+            check(own is not None, f"{self.name} has no published protocol of its own")
+            options |= own.training if own else {}
+        return tuple(word for pair in options.items() for word in pair)
+
 
 def _registry(*systems: System) -> dict[str, System]:
     return {system.name: replace(system, like=system.name) for system in systems}
 
 
+_WU = "LividWo/Revisit-MMT"
+_PENG = {"--lr": "0.004", "--max-tokens": "1024", "--update-freq": "1", "--max-update": "70000"}
+
 # In the order of the tables: as Table 1 of Peng et al. 2022, image-must systems first.
 SYSTEMS: dict[str, System] = _registry(
     System(
-        "image-must", "Multimodal self-attention (Yao and Wan 2020)", "multimodal_transformer", images="test"
+        "image-must",
+        "Multimodal self-attention (Yao and Wan 2020)",
+        "multimodal_transformer",
+        images="test",
+        published=Published(
+            "pengr/IKD-mmt, experiments/en_fr/mmt/train.sh",
+            _PENG | {"--max-update": "51000", "--text-memory": "embedding"},
+        ),
     ),
-    System("gated-fusion", "Gated Fusion (Wu et al. 2021)", "gated_fusion", images="test"),
+    System(
+        "gated-fusion",
+        "Gated Fusion (Wu et al. 2021)",
+        "gated_fusion",
+        images="test",
+        published=Published(
+            f"{_WU}, README-gated.md",
+            {"--arch": "gated_fusion_tiny_postnorm"},
+            beyond="pooled vectors of a ResNet-50",
+        ),
+    ),
     System(
         "doubly-attentive",
         "Doubly-attentive decoder (Calixto et al. 2017)",
         "doubly_attentive_transformer",
         images="test",
+        published=Published(
+            "pengr/IKD-mmt, experiments/en_fr/dfmmt/train.sh", _PENG | {"--combine": "parallel"}
+        ),
     ),
     System(
         "selective-attention",
         "Selective attention (Li et al. 2022, ACL)",
         "selective_attention_transformer",
         images="test",
+        published=Published(
+            "libeineu/fairseq_mmt, train_mmt.sh and translation_mmt.sh",
+            {"--arch": "selective_attention_transformer_tiny_postnorm"},
+            {"--lenpen": "0.8"},
+            beyond="half precision; patches of a vision Transformer: ikd-extract-features --backbone "
+            "timm:vit_base_patch16_384",
+        ),
     ),
-    System(BASELINE, "Transformer (Vaswani et al. 2017)", "transformer_mmt"),
+    System(
+        BASELINE,
+        "Transformer (Vaswani et al. 2017)",
+        "transformer_mmt",
+        published=Published(f"{_WU}, README-baseline.md", {"--arch": "transformer_mmt_tiny_postnorm"}),
+    ),
     System(
         "imagination",
         "Imagination (Elliott and Kádár 2017)",
@@ -85,6 +171,11 @@ SYSTEMS: dict[str, System] = _registry(
         criterion="auxiliary_losses",
         images="training",
         training_only=("imagination.",),
+        published=Published(
+            "pengr/IKD-mmt, experiments/en_fr/imaginet/train.sh, for the Transformer form",
+            _PENG,
+            beyond="a recurrent model in the paper: lr 0.0001, batches of 80, a task an update",
+        ),
     ),
     System(
         "retrieval-topic",
@@ -92,9 +183,24 @@ SYSTEMS: dict[str, System] = _registry(
         "retrieval_transformer",
         images="index",
         retriever="topic",
+        published=Published(
+            "cooelf/UVR-NMT, README.md (English-Romanian), and the paper's dropout",
+            {"--arch": "retrieval_transformer_tiny_postnorm", "--lr": "0.0007", "--warmup-updates": "4000"}
+            | {"--dropout": "0.15"},
+            beyond="a stop list of their own: ikd-build-image-index --stop-words english|FILE",
+        ),
     ),
     System(
-        "retrieval-dense", "RMMT (Wu et al. 2021)", "retrieval_transformer", images="index", retriever="dense"
+        "retrieval-dense",
+        "RMMT (Wu et al. 2021)",
+        "retrieval_transformer",
+        images="index",
+        retriever="dense",
+        published=Published(
+            f"{_WU}, README-RMMT.md",
+            {"--arch": "retrieval_transformer_tiny_postnorm", "--max-update": "15000"},
+            beyond="BERT as the retriever's text encoder",
+        ),
     ),
     System(
         "hallucination",
@@ -102,6 +208,12 @@ SYSTEMS: dict[str, System] = _registry(
         "hallucination_transformer",
         criterion="auxiliary_losses",
         images="training",
+        published=Published(
+            "JerryYLi/valhalla-nmt, scripts/multi30k/train.sh",
+            {"--arch": "hallucination_transformer_tiny_postnorm", "--lr": "0.0025", "--max-tokens": "2048"}
+            | {"--update-freq": "1", "--max-update": "20000"},
+            beyond="tokens of a VQGAN, whose predictor is pretrained",
+        ),
     ),
     System(
         "ikd",
@@ -110,6 +222,11 @@ SYSTEMS: dict[str, System] = _registry(
         criterion="inversion_distillation",
         images="training",
         training_only=("student.",),
+        published=Published(
+            "pengr/IKD-mmt, experiments/en_fr/inverseKD/train_res_m_l2.sh",
+            _PENG | {"--text-memory": "embedding"},
+            beyond="a generator that nothing trains",
+        ),
     ),
 )
 

@@ -1,25 +1,34 @@
-"""The doubly-attentive decoder in its Transformer form (Calixto et al. 2017).
+"""The doubly-attentive decoder in its Transformer forms (Calixto et al. 2017).
 
 Calixto, Liu and Campbell: "Doubly-Attentive Decoder for Multi-modal Neural Machine Translation", ACL 2017. At
 every step their decoder attends to the source words and, by a second attention of its own, to the regions of
 the last convolutional map of a CNN. What the image gives is weighted by a gating scalar,
 ``beta = sigmoid(W s + b)`` of the decoder's state s.
 
+Their decoder is a recurrent network, both of whose attentions have the same query. Two Transformer forms:
+
+- ``--combine serial``, the "serial" combination of Libovický, Helcl and Mareček: "Input Combination
+  Strategies for Multi-Source Transformer Decoder", WMT 2018. Each decoder layer has a second cross-attention
+  of several heads, on the regions, as a sub-layer between the one on the text and the feed-forward network,
+  so that its query has seen the text. Here beta, computed from that query, weights what it gives.
+- ``--combine parallel``, the form in the code released with Peng et al. 2022, the nearest that there is to
+  the doubly-attentive row of their Table 1: both attentions with one query, mixed by a gate.
+
 Deviations:
 
-- Their decoder is a recurrent network. Here, as in later Transformer forms, each decoder layer has a second
-  cross-attention of several heads, on the regions, as a sub-layer between the one on the text and the
-  feed-forward network, so that its query has seen the text; beta is computed from that query. Their two
-  attentions have the same query.
-- Regions are projected to the model's width before all layers, with dropout; no encoder runs over them.
+- Regions are projected to the model's width before all layers, linearly and with the Transformer's dropout;
+  Calixto et al. have a tanh there and an image dropout of .5. No encoder runs over the regions.
 - The CNN is any of ``--backbone``, at the image size that was packed. The paper's are 14 x 14 regions of
-  1,024 channels of a ResNet-50.
+  1,024 channels of a ResNet-50, which ``ikd-extract-features --backbone resnet50 --stage res4f`` makes and
+  ``--image-features`` takes.
 - A sentence without an image passes the visual sub-layers by; the paper has an image for every sentence.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
+from fairseq.dataclass import ChoiceEnum
 from fairseq.distributed import fsdp_wrap
 from fairseq.models import register_model
 from fairseq.models.transformer import TransformerDecoderBase
@@ -30,8 +39,11 @@ from torch import Tensor, nn
 
 from ..errors import check
 from ..modules.image_regions import TextWithImageEncoder
-from .base import ImageMustModel, register_preset
+from ..modules.options import option
+from ..modules.visual_fusion import FusionGate
+from .base import ImageMustModel
 from .config import ImageMustConfig
+from .presets import register_preset
 
 
 class RegionMemoryEncoder(TextWithImageEncoder):
@@ -43,7 +55,7 @@ class RegionMemoryEncoder(TextWithImageEncoder):
 
     def __init__(self, cfg, dictionary, embed_tokens):
         super().__init__(cfg, dictionary, embed_tokens)
-        self.region_projection = nn.Linear(self.backbone.channels, embed_tokens.embedding_dim)
+        self.region_projection = nn.Linear(self.channels, embed_tokens.embedding_dim)
 
     def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
         encoder_out["regions"] = [self.dropout_module(self.region_projection(regions))]
@@ -58,19 +70,14 @@ class RegionMemoryEncoder(TextWithImageEncoder):
 
 
 class DoublyAttentiveLayer(TransformerDecoderLayerBase):
-    """fairseq's decoder layer with a sub-layer more: behind the attention on the text, one on the regions.
+    """fairseq's decoder layer with an attention more, on the regions; a subclass says how the two combine.
 
-    Self-attention, attention on the text, attention on the regions, feed-forward network: each with dropout,
-    residual and layer normalisation (before or after) as fairseq has them. What the regions give is
-    multiplied by the gating scalar of Calixto et al. 2017, ``beta = sigmoid(w x + b)`` of the sub-layer's
-    query x. A sentence without an image passes the sub-layer by.
+    Sub-layers have dropout, residual and layer normalisation (before or after) as fairseq has them.
     """
 
     def __init__(self, cfg):
         super().__init__(cfg)
         self.image_attn = self.build_encoder_attention(self.embed_dim, cfg)
-        self.image_attn_layer_norm = LayerNorm(self.embed_dim, export=cfg.export)
-        self.image_gate = nn.Linear(self.embed_dim, 1)
 
     def forward(
         self,
@@ -100,7 +107,8 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
         """
         text_mask, no_image = encoder_padding_mask[:, :-1], encoder_padding_mask[:, -1]
         text, regions = encoder_out.split([text_mask.size(1), len(encoder_out) - text_mask.size(1)])
-        weights = None
+        wanted = need_attn or need_head_weights or (not self.training and self.need_attn)
+        seen: list[Tensor | None] = []  # weights of the attention on the text
 
         def attend(attention: nn.Module, query: Tensor, memory: Tensor, mask: Tensor | None, **options):
             options = {"need_weights": False, "incremental_state": incremental_state, **options}
@@ -110,39 +118,103 @@ class DoublyAttentiveLayer(TransformerDecoderLayerBase):
             return attend(self.self_attn, query, query, self_attn_padding_mask, attn_mask=self_attn_mask)[0]
 
         def on_text(query: Tensor) -> Tensor:
-            nonlocal weights
-            wanted = need_attn or need_head_weights or (not self.training and self.need_attn)
-            options = {"need_weights": wanted, "need_head_weights": need_head_weights}
-            result, weights = attend(self.encoder_attn, query, text, text_mask, static_kv=True, **options)
+            options = {"need_weights": wanted, "need_head_weights": need_head_weights, "static_kv": True}
+            result, weights = attend(self.encoder_attn, query, text, text_mask, **options)
+            seen.append(weights)
             return result
 
         def on_regions(query: Tensor) -> Tensor:
             # No mask: a sentence has all of its regions or none, and masking all would divide zero by zero.
-            result, _ = attend(self.image_attn, query, regions, None, static_kv=True)
-            return torch.sigmoid(self.image_gate(query)) * result
-
-        def feed_forward(query: Tensor) -> Tensor:
-            return self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(query))))
+            return attend(self.image_attn, query, regions, None, static_kv=True)[0]
 
         x = self._sub_layer(x, self.self_attn_layer_norm, on_itself)
-        x = self._sub_layer(x, self.encoder_attn_layer_norm, on_text)
-        if len(regions):
-            seen = self._sub_layer(x, self.image_attn_layer_norm, on_regions)
-            x = torch.where(no_image.view(1, -1, 1), x, seen)
-        x = self._sub_layer(x, self.final_layer_norm, feed_forward)
-        return x, weights, None
+        x = self.attend_to_both(x, on_text, on_regions if len(regions) else None, no_image.view(1, -1, 1))
+        x = self._sub_layer(x, self.final_layer_norm, self._feed_forward)
+        return x, seen[0], None
+
+    def attend_to_both(
+        self,
+        x: Tensor,
+        on_text: Callable[[Tensor], Tensor],
+        on_regions: Callable[[Tensor], Tensor] | None,
+        no_image: Tensor,
+    ) -> Tensor:
+        """
+        Args:
+            x: ``J x B x d``.
+            on_text, on_regions: what an attention gives for a query of that shape; None without regions.
+            no_image: bool ``1 x B x 1``, True for a sentence without an image, which attends to text alone.
+
+        Returns:
+            As x.
+        """
+        raise NotImplementedError
+
+    def _feed_forward(self, query: Tensor) -> Tensor:
+        return self.fc2(self.activation_dropout_module(self.activation_fn(self.fc1(query))))
 
     def _sub_layer(self, x: Tensor, norm: nn.Module, function: Callable[[Tensor], Tensor]) -> Tensor:
-        y = self.dropout_module(function(norm(x) if self.normalize_before else x))
-        y = self.residual_connection(y, x)
+        return self._residual(x, norm, lambda query: self.dropout_module(function(query)))
+
+    def _residual(self, x: Tensor, norm: nn.Module, function: Callable[[Tensor], Tensor]) -> Tensor:
+        y = self.residual_connection(function(norm(x) if self.normalize_before else x), x)
         return y if self.normalize_before else norm(y)
+
+
+class SerialLayer(DoublyAttentiveLayer):
+    """Attention on the text, then one on the regions, as sub-layers of their own: Libovický et al. 2018.
+
+    What the regions give is multiplied by the gating scalar of Calixto et al. 2017, ``beta = sigmoid(w x +
+    b)`` of the sub-layer's query x. A sentence without an image passes the sub-layer by.
+    """
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.image_attn_layer_norm = LayerNorm(self.embed_dim, export=cfg.export)
+        self.image_gate = nn.Linear(self.embed_dim, 1)
+
+    def attend_to_both(self, x, on_text, on_regions, no_image):
+        x = self._sub_layer(x, self.encoder_attn_layer_norm, on_text)
+        if on_regions is None:
+            return x
+
+        def gated(query: Tensor) -> Tensor:
+            return torch.sigmoid(self.image_gate(query)) * on_regions(query)
+
+        return torch.where(no_image, x, self._sub_layer(x, self.image_attn_layer_norm, gated))
+
+
+class ParallelLayer(DoublyAttentiveLayer):
+    """One sub-layer of two attentions with one query, mixed by a gate: the code released with IKD-MMT.
+
+    ``(1 - g) x1 + g x2`` with ``g = sigmoid(W [x1 ; x2] + b)``, x1 being what the text gives and x2 what the
+    regions give, each after dropout (``transformer_dfmmt_layer.py``). A sentence without an image has x1.
+    """
+
+    def __init__(self, cfg):
+        super().__init__(cfg)
+        self.gate = FusionGate(self.embed_dim)
+
+    def attend_to_both(self, x, on_text, on_regions, no_image):
+        def both(query: Tensor) -> Tensor:
+            of_text = self.dropout_module(on_text(query))
+            if on_regions is None:
+                return of_text
+            of_image = self.dropout_module(on_regions(query))
+            gate = self.gate(of_text, of_image)
+            return torch.where(no_image, of_text, (1 - gate) * of_text + gate * of_image)
+
+        return self._residual(x, self.encoder_attn_layer_norm, both)
+
+
+LAYERS = {"serial": SerialLayer, "parallel": ParallelLayer}
 
 
 class DoublyAttentiveDecoder(TransformerDecoderBase):
     """fairseq's decoder of :class:`DoublyAttentiveLayer`, for the output of :class:`RegionMemoryEncoder`."""
 
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
-        layer = DoublyAttentiveLayer(cfg)
+        layer = LAYERS[str(cfg.combine)](cfg)
         if cfg.checkpoint_activations:
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
@@ -160,18 +232,29 @@ class DoublyAttentiveDecoder(TransformerDecoderBase):
         return super().extract_features(prev_output_tokens, both, *args, **kwargs)
 
 
-@register_model("doubly_attentive_transformer", dataclass=ImageMustConfig)
+@dataclass
+class DoublyAttentiveConfig(ImageMustConfig):
+    """Options of the doubly-attentive decoder."""
+
+    combine: ChoiceEnum(list(LAYERS)) = option(
+        "serial",
+        "how a decoder layer attends to text and regions: to one after the other (Libovický et al. 2018), or "
+        "to both at once, with a gate (code released with IKD-MMT)",
+    )
+
+
+@register_model("doubly_attentive_transformer", dataclass=DoublyAttentiveConfig)
 class DoublyAttentiveModel(ImageMustModel):
-    """fairseq's Transformer whose decoder layers attend to the text and then to the image's regions."""
+    """fairseq's Transformer whose decoder layers attend to the text and to the image's regions."""
 
     encoder_class = RegionMemoryEncoder
 
     @classmethod
     def build_model(cls, cfg, task):
-        for option in ("no_cross_attention", "cross_self_attention"):
+        for name in ("no_cross_attention", "cross_self_attention"):
             check(
-                not getattr(cfg, option),
-                f"--{option.replace('_', '-')} leaves out an attention that doubly_attentive_transformer is "
+                not getattr(cfg, name),
+                f"--{name.replace('_', '-')} leaves out an attention that doubly_attentive_transformer is "
                 "made of: drop that option",
             )
         return super().build_model(cfg, task)

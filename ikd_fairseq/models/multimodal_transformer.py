@@ -1,4 +1,17 @@
-"""The image-must upper bound: the same encoder, fed by the real image (Yao & Wan 2020)."""
+"""The image-must upper bound: the same encoder, fed by the real image (Yao & Wan 2020).
+
+Yao and Wan: "Multimodal Transformer for Multimodal Machine Translation", ACL 2020. Text and regions are
+queries, the text alone is keys and values, and the decoder attends to all.
+
+Deviations:
+
+- Keys and values are the text positions of each layer's input. In their code, and in Peng et al.'s, they are
+  the raw embeddings in every layer, which is ``--text-memory embedding``.
+- Theirs has six layers, a learning rate by Vaswani et al.'s schedule, and GloVe vectors to start from.
+- The CNN is any of ``--backbone``; theirs is 7 x 7 regions of 2,048 channels of a ResNet-50, as is ours by
+  default at 224 pixels.
+- A sentence without an image has its regions masked; the paper has an image for every sentence.
+"""
 
 from dataclasses import dataclass
 
@@ -8,8 +21,9 @@ from ..contracts import TaskContract
 from ..errors import check
 from ..modules.image_regions import ImageRegions
 from ..modules.multimodal_encoder import MultimodalEncoder
-from .base import ImageMustModel, register_preset
+from .base import ImageMustModel
 from .config import ImageMustConfig, MultimodalTransformerConfig
+from .presets import register_preset
 
 
 @dataclass

@@ -8,9 +8,13 @@ how many of them they share. With H the encoder's output and M the vectors of th
 
 ``--retriever dense`` follows RMMT (Wu et al. 2021, "Good for Misconceived Reasons: An Empirical Revisiting on
 the Need for Visual Context in Multimodal Machine Translation"). Images are looked up by inner product in a
-space of text and images. With z the mean of the m images' vectors:
+space of text and images. With z_1 to z_m their vectors:
 
-- ``v = W_z z``, ``g = sigmoid(W v + U H)``, output ``H + g * v``
+- ``v = max over i of (W_z z_i + b)``, dimension by dimension
+- ``g = sigmoid(W v + U H)``, output ``H + g * v``
+
+That is what ``--merge_option max`` of their code does (``rmmt.py``). ``--merge mean`` takes the mean of the
+projections, as version 0.1.0 of this plugin did. Neither code drops out anything of images, nor does ours.
 
 No sentence needs an image, in training or at test: only the index that ``ikd-build-image-index`` makes of
 training captions and their images.
@@ -18,16 +22,21 @@ training captions and their images.
 Deviations of both:
 
 - The vectors are those of this plugin's CNN, averaged over its last map.
-- The projections have biases, and the gate has a value for every text position and channel.
+- Layer normalisation comes first in every block of ``retrieval_transformer_tiny``. In the code of RMMT it
+  comes last, which is ``retrieval_transformer_tiny_postnorm``.
 
 As in UVR-NMT, a training sentence is not kept from finding its own image, which then is among the first; a
 test sentence has none in the index, so that training and test are not quite alike.
 
 Deviations of ``topic``:
 
-- Words are the dictionary's units: pieces, where BPE splits a word.
-- Common words are left out by their frequency, not by a list of stop words.
+- Common words are left out by their frequency unless ``ikd-build-image-index --stop-words`` gives a list,
+  which the authors' code has (with a list of its own for English).
+- A word's images are all of its images; the code draws five at random once and for all.
 - Of images with equally many votes the earlier ones are taken.
+- The output is the paper's. The code's is ``(1 - g) * H + g * H~``, with one attention head, the same ReLU
+  layer on both sides of it, and vectors scaled to unit length.
+- As in the code, words are the dictionary's units: pieces, where BPE splits a word.
 
 Deviation of ``dense``: the retriever is a small dual encoder trained on the captions of the index itself,
 where RMMT's text encoder is BERT.
@@ -49,8 +58,9 @@ from ..errors import check
 from ..modules.image_index import FILE_NAME, KINDS, ImageIndex, load_image_index
 from ..modules.options import option
 from ..modules.visual_fusion import FusionGate, gate_for_log
-from .base import FlatTransformerModel, TextEncoder, register_preset
+from .base import FlatTransformerModel, TextEncoder
 from .config import FlatTransformerConfig
+from .presets import register_preset
 
 
 @dataclass
@@ -60,7 +70,12 @@ class RetrievalTransformerConfig(FlatTransformerConfig):
     retriever: ChoiceEnum(list(KINDS)) = option(
         "topic",
         "how images are found and taken in: by topic words and attention (UVR-NMT), or by dense embeddings "
-        "and mean (RMMT)",
+        "and maximum (RMMT)",
+    )
+    merge: ChoiceEnum(["max", "mean"]) = option(
+        "max",
+        "what dense retrieval makes of the images' projections, dimension by dimension: their maximum "
+        "(RMMT), or their mean",
     )
     image_index: Optional[str] = option(
         None,
@@ -105,32 +120,43 @@ class RetrievedImageFusion(nn.Module):
 
 
 class AttentionFusion(RetrievedImageFusion):
-    """v: attention of each text state over the images, with dropout on its output (Zhang et al. 2020)."""
+    """v: attention of each text state over the images (Zhang et al. 2020)."""
 
-    def __init__(self, embed_dim: int, channels: int, heads: int, dropout: float):
+    def __init__(self, embed_dim: int, channels: int, heads: int):
         super().__init__(embed_dim)
         self.attention = nn.MultiheadAttention(
             embed_dim, heads, kdim=channels, vdim=channels, batch_first=True
         )
-        self.dropout = nn.Dropout(dropout)
 
     def summary(self, text: Tensor, images: Tensor, missing: Tensor) -> Tensor:
         v, _ = self.attention(text, images, images, key_padding_mask=missing, need_weights=False)
-        return self.dropout(v)
+        return v
+
+
+class MaxFusion(RetrievedImageFusion):
+    """v: the largest value that any image's vector, mapped to the text's width, has (Wu et al. 2021)."""
+
+    def __init__(self, embed_dim: int, channels: int):
+        super().__init__(embed_dim)
+        # Not called as MeanFusion's, so that a checkpoint of that one is told from one of this.
+        self.image_projection = nn.Linear(channels, embed_dim)
+
+    def summary(self, text: Tensor, images: Tensor, missing: Tensor) -> Tensor:
+        projected = self.image_projection(images).masked_fill(missing.unsqueeze(2), float("-inf"))
+        return projected.amax(dim=1, keepdim=True)
 
 
 class MeanFusion(RetrievedImageFusion):
-    """v: the mean of the images' vectors, mapped to the text's width, with dropout (Wu et al. 2021)."""
+    """v: the mean of the images' vectors, mapped to the text's width."""
 
-    def __init__(self, embed_dim: int, channels: int, dropout: float):
+    def __init__(self, embed_dim: int, channels: int):
         super().__init__(embed_dim)
         self.projection = nn.Linear(channels, embed_dim)
-        self.dropout = nn.Dropout(dropout)
 
     def summary(self, text: Tensor, images: Tensor, missing: Tensor) -> Tensor:
         there = (~missing).unsqueeze(2).to(images)  # B x m x 1
         mean = (images * there).sum(dim=1, keepdim=True) / there.sum(dim=1, keepdim=True).clamp(min=1)
-        return self.dropout(self.projection(mean))
+        return self.projection(mean)
 
 
 class RetrievalEncoder(TextEncoder):
@@ -186,15 +212,21 @@ class RetrievalTransformerModel(FlatTransformerModel):
         index = load_image_index(cfg.image_index, str(cfg.retriever), src_dict)
         sizes = embed_tokens.embedding_dim, index.channels
         if index.kind == "topic":
-            fusion = AttentionFusion(*sizes, cfg.encoder.attention_heads, cfg.dropout)
+            fusion = AttentionFusion(*sizes, cfg.encoder.attention_heads)
         else:
-            fusion = MeanFusion(*sizes, cfg.dropout)
+            fusion = {"max": MaxFusion, "mean": MeanFusion}[str(cfg.merge)](*sizes)
         return RetrievalEncoder(cfg, src_dict, embed_tokens, index, fusion)
 
     def upgrade_state_dict_named(self, state_dict, name):
-        """Refuses, in a sentence, a checkpoint that was trained on an index of another CNN."""
+        """Refuses, in a sentence, a checkpoint that merges otherwise or learnt on an index of another CNN."""
         super().upgrade_state_dict_named(state_dict, name)
         prefix = f"{name}.encoder.fusion" if name else "encoder.fusion"
+        check(
+            f"{prefix}.projection.weight" not in state_dict or isinstance(self.encoder.fusion, MeanFusion),
+            "the checkpoint takes the mean of retrieved images, as dense retrieval did in version 0.1.0, and "
+            "not the maximum: give --merge mean to train on or, when translating, --model-overrides "
+            "\"{'merge': 'mean'}\"",
+        )
         for key, parameter in self.encoder.fusion.named_parameters(prefix):
             check(
                 key not in state_dict or state_dict[key].shape == parameter.shape,
@@ -205,3 +237,4 @@ class RetrievalTransformerModel(FlatTransformerModel):
 
 
 register_preset("retrieval_transformer", "tiny")
+register_preset("retrieval_transformer", "tiny_postnorm")

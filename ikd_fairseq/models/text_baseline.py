@@ -5,8 +5,9 @@ fairseq already owns the name ``transformer_tiny`` (with other sizes), hence ``t
 
 from fairseq.models import register_model
 
-from .base import FlatTransformerModel, register_preset
+from .base import FlatTransformerModel
 from .config import FlatTransformerConfig
+from .presets import register_preset
 
 
 @register_model("transformer_mmt", dataclass=FlatTransformerConfig)
@@ -15,4 +16,5 @@ class TextTransformerModel(FlatTransformerModel):
 
 
 register_preset("transformer_mmt", "tiny")
+register_preset("transformer_mmt", "tiny_postnorm")
 register_preset("transformer_mmt", "nano")

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,14 +12,15 @@ from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
 from ..constants import NO_IMAGE
-from ..data.feature_extraction import DEFAULT_BACKBONE, last_maps
+from ..data.feature_extraction import DEFAULT_BACKBONE, region_features
 from ..data.feature_pack import FeaturePack, to_half
 from ..data.image_pack import ImagePack
 from ..errors import check
-from ..io.atomic import check_disk_space
+from ..io.atomic import check_disk_space, check_output
+from ..io.locks import claim
 from ..io.progress import progress
 from ..io.text_index import sentence_counts
-from ..vision.backbones import get_backbone
+from ..io.text_lines import read_lines
 from ..vision.device import check_device
 from .dual_encoder import DualEncoder, contrastive_loss
 from .image_index import FILE_NAME, DenseIndex, ImageIndex, TopicIndex
@@ -43,7 +45,11 @@ class Captions(NamedTuple):
 
 
 def build_topic_index(
-    captions: Captions, vectors: Tensor, topics: int = 8, stop_share: float = 0.2
+    captions: Captions,
+    vectors: Tensor,
+    topics: int = 8,
+    stop_share: float | None = None,
+    stop_words: Collection[str] = (),
 ) -> TopicIndex:
     """The topic-image lookup table of Zhang et al. 2020: each word's images are those that it is a topic of.
 
@@ -54,12 +60,17 @@ def build_topic_index(
         captions: sentences and their images.
         vectors: float16 ``N x C``.
         topics: w, topic words of a sentence.
-        stop_share: a word that a larger share of the captions has is no topic.
+        stop_share: a word that a larger share of the captions has is no topic; by default a fifth, or, with
+            *stop_words*, none is too common.
+        stop_words: words that are no topics, as in the code of Zhang et al.
     """
+    if stop_share is None:
+        stop_share = 1.0 if stop_words else 0.2
     size, count = len(captions.dictionary), len(captions.sentences)
     distinct = [word for sentence in captions.sentences for word in set(sentence)]
     with_word = np.bincount(distinct, minlength=size)
-    is_topic = (with_word > 0) & (with_word <= stop_share * count)
+    stopped = np.isin(captions.dictionary.symbols, list(stop_words))
+    is_topic = (with_word > 0) & (with_word <= stop_share * count) & ~stopped
     idf = np.where(is_topic, np.log(count / with_word.clip(min=1)), 0)
     index = TopicIndex(
         vectors,
@@ -76,6 +87,19 @@ def build_topic_index(
     index.offsets[1:] = torch.tensor([len(images) for images in images_of]).cumsum(0)
     index.rows = torch.tensor([image for images in images_of for image in sorted(images)], dtype=torch.int32)
     return index
+
+
+def read_stop_words(source: str) -> list[str]:
+    """The words of a stop list: of the package's own for ``english``, or of a file, one a line.
+
+    Raises:
+        IkdError: there is no such file, or it holds no word.
+    """
+    path = str(Path(__file__).with_name("stop_words_english.txt")) if source == "english" else source
+    check(os.path.isfile(path), f"--stop-words {source}: no such file; give one, a word a line, or english")
+    words = [line for line in map(str.strip, read_lines(path)) if line]
+    check(bool(words), f"--stop-words {source} holds no word: write one a line")
+    return words
 
 
 def build_dense_index(
@@ -169,13 +193,11 @@ def read_captions(
 
 
 def _pooled_by_cnn(
-    pack: ImagePack, rows: np.ndarray, backbone_name: str, weights: str, batch_size: int, device: str
+    pack: ImagePack, rows: np.ndarray, backbone: str, weights: str, batch_size: int, device: str
 ) -> Iterator[np.ndarray]:
-    """Yields float16 vectors ``some x C`` of the images *rows*: means over a frozen CNN's last map."""
-    backbone = get_backbone(backbone_name)
-    backbone.check_image_size(pack.image_size)
-    for start, maps in last_maps(pack, rows, backbone, weights, batch_size, device):
-        yield to_half(maps.mean(dim=(2, 3)).numpy(), start, f"the features of {pack.prefix}")
+    """Yields float16 vectors ``some x C`` of the images *rows*: means over a frozen encoder's regions."""
+    for start, regions in region_features(pack, rows, backbone, weights, batch_size, device):
+        yield to_half(regions.mean(dim=1).numpy(), start, f"the features of {pack.prefix}")
 
 
 def _pooled_from_pack(pack: FeaturePack, rows: np.ndarray) -> Iterator[np.ndarray]:
@@ -227,7 +249,8 @@ def build_image_index(
         output: the file; None for ``DATA/image-index.RETRIEVER.pt``.
         image_features: name of a feature pack to take the vectors from; None to run the CNN on the images.
         backbone, backbone_weights, batch_size, device: the CNN, where it is run.
-        options: of :func:`build_topic_index` or :func:`build_dense_index`.
+        options: of :func:`build_topic_index` or :func:`build_dense_index`; stop words as
+            :func:`read_stop_words` takes them.
 
     Raises:
         IkdError: text, dictionary or pack is missing or does not fit, or the weights cannot be used.
@@ -236,20 +259,28 @@ def build_image_index(
     output = os.path.join(data_dir, FILE_NAME.format(kind=retriever)) if output is None else output
     folder = os.path.dirname(output) or "."
     check(os.path.isdir(folder), f"--output {output}: there is no folder {folder}")
+    check_output(output)
     check_device(device)
-    pack = _open_pack(data_dir, split, image_features)
-    captions, rows = read_captions(data_dir, split, source_lang, pack.index)
-    source: dict[str, Any] = {"image_features": image_features}
-    if isinstance(pack, ImagePack):
-        blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
-        source = {"backbone": backbone, "weights": backbone_weights, "image_size": pack.image_size}
-    else:
-        blocks = _pooled_from_pack(pack, rows)
-    vectors = torch.from_numpy(np.concatenate(list(blocks)))
-    builders: dict[str, Callable[..., ImageIndex]] = {"topic": build_topic_index, "dense": build_dense_index}
-    index = builders[retriever](captions, vectors, **options)
-    check_disk_space(output, sum(tensor.nbytes for tensor in index.buffers()))
-    index.save(output, captions.dictionary, {"split": split, **source, **options})
+    with claim(output):
+        pack = _open_pack(data_dir, split, image_features)
+        captions, rows = read_captions(data_dir, split, source_lang, pack.index)
+        source: dict[str, Any] = {"image_features": image_features}
+        if isinstance(pack, ImagePack):
+            blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
+            source = {"backbone": backbone, "weights": backbone_weights, "image_size": pack.image_size}
+        else:
+            blocks = _pooled_from_pack(pack, rows)
+        vectors = torch.from_numpy(np.concatenate(list(blocks)))
+        builders: dict[str, Callable[..., ImageIndex]] = {
+            "topic": build_topic_index,
+            "dense": build_dense_index,
+        }
+        if (stop_list := options.pop("stop_words", None)) is not None:
+            options["stop_words"] = read_stop_words(stop_list)
+        index = builders[retriever](captions, vectors, **options)
+        options |= {} if stop_list is None else {"stop_words": stop_list}
+        check_disk_space(output, sum(tensor.nbytes for tensor in index.buffers()))
+        index.save(output, captions.dictionary, {"split": split, **source, **options})
     shape = len(captions.images), *index.vectors.shape
     logger.info("%s: %d captions of %d images, %d channels", output, *shape)
     return index

@@ -7,6 +7,13 @@ from ..vision.backbones import get_backbone
 from ..vision.frozen_cnn import UnregisteredCNN
 
 
+def region_shape(cfg) -> tuple[int, int]:
+    """P and C that a model is built for: of the features that it learns from, or of the CNN's last map."""
+    backbone = get_backbone(str(cfg.backbone))
+    regions, channels = (getattr(cfg, name, 0) for name in ("feature_regions", "feature_channels"))
+    return regions or backbone.grid(cfg.image_size) ** 2, channels or backbone.channels
+
+
 class ImageRegions(TransformerEncoderBase):
     """Mixin of an encoder: regions of a batch, made from its images or given as features that stand for them.
 
@@ -14,6 +21,7 @@ class ImageRegions(TransformerEncoderBase):
 
     Attributes:
         backbone: the CNN whose last convolutional map the regions are.
+        channels: C.
         cnn: the frozen CNN, no part of the model's state; None until :meth:`load_cnn`.
     """
 
@@ -22,6 +30,7 @@ class ImageRegions(TransformerEncoderBase):
     def __init__(self, cfg, dictionary, embed_tokens):
         super().__init__(cfg, dictionary, embed_tokens)
         self.backbone = get_backbone(str(cfg.backbone))
+        self.channels = region_shape(cfg)[1]
         self.weights = cfg.backbone_weights
 
     def load_cnn(self) -> None:
@@ -58,7 +67,7 @@ class ImageRegions(TransformerEncoderBase):
         if images is None and features is None:
             if not self.training:
                 return None
-            return text.new_zeros(len(text), 1, self.backbone.channels), padding_mask.new_ones(len(text), 1)
+            return text.new_zeros(len(text), 1, self.channels), padding_mask.new_ones(len(text), 1)
         if features is None:
             if self.cnn is None:
                 self.load_cnn()

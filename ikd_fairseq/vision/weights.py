@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 IMAGENET = "imagenet"
 RANDOM = "random"
 
-_RANDOM_SEED = 20220722  # fixed, so that all workers and a resumed run get the same random CNN
+RANDOM_SEED = 20220722  # fixed, so that all workers and a resumed run get the same random CNN
 
 
 def load_weights(backbone: Backbone, source: str) -> nn.Module:
@@ -37,7 +37,7 @@ def load_weights(backbone: Backbone, source: str) -> nn.Module:
         IkdError: weights that cannot be had, read or used.
     """
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(_RANDOM_SEED)
+        torch.manual_seed(RANDOM_SEED)
         cnn = backbone.build()
     if source == RANDOM:
         logger.info("CNN %s with random weights", backbone.name)

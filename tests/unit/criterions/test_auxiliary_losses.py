@@ -135,6 +135,28 @@ def test_every_part_learns_and_the_cnn_is_no_part_of_model_or_criterion(make):
     assert not [name for name, value in model.named_parameters() if torch.equal(value, before[name])]
 
 
+def test_in_its_first_updates_hallucination_learns_to_predict_features_alone():
+    model = hallucination_model(feature_warmup_updates=3).train()
+    criterion, sample = criterion_of(model).train(), sample_with([1, 3])
+    model.set_num_updates(2)
+    loss, sample_size, logged = criterion(model, sample)
+    assert_close_to_scale(loss, sample_size * logged["aux_feature"] / 2)
+    loss.backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    assert not any(parameter.grad.any() for parameter in model.decoder.layers.parameters())
+    assert all(parameter.grad.any() for parameter in model.encoder.hallucinator.projection.parameters())
+
+    model.eval()  # what checkpoints are chosen by is one loss from the first update to the last
+    validation = float(criterion(model, sample)[0])
+    model.set_num_updates(3)
+    assert float(criterion(model, sample)[0]) == pytest.approx(validation, rel=1e-6)
+    assert float(criterion(model.train(), sample)[0]) == pytest.approx(validation, rel=1e-6)
+
+    model.set_num_updates(0)  # a split without images has nothing to warm up with
+    text_alone = toy.batch(SOURCES, TARGETS)
+    assert_close_to_scale(criterion(model, text_alone)[0], translation_loss(criterion, model, text_alone))
+
+
 @pytest.mark.parametrize("make", MODELS)
 def test_features_of_the_cnn_stand_for_its_images(make):
     model = make().eval()

@@ -1,4 +1,4 @@
-"""Features of a split: maps equal a plain forward; published features land at the right sentences."""
+"""Features of a split: what an encoder makes of its images equals a plain forward."""
 
 import numpy as np
 import pytest
@@ -6,11 +6,12 @@ import torch
 
 from ikd_fairseq.cli.extract_features import main
 from ikd_fairseq.data import feature_extraction
-from ikd_fairseq.data.feature_extraction import extract_features, import_features
+from ikd_fairseq.data.feature_extraction import extract_features, open_encoder
 from ikd_fairseq.data.feature_pack import FeaturePack
 from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
+from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 
 SIZE = 64  # a 2 x 2 grid at stride 32
@@ -76,110 +77,13 @@ def test_extraction_needs_an_image_pack_for_this_text(data, write_text_split):
         extract_features(data, "train")
 
 
-@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
-def test_published_vectors_by_sentence(data, dtype):
-    published = np.random.default_rng(1).standard_normal((5, 6)).astype(dtype)
-    pack = import_features(data, "train", save(data, published), "own")
-    assert (len(pack), pack.regions, pack.channels) == (5, 1, 6)
-    for sentence in range(5):
-        np.testing.assert_array_equal(pack[sentence], published[sentence].astype(np.float16)[None])
-    pack.check_text(data, "train")
-
-
-def test_published_maps_by_image_follow_the_index(data):
-    write_images(data)
-    published = np.arange(3 * 4 * 2, dtype=np.float32).reshape(3, 4, 2)
-    pack = import_features(data, "train", save(data, published), "own")
-    assert (pack.regions, pack.channels) == (4, 2)
-    assert pack[1] is None
-    np.testing.assert_array_equal(pack[0], published[2])
-    np.testing.assert_array_equal(pack[3], published[1])
-
-
-def test_published_maps_with_channels_first_become_regions_row_by_row(data, monkeypatch):
-    monkeypatch.setattr(feature_extraction, "_ROWS_AT_ONCE", 2)
-    published = np.arange(5 * 3 * 2 * 4, dtype=np.float32).reshape(5, 3, 2, 4)  # rows x C x H x W
-    pack = import_features(data, "train", save(data, published), "own")
-    assert (pack.regions, pack.channels) == (8, 3)
-    for sentence in range(5):
-        for row in range(2):
-            for column in range(4):
-                expected = published[sentence, :, row, column]
-                np.testing.assert_array_equal(pack[sentence][4 * row + column], expected)
-
-
-def test_more_rows_than_are_read_at_once_stay_in_order(data, monkeypatch):
-    monkeypatch.setattr(feature_extraction, "_ROWS_AT_ONCE", 2)
-    published = np.arange(5, dtype=np.float32).reshape(5, 1)
-    pack = import_features(data, "train", save(data, published), "own")
-    assert [pack[sentence].item() for sentence in range(5)] == [0, 1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("rows, expected", [("sentences", [0, 1, 2, 3, 4]), ("images", [1, 0, 2, 3, 4])])
-def test_rows_that_fit_both_ways_are_asked_about(data, rows, expected):
-    write_images(data, np.array([1, 0, 2, 3, 4], dtype=np.int32), np.repeat(IMAGES[:1], 5, axis=0))
-    path = save(data, np.arange(5, dtype=np.float32).reshape(5, 1))
-    with pytest.raises(
-        IkdError, match="5 rows, .*5 sentences and 5 images: .*--rows sentences or --rows images"
-    ):
-        import_features(data, "train", path, "own")
-    pack = import_features(data, "train", path, "own", rows)
-    assert [pack[sentence].item() for sentence in range(5)] == expected
-
-
-def test_rows_that_mean_the_same_both_ways_are_not_asked_about(data):
-    write_images(data, np.arange(5, dtype=np.int32), np.repeat(IMAGES[:1], 5, axis=0))
-    pack = import_features(data, "train", save(data, np.arange(5.0).reshape(5, 1)), "own")
-    assert [pack[sentence].item() for sentence in range(5)] == [0, 1, 2, 3, 4]
-
-
-def test_rows_that_fit_neither_way_are_refused_with_all_numbers(data):
-    path = save(data, np.zeros((4, 2)))
-    with pytest.raises(IkdError, match="published.npy has 4 rows, .* 5 sentences and no image pack"):
-        import_features(data, "train", path, "own")
-    write_images(data)
-    with pytest.raises(IkdError, match="published.npy has 4 rows, .* 5 sentences and 3 images"):
-        import_features(data, "train", path, "own")
-    with pytest.raises(IkdError, match="cannot be --rows images"):
-        import_features(data, "train", save(data, np.zeros((5, 2))), "own", "images")
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, 70000.0])
-def test_bad_numbers_are_refused_with_their_row_and_nothing_is_left(data, bad):
-    published = np.zeros((5, 2), dtype=np.float32)
-    published[3, 1] = bad
-    for array in (published, published.reshape(5, 2, 1, 1)):
-        with pytest.raises(IkdError, match=f"row 3 of .*published.npy holds {bad}"):
-            import_features(data, "train", save(data, array), "own")
-    assert not FeaturePack.exists(f"{data}/train", "own")
-
-
-@pytest.mark.parametrize(
-    "array", [np.zeros((5, 2), dtype=np.int64), np.zeros(5), np.zeros((5, 2, 2, 2, 2)), np.zeros((5, 0))]
-)
-def test_arrays_of_another_form_are_refused(data, array):
-    with pytest.raises(IkdError, match="--from-file .*published.npy holds"):
-        import_features(data, "train", save(data, array), "own")
-
-
-def test_files_that_are_no_array_are_refused(data):
-    for name, content in (("empty.npy", b""), ("text.npy", b"1 2 3")):
-        with open(f"{data}/{name}", "wb") as stream:
-            stream.write(content)
-        with pytest.raises(IkdError, match=f"--from-file .*{name}"):
-            import_features(data, "train", f"{data}/{name}", "own")
-    np.savez(f"{data}/several.npz", a=np.zeros((5, 2)))
-    with pytest.raises(IkdError, match="several.npz is not a single"):
-        import_features(data, "train", f"{data}/several.npz", "own")
-    with pytest.raises(IkdError, match="nowhere.npy"):
-        import_features(data, "train", f"{data}/nowhere.npy", "own")
-
-
 @pytest.mark.parametrize(
     "options, named",
     [
         (["--from-file", "f.npy"], "--name"),
         (["--rows", "images"], "--from-file"),
+        (["--layout", "channels-last", "--list", "l.txt"], "--layout, --list: only for --from-file"),
+        (["--from-file", "f.npy", "--name", "own", "--stage", "res4f"], "runs no CNN"),
         (["--from-file", "f.npy", "--name", "own", "--backbone", "resnet50"], "runs no CNN"),
         (["--name", "a/b"], "--name 'a/b'"),
     ],
@@ -199,3 +103,26 @@ def test_a_gpu_that_is_not_there_is_refused(data, monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(IkdError, match="--device cuda"):
         extract_features(data, "train", device="cuda")
+
+
+def test_a_stage_is_the_map_of_its_last_block(data):
+    write_images(data)
+    pack = extract_features(data, "train", "resnet50", backbone_weights="random", stage="res4f")
+    assert (pack.name, pack.regions, pack.channels) == ("resnet50-res4f", 16, 1024)
+    assert pack.manifest["stage"] == "res4f"
+    whole = FrozenCNN(get_backbone("resnet50"), "random", "block")
+    with torch.no_grad():
+        maps = whole(whole.backbone.normalise(torch.from_numpy(IMAGES)))
+    expected = maps[3].flatten(2).transpose(1, 2).numpy()
+    np.testing.assert_allclose(pack.features, expected, rtol=2e-3, atol=1e-3 * np.abs(expected).max())
+    with pytest.raises(IkdError, match=r"--stage res4g: resnet50 has none .*layer3 \(res4f\)"):
+        extract_features(data, "train", "resnet50", backbone_weights="random", stage="res4g")
+    with pytest.raises(IkdError, match="--stage res4f: only a listed CNN"):
+        open_encoder("timm:resnet18", "random", SIZE, "res4f")
+
+
+def test_an_encoder_of_timm_gives_its_tokens_under_a_name_of_its_own(data):
+    write_images(data)
+    pack = extract_features(data, "train", "timm:vit_tiny_patch16_224.augreg_in21k", "random", batch_size=2)
+    assert (pack.name, pack.regions, pack.channels) == ("timm-vit_tiny_patch16_224-augreg_in21k", 197, 192)
+    assert np.isfinite(pack.features).all()

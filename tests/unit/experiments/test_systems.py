@@ -1,9 +1,11 @@
 """The registry of systems: each is what its entry says, variants, refusals, the table of the README."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fairseq import options
 from fairseq.criterions import CRITERION_REGISTRY
 from fairseq.models import ARCH_MODEL_REGISTRY
 
@@ -65,6 +67,49 @@ def test_the_command_prints_options_images_and_the_list(capsys):
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(SYSTEMS)
     assert command.main(["txet"]) == 1
     assert "did you mean text" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_a_published_protocol_is_made_of_options_that_the_systems_own_command_takes(system):
+    line = ["data", *system.train_options, *system.protocol(published=True)]
+    args = options.parse_args_and_arch(
+        options.get_training_parser(default_task="multimodal_translation"), line
+    )
+    for option, value in system.published.training.items():
+        found = getattr(args, option.removeprefix("--").replace("-", "_"))
+        assert str(found[0] if isinstance(found, list) else found) == value
+    if "tiny_postnorm" in args.arch:
+        assert args.encoder_normalize_before is False
+
+
+def test_what_differs_from_the_common_protocol_is_what_the_authors_code_has():
+    def training(name):
+        return dict(zip(SYSTEMS[name].protocol(True)[::2], SYSTEMS[name].protocol(True)[1::2]))
+
+    common = dict(zip(SYSTEMS["text"].protocol()[::2], SYSTEMS["text"].protocol()[1::2]))
+    assert (common["--lr"], common["--max-update"]) == ("0.005", "8000")
+    assert training("retrieval-dense")["--max-update"] == "15000"
+    assert (training("hallucination")["--lr"], training("hallucination")["--max-tokens"]) == (
+        "0.0025",
+        "2048",
+    )
+    assert SYSTEMS["selective-attention"].published.decoding == {"--lenpen": "0.8"}
+    assert training("text")["--lr"] == common["--lr"]
+    with pytest.raises(IkdError, match="mine has no published protocol"):
+        replace(SYSTEMS["text"], name="mine", published=None).protocol(published=True)
+
+
+def test_the_command_prints_protocols(capsys):
+    command.main(["retrieval-dense", "--protocol", "published"])
+    words = capsys.readouterr().out.splitlines()
+    assert words[words.index("--max-update") + 1] == "15000" and "(0.9, 0.98)" in words
+    command.main(["selective-attention", "--protocol", "published", "--decoding"])
+    assert capsys.readouterr().out.split() == ["--lenpen", "0.8"]
+    command.main(["--protocol", "differences"])
+    found = capsys.readouterr().out
+    assert "--lr 0.0025" in found and "valhalla-nmt" in found and all(name in found for name in SYSTEMS)
+    assert command.main(["text", "--decoding"]) == 1 and command.main(["--protocol", "common"]) == 1
+    assert "give its NAME" in capsys.readouterr().err
 
 
 def test_the_readme_has_the_table_of_systems(capsys):

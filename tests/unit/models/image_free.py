@@ -25,7 +25,9 @@ def imagination_model(**options) -> ImaginationTransformerModel:
 
 
 def hallucination_model(**options) -> HallucinationTransformerModel:
+    """As after its warm-up, unless *options* say otherwise."""
     torch.manual_seed(1)
+    options.setdefault("feature_warmup_updates", 0)
     return HallucinationTransformerModel.build_model(
         HallucinationTransformerConfig(**{**toy.SIZES, **options}), toy.toy_task()
     )

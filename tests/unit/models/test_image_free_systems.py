@@ -1,5 +1,6 @@
 """Imagination, hallucination and retrieval: what a translation depends on, what learns, what is saved."""
 
+import math
 from argparse import Namespace
 
 import pytest
@@ -11,6 +12,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from ikd_fairseq.constants import AUXILIARY, LOGGED
 from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesConfig, AuxiliaryLossesCriterion
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.models.hallucination_transformer import grid_positions
 from tests import toy
 from tests.closeness import assert_close_to_scale
 from tests.unit.models.image_free import hallucination_model, imagination_model, retrieval_model, write_index
@@ -114,6 +116,20 @@ def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(system):
     assert args.dropout == 0.3
 
 
+@pytest.mark.parametrize(
+    "make", [toy.ikd_model, toy.image_must_model, hallucination_model, imagination_model]
+)
+def test_layer_normalisation_may_come_last(make):
+    model = shaken(make(encoder_normalize_before=False, decoder_normalize_before=False))
+    assert model.encoder.layer_norm is None and model.decoder.layer_norm is None
+    with torch.no_grad():
+        batch = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))["net_input"]
+        together = model(**batch)[0]
+        for row, sentence in enumerate(SENTENCES):
+            alone = model(**toy.batch(toy.tokens(sentence), toy.tokens(sentence))["net_input"])[0][0]
+            assert_close_to_scale(together[row, : len(alone)], alone)
+
+
 # ---------------------------------------------------------------- hallucination
 
 
@@ -145,10 +161,55 @@ def test_consistency_is_zero_where_the_prediction_is_the_real_feature():
 
 
 def test_features_of_another_shape_are_refused_in_a_sentence():
-    with pytest.raises(IkdError, match="have 1 regions of 320 channels, but .* predict 4 of 320"):
+    with pytest.raises(IkdError, match="have 1 regions of 320 channels, but .* predicts 4 of 320"):
         hallucination_model().encoder(toy.tokens([1]), real=torch.zeros(1, 1, toy.CHANNELS))
     with pytest.raises(IkdError, match="--hallucination-layers 0"):
         hallucination_model(hallucination_layers=0)
+    with pytest.raises(IkdError, match="--feature-warmup-updates -1"):
+        hallucination_model(feature_warmup_updates=-1)
+
+
+def test_weights_of_hallucination_are_the_released_ones():
+    # (CE_real + CE_hal) / 2 + .5 KL + .5 feature, a mean beside sums over 2,048 tokens; times 2.
+    assert hallucination_model().auxiliary_weights == {"real": 1, "feature": 2 * 0.5 / 2048, "consistency": 1}
+
+
+def test_positions_of_regions_are_sums_of_a_row_and_a_column_and_a_class_token_has_none():
+    def sinusoid(number):
+        steps = [10000 ** -(k / 2) for k in range(3)]  # of half the width less one
+        angles = [number * step for step in steps]
+        return torch.tensor([math.sin(angle) for angle in angles] + [math.cos(angle) for angle in angles])
+
+    grid = grid_positions(9, 6)
+    for row in range(3):
+        for column in range(3):
+            assert_close_to_scale(grid[3 * row + column], sinusoid(row) + sinusoid(column))
+    with_class = grid_positions(10, 6)
+    assert not with_class[0].any() and torch.equal(with_class[1:], grid)
+    line = grid_positions(7, 6)
+    assert_close_to_scale(line, torch.stack([sinusoid(number) for number in range(7)]))
+
+
+def test_regions_are_told_apart_by_their_positions_unless_the_checkpoint_knew_none():
+    model, source = shaken(hallucination_model()), toy.tokens([1, 2])
+    same = torch.rand(1, 1, toy.CHANNELS).expand(1, toy.REGIONS, -1)
+
+    def encoded():
+        with torch.no_grad():
+            return model.encoder(source, real=same)["encoder_out"][0][-toy.REGIONS :, 0]
+
+    assert not torch.allclose(encoded()[0], encoded()[3], atol=1e-2)
+    old = {name: value for name, value in model.state_dict().items() if not name.endswith(".placed")}
+    model.load_state_dict(old, strict=True)
+    assert_close_to_scale(encoded()[3], encoded()[0])
+
+
+@pytest.mark.parametrize("regions, channels", [(1, 2048), (197, 768)])
+def test_regions_of_any_width_and_number_are_predicted(regions, channels):
+    model = hallucination_model(feature_regions=regions, feature_channels=channels)
+    assert (model.feature_regions, model.feature_channels) == (regions, channels)
+    assert model.encoder(toy.tokens([1, 2]))["regions"][0].shape == (1, regions, channels)
+    assert imagination_model(feature_channels=channels).imagination.projection.out_features == channels
 
 
 # ---------------------------------------------------------------- retrieval
@@ -187,6 +248,11 @@ def test_unfit_indices_are_refused_in_a_sentence(tmp_path):
     with pytest.raises(IkdError, match="--retriever dense, but the model has --retriever topic"):
         retrieval_model(tmp_path, "topic", image_index=path)
     state = retrieval_model(tmp_path, "dense").state_dict()
+    means = retrieval_model(tmp_path, "dense", merge="mean").state_dict()
+    with pytest.raises(
+        IkdError, match=r"takes the mean of retrieved images, .*--model-overrides.*'merge': 'mean'"
+    ):
+        retrieval_model(tmp_path, "dense").load_state_dict(means)
     write_index(tmp_path, "dense", channels=8)
     with pytest.raises(IkdError, match="the image index has vectors of 8 channels"):
         retrieval_model(tmp_path, "dense").load_state_dict(state)

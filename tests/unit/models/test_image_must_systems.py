@@ -5,16 +5,16 @@ from argparse import Namespace
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
+from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY, MODEL_DATACLASS_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.constants import LOGGED
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.models.config import ImageMustConfig
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
-SYSTEMS = ["gated_fusion", "doubly_attentive_transformer", "selective_attention_transformer"]
+PARALLEL = "doubly_attentive_transformer --combine parallel"
+SYSTEMS = ["gated_fusion", "doubly_attentive_transformer", PARALLEL, "selective_attention_transformer"]
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 NO_IMAGES = {"images": toy.images(0), "image_positions": torch.tensor([]).long()}
 every_system = pytest.mark.parametrize("name", SYSTEMS)
@@ -23,7 +23,10 @@ every_system = pytest.mark.parametrize("name", SYSTEMS)
 def build(name, task=None, **options):
     """A system of a few thousand weights, moved away from their initial values, in eval mode."""
     torch.manual_seed(1)
-    cfg = ImageMustConfig(**{**toy.SIZES, "backbone_weights": "random", "decoder_layers": 2, **options})
+    name, *combine = name.split(" --combine ")
+    options |= {"combine": combine[0]} if combine else {}
+    options = {"backbone_weights": "random", "decoder_layers": 2, **options}
+    cfg = MODEL_DATACLASS_REGISTRY[name](**{**toy.SIZES, **options})
     model = ARCH_MODEL_REGISTRY[name].build_model(cfg, task or toy.toy_task())
     for parameter in model.parameters():
         parameter.data.add_(0.2 * torch.randn_like(parameter))
@@ -218,14 +221,14 @@ def test_mean_gate_comes_with_the_models_output(name):
 @every_system
 def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(name):
     args = Namespace(encoder_layers=2)
-    ARCH_CONFIG_REGISTRY[f"{name}_tiny"](args)
+    ARCH_CONFIG_REGISTRY[f"{name.split()[0]}_tiny"](args)
     assert (args.encoder_embed_dim, args.encoder_ffn_embed_dim, args.encoder_attention_heads) == (128, 256, 4)
     assert (args.encoder_layers, args.decoder_layers, args.dropout) == (2, 4, 0.3)
 
 
 @every_system
 def test_what_cannot_work_is_refused_in_a_sentence(name):
-    assert ARCH_MODEL_REGISTRY[name].requires_images
+    assert ARCH_MODEL_REGISTRY[name.split()[0]].requires_images
     with pytest.raises(IkdError, match="--task multimodal_translation"):
         build(name, task=Namespace(cfg=Namespace()))
     with pytest.raises(IkdError, match="--image-size 16"):
@@ -238,3 +241,19 @@ def test_what_cannot_work_is_refused_in_a_sentence(name):
 def test_doubly_attentive_decoder_refuses_to_go_without_one_of_its_attentions(option):
     with pytest.raises(IkdError, match=f"--{option.replace('_', '-')}"):
         build("doubly_attentive_transformer", **{option: True})
+
+
+@every_system
+@pytest.mark.parametrize("regions, channels", [(1, 2048), (196, 1024), (577, 192)])
+def test_features_of_any_width_and_number_train(name, regions, channels):
+    with pytest.raises(IkdError, match=f"looks at features of {channels} channels.*--image-features"):
+        build(name, feature_channels=channels)
+    task = toy.toy_task()
+    task.cfg.image_features = "wide"
+    model = build(name, task, feature_channels=channels, feature_regions=regions).train()
+    assert model.feature_channels == channels
+    features = torch.rand(2, regions, channels)
+    sample = sample_of(*SENTENCES, features=features, image_positions=torch.tensor([0, 2]))
+    model(**sample["net_input"])[0].sum().backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model(**sample_of(*SENTENCES)["net_input"])[0].sum().backward()  # a batch without any image

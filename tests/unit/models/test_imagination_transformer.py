@@ -11,14 +11,16 @@ def cosine(a, b):
     return float((a * b).sum() / (a.norm() * b.norm()))
 
 
-def test_margin_loss_is_the_papers_hinge_averaged_over_other_images():
+def test_margin_loss_is_the_hinge_in_both_directions_averaged_over_other_images():
     torch.manual_seed(1)
     predicted, real = torch.randn(4, 3), torch.randn(4, 3)
     expected = []
     for i in range(4):
         own = cosine(predicted[i], real[i])
-        hinges = [max(0.0, 0.4 - own + cosine(predicted[i], real[j])) for j in range(4) if j != i]
-        expected.append(sum(hinges) / 3)
+        others = [j for j in range(4) if j != i]
+        images = [max(0.0, 0.4 - own + cosine(predicted[i], real[j])) for j in others]
+        predictions = [max(0.0, 0.4 - own + cosine(predicted[j], real[i])) for j in others]
+        expected.append((sum(images) + sum(predictions)) / 3)
     assert margin_loss(predicted, real, 0.4).tolist() == pytest.approx(expected, abs=1e-6)
     assert max(expected) > 0
 
@@ -26,8 +28,10 @@ def test_margin_loss_is_the_papers_hinge_averaged_over_other_images():
 def test_same_image_under_two_sentences_is_no_contrast_to_itself():
     real = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]])
     predicted = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
-    # Right of itself: 0. The second is wrong: margin - 0 + 1 against the one other image. The third: 0.
-    assert margin_loss(predicted, real, 0.1).tolist() == pytest.approx([0.0, 1.1, 0.0], abs=1e-5)
+    # Right of itself: 0. The second is wrong: margin - 0 + 1 against the one other image, and the prediction
+    # for that one is no nearer: margin - 0 + 0. The third's image is as near to the second's prediction as to
+    # its own: margin - 1 + 1, one of its two others.
+    assert margin_loss(predicted, real, 0.1).tolist() == pytest.approx([0.0, 1.2, 0.05], abs=1e-5)
     assert margin_loss(predicted[:2], real[:2], 0.1).tolist() == [0.0, 0.0]
 
 

@@ -21,6 +21,7 @@ from ikd_fairseq.modules.image_index_builder import (
     build_image_index,
     build_topic_index,
     read_captions,
+    read_stop_words,
 )
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
@@ -32,6 +33,7 @@ WORDS = toy.dictionary()
 # Word numbers; three images, the last of which two sentences share, and a sentence without one.
 SENTENCES = [[0, 1, 2, 2], [0, 3], [0, 4, 5], [0, 1, 6], [7]]
 INDEX = np.array([2, -1, 0, 1, 2], dtype=np.int32)
+RANDOM_CNN = {"backbone": "efficientnet_lite0", "backbone_weights": "random"}
 IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
 
 
@@ -160,3 +162,20 @@ def test_what_cannot_be_used_is_refused_in_a_sentence(data, capsys):
         assert re.search(message, error), error
     with pytest.raises(SystemExit):
         main(["--data", data, "--retriever", "topic", "--stop-share", "0"])
+
+
+def test_words_of_a_stop_list_are_no_topics_and_common_ones_then_may_be(data, tmp_path):
+    (tmp_path / "stop.txt").write_text("w1\n\nw2 \nnowhere\n", encoding="utf-8")
+    index = build_image_index(data, "topic", stop_words=str(tmp_path / "stop.txt"), **RANDOM_CNN)
+    topics = {WORDS.symbols[word] for word in index.idf.nonzero().flatten().tolist()}
+    # w0 is in three captions of four, more than the fifth that is allowed without a list.
+    assert topics == {"w0", "w4", "w5", "w6", "w7"}
+    saved = torch.load(f"{data}/image-index.topic.pt", weights_only=True)
+    assert saved["source"]["stop_words"] == str(tmp_path / "stop.txt")
+    english = read_stop_words("english")
+    assert {"two", "are", "at", "the", "."} <= set(english) and "man" not in english
+    with pytest.raises(IkdError, match="--stop-words /nowhere.txt: no such file; .*english"):
+        build_image_index(data, "topic", stop_words="/nowhere.txt", **RANDOM_CNN)
+    (tmp_path / "stop.txt").write_text("\n", encoding="utf-8")
+    with pytest.raises(IkdError, match="stop.txt holds no word"):
+        read_stop_words(str(tmp_path / "stop.txt"))

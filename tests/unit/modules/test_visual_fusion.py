@@ -40,20 +40,48 @@ def test_global_image_is_added_through_the_gate(inputs):
 
 def test_text_attends_to_regions_with_one_head_and_the_gate_mixes(inputs):
     text, regions, no_image = inputs
-    fusion = SelectiveAttentionFusion(WIDTH, CHANNELS)
+    fusion = SelectiveAttentionFusion(WIDTH, CHANNELS).eval()
     attention = fusion.attention
     torch.nn.init.normal_(attention.out_proj.bias)  # zero at first
     fused, gate = fusion(text, regions, no_image)
     for position in range(3):
         for sentence in range(2):
             own = text[position, sentence]
-            memory = fusion.projection(regions[:, sentence])  # P x d
+            memory = regions[:, sentence]  # P x C, as they come
             query, keys, values = attention.q_proj(own), attention.k_proj(memory), attention.v_proj(memory)
             weights = torch.softmax(keys @ query / WIDTH**0.5, dim=0)
             picked = attention.out_proj(weights @ values)
             expected = gate_by_hand(fusion.gate, own, picked)
             assert_close_to_scale(gate[position, sentence], expected)
             assert_close_to_scale(fused[position, sentence], (1 - expected) * own + expected * picked)
+
+
+def test_selective_attention_drops_out_regions_and_weights_as_published(inputs):
+    text, regions, no_image = inputs
+    fusion = SelectiveAttentionFusion(WIDTH, CHANNELS).train()
+    assert (fusion.image_dropout.p, fusion.attention.dropout_module.p) == (0.1, 0.1)
+    memories = []
+    fusion.attention.register_forward_pre_hook(
+        lambda module, given, named: memories.append(named["key"]), with_kwargs=True
+    )
+    torch.manual_seed(2)
+    fusion(text, regions.expand(4, 2, CHANNELS).repeat(500, 1, 1), no_image)
+    (memory,) = memories
+    dropped = memory == 0
+    assert 0.08 < dropped.float().mean() < 0.12
+    assert_close_to_scale(memory[~dropped], (regions.repeat(500, 1, 1) / 0.9)[~dropped])
+
+
+def test_checkpoint_that_projected_regions_first_gives_what_it_gave(inputs):
+    text, regions, no_image = inputs
+    fusion = SelectiveAttentionFusion(WIDTH, CHANNELS).eval()
+    projection, narrow = torch.nn.Linear(CHANNELS, WIDTH), SelectiveAttentionFusion(WIDTH, WIDTH).eval()
+    old = {f"fusion.{name}": value for name, value in narrow.state_dict().items()}
+    old |= {f"fusion.projection.{name}": value for name, value in projection.state_dict().items()}
+    expected, _ = narrow(text, projection(regions), no_image)
+    fusion.upgrade_state_dict_named(old, "fusion")
+    fusion.load_state_dict({name.removeprefix("fusion."): value for name, value in old.items()}, strict=True)
+    assert_close_to_scale(fusion(text, regions, no_image)[0], expected)
 
 
 @pytest.mark.parametrize("kind", [GlobalImageFusion, SelectiveAttentionFusion])

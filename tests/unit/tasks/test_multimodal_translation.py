@@ -5,10 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from fairseq.models import MODEL_DATACLASS_REGISTRY
+from omegaconf import OmegaConf
 
 from ikd_fairseq.contracts import CriterionContract, ModelContract
-from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
-from ikd_fairseq.data.image_pack import ImagePackWriter
+from ikd_fairseq.data.feature_pack import BY_IMAGE, BY_SENTENCE, write_features
+from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
 from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
@@ -197,14 +199,42 @@ def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
     task = task_of(data, criterion=toy.kept(CriterionContract, uses_images=True))
     for split in ("train", "valid"):
         task.load_dataset(split)
-        task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=8)
-    assert asked == [8, 1]
+        task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=4)
+    assert asked == [4, 1]
+
+
+def test_a_corpus_below_that_multiple_is_trained_on_whole(data):
+    task = task_of(data, criterion=SimpleNamespace(uses_images=True))
+    task.load_dataset("train")
+    batches = task.get_batch_iterator(task.dataset("train"), max_sentences=8, required_batch_size_multiple=8)
+    assert [len(batch) for batch in batches.frozen_batches] == [6]
+
+
+def test_batches_are_the_same_in_a_later_epoch_where_the_seed_grows_with_it(data):
+    found = []
+    for epoch in (1, 3):
+        task = task_of(data, criterion=SimpleNamespace(uses_images=True), update_ordered_indices_seed=True)
+        task.load_dataset("train")
+        batches = task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=1 + epoch, epoch=epoch)
+        found.append((batches.seed, [list(batch) for batch in batches.frozen_batches]))
+    assert found[0] == found[1]
+
+
+def test_parts_of_a_split_count_once_by_default_and_never_less(data):
+    task = task_of(data)
+    task.load_dataset("train", combine=True)
+    assert len(task.dataset("train")) == 6 + 2
+    with pytest.raises(IkdError, match="--upsample-primary 0: give how many times"):
+        task_of(data, upsample_primary=0)
 
 
 def test_images_that_must_be_there_are_asked_for(data):
     must = toy.kept(ModelContract, requires_images=True, image_size=SIZE)
     with pytest.raises(IkdError, match=r"valid\.images\.npy is missing.*ikd-pack-images.*--split valid"):
         task_of(data, must).load_dataset("valid")
+    with pytest.raises(IkdError, match="--require-images needs it: .*, or leave that option out") as refused:
+        task_of(data, must, require_images=True).load_dataset("valid")
+    assert "--image-free" not in str(refused.value)
     with pytest.raises(IkdError, match="--require-images: 2 of the 6 sentences of train"):
         task_of(data, must, require_images=True).load_dataset("train")
     task_of(data, must, require_images=True).load_dataset("test")
@@ -239,6 +269,25 @@ def test_features_stand_in_for_images_and_must_fit_the_model(data):
     )
     with pytest.raises(IkdError, match=r"test\.features\.vectors\.npy has 3 channels.*2048"):
         other.load_dataset("test")
+    fixed = toy.kept(ModelContract, requires_images=True, feature_channels=3, feature_regions=49)
+    with pytest.raises(IkdError, match=r"vectors\.npy has 2 regions, but the model was built for 49"):
+        task_of(data, fixed, image_features="vectors").load_dataset("test")
+
+
+def test_a_model_gets_the_shape_of_its_features_before_it_is_built(data):
+    cfg = OmegaConf.structured(
+        MODEL_DATACLASS_REGISTRY["gated_fusion"](**{**toy.SIZES, "_name": "gated_fusion"})
+    )
+    with pytest.raises(IkdError, match="--image-features wide: there are none of .*train: run ikd-extract"):
+        task_of(data, image_features="wide").build_model(cfg)
+    features = np.zeros((6, 2, 7), dtype=np.float16)
+    manifest = {"rows": BY_SENTENCE, "text": text_fingerprint(str(data), "train")}
+    write_features(str(data / "train"), "wide", features.shape, [features], manifest)
+    model = task_of(data, image_features="wide").build_model(cfg)
+    assert model.encoder.fusion.projection.in_features == model.feature_channels == 7
+    assert (cfg.feature_channels, cfg.feature_regions) == (7, 2)  # as the checkpoint will have them
+    no_features = OmegaConf.structured(MODEL_DATACLASS_REGISTRY["transformer_mmt"](encoder_embed_dim=16))
+    task_of(data, image_features="nothing")._fit_to_features(no_features)
 
 
 def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
@@ -249,3 +298,37 @@ def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
     (data / "dict.de.txt").unlink()
     with pytest.raises(IkdError, match=r"dict\.de\.txt is missing"):
         task_of(data)
+
+
+def test_batches_carry_the_teachers_maps_beside_the_images(data):
+    facts = {"backbone": "efficientnet_lite0", "weights": "random", "image_size": SIZE}
+    criterion = toy.kept(CriterionContract, uses_images=True, image_maps=("maps", facts))
+
+    def load(split="train", **options):
+        task = task_of(data, toy.kept(ModelContract), criterion, upsample_primary=1)
+        task.load_dataset(split, **options)
+        return task.datasets[split]
+
+    with pytest.raises(IkdError, match="no such features: run ikd-extract-features .* --split train --name"):
+        load()
+    images = ImagePack.read_manifest(str(data / "train"))
+    same = {key: images[key] for key in ("images_sha256", "index_sha256")}
+    rows = np.arange(3 * 2 * 5, dtype=np.float16).reshape(3, 2, 5)
+    for made_with, complaint in (
+        ({**facts, "weights": "imagenet"}, "weights imagenet, .* has random"),
+        (facts, ""),
+    ):
+        write_features(
+            str(data / "train"), "maps", rows.shape, [rows], {"rows": BY_IMAGE, **made_with, **same}
+        )
+        if complaint:
+            with pytest.raises(IkdError, match=complaint):
+                load()
+    dataset = load(combine=True)  # with train1, which has no images
+    net_input = dataset.collater([dataset[sentence] for sentence in range(len(dataset))])["net_input"]
+    by_map = {
+        float(image[0, 0, 0]): found[0, 0] for image, found in zip(net_input["images"], net_input["features"])
+    }
+    assert by_map == {0: 0, 1: 10, 2: 20}
+    assert len(net_input["image_positions"]) == 4
+    load("valid")  # has no images, and so needs no maps

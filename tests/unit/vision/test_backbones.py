@@ -26,6 +26,8 @@ def test_an_unknown_name_is_refused_with_the_choices():
         ("vgg19", 512, [7, 3, 3, 2, 2]),
         ("alexnet", 256, [6, 2, 2, 1, 1]),
         ("efficientnet_lite0", 320, [7, 4, 4, 3, 2]),
+        ("efficientnet_lite1", 320, [7, 4, 4, 3, 2]),
+        ("efficientnet_lite2", 352, [7, 4, 4, 3, 2]),
     ],
 )
 def test_channels_and_grid(name, channels, grids):
@@ -79,9 +81,11 @@ def test_normalise_takes_no_images():
     assert get_backbone("efficientnet_lite0").normalise(images).shape == (0, 3, 4, 5)
 
 
-def test_efficientnet_taps_are_those_of_timm():
-    features = timm.create_model("tf_efficientnet_lite0", pretrained=False, features_only=True).eval()
-    teacher = FrozenCNN(get_backbone("efficientnet_lite0"), "random", "block")
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_efficientnet_taps_are_those_of_timm(number):
+    name = f"efficientnet_lite{number}"
+    features = timm.create_model(f"tf_{name}", pretrained=False, features_only=True).eval()
+    teacher = FrozenCNN(get_backbone(name), "random", "block")
     features.load_state_dict(teacher.cnn.state_dict(), strict=False)
     images = torch.randn(2, 3, 100, 100)
     for tap, ours, theirs in zip(teacher.taps, teacher(images), features(images)):
@@ -133,3 +137,27 @@ def test_a_new_backbone_is_one_entry_even_with_other_arithmetic():
         assert [m.shape for m in output.maps] == [m.shape for m in maps]
         assert output.image.shape == images.shape
     assert backbone.grid(224) == 6
+
+
+def test_stages_have_the_names_of_the_literature():
+    aliases = {name: [tap.alias for tap in BACKBONES[name].taps] for name in ("resnet50", "resnet18")}
+    assert aliases["resnet50"] == ["conv1", "res2c", "res3d", "res4f", "res5c"]
+    assert aliases["resnet18"] == ["conv1", "res2b", "res3b", "res4b", "res5b"]
+    res4f = get_backbone("resnet50").up_to("layer3")
+    assert res4f == get_backbone("resnet50").up_to("res4f")
+    assert (res4f.channels, res4f.grid(224)) == (1024, 14)
+    with pytest.raises(IkdError, match="--backbone resnet50 has no inverse"):
+        InverseCNN(res4f, 64)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_every_block_of_an_efficientnet_has_its_mirror(number):
+    backbone = get_backbone(f"efficientnet_lite{number}")
+    mirrored = [block for stage in backbone.stages for block in stage if block.kind == "inverted_bottleneck"]
+    blocks = [block for stage in backbone.build().blocks[:0:-1] for block in stage[::-1]]
+    plain = [block for block in mirrored for _ in range(block.count)]
+    assert len(plain) == len(blocks)
+    for mirror, block in zip(plain, blocks):
+        kernel, stride = block.conv_dw.kernel_size[0], block.conv_dw.stride[0]
+        inputs = block.conv_pw.in_channels
+        assert (mirror.kernel, mirror.outputs if mirror.grow == stride else 0) == (kernel, inputs)

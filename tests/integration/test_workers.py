@@ -1,8 +1,7 @@
-"""A killed run goes on as if nothing had happened, and two workers are one worker with twice the batch."""
+"""Two workers are one worker with twice the batch. Runs that are killed: see tests.faults.resume."""
 
 import json
 import shutil
-import signal
 import socket
 import time
 
@@ -22,37 +21,6 @@ def updates_logged(log: str) -> dict:
             keys = ("loss", "nll_loss", "kd_irm", "kd_iam", "kd_image", "gnorm")
             found[int(values["num_updates"])] = [values.get(key) for key in keys]
     return found
-
-
-def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(toy_data, tmp_path):
-    command = [
-        "fairseq_cli.train",
-        [str(toy_data)],
-        TASK,
-        IKD,
-        OPTIMIZER,
-        "--batch-size 8 --max-update 14 --save-interval-updates 3 --kd-images-per-batch 2 --seed 5",
-        "--disable-validation",
-    ]
-    whole = updates_logged(run(*command, f"--save-dir {tmp_path / 'whole'}"))
-
-    killed = tmp_path / "killed"
-    process = start(*command, f"--save-dir {killed}")
-    for line in process.stdout:  # update 7 lies between two saves, in the middle of an epoch of 8 updates
-        if "train_inner" in line and json.loads(line[line.index("{") :])["num_updates"] == "7":
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
-    assert (killed / "checkpoint_last.pt").exists()
-    resumed = updates_logged(run(*command, f"--save-dir {killed}"))
-    assert min(resumed) == 7 and max(resumed) == 14
-    assert {update: whole[update] for update in resumed} == resumed
-    states = [
-        torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
-        for folder in (tmp_path / "whole", killed)
-    ]
-    for key, value in states[0].items():
-        assert torch.equal(value, states[1][key]), key
 
 
 def test_run_of_fairseqs_criterion_and_adam_goes_on_with_ours(toy_data, tmp_path):
