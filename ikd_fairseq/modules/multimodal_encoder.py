@@ -104,7 +104,7 @@ class MultimodalEncoder(TransformerEncoderBase):
         src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
         token_embeddings: Tensor | None = None,
-        hide_regions: bool | None = None,
+        hide_regions: bool | Tensor | None = None,
         **images: Tensor | None,
     ) -> dict[str, list[Tensor]]:
         """
@@ -113,7 +113,8 @@ class MultimodalEncoder(TransformerEncoderBase):
             src_lengths: int64 ``B`` (not used: padding tells).
             return_all_hiddens: also return the input and every layer's output.
             token_embeddings: ``B x I x d`` instead of an embedding lookup.
-            hide_regions: whether to hide the regions of all sentences from the decoder; None: by the options.
+            hide_regions: whether to hide the regions of all sentences from the decoder, or whose, bool ``B x
+                1``; None: by the options.
             images: what :meth:`regions` takes.
 
         Returns:
@@ -123,7 +124,8 @@ class MultimodalEncoder(TransformerEncoderBase):
             ``regions``, m as ``B x P x C``, whose last entry is what a student is to read. Without text the
             first two have P positions instead of I+P.
         """
-        assert not (hide_regions and self.no_text), "without text and regions nothing is left"
+        shows = hide_regions is None or hide_regions is False
+        assert shows or not self.no_text, "without text and regions nothing is left"
         text_padding_mask = src_tokens.eq(self.padding_idx)
         text, embedding = self.forward_embedding(src_tokens, token_embeddings)
         text = text.masked_fill(text_padding_mask.unsqueeze(-1), 0)
