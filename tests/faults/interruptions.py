@@ -20,7 +20,7 @@ from tests.faults.workbench import content, copy_workbench, must, ours, start, t
 
 HANG = 300
 SENTENCE = re.compile(r"^[\w./:-]+: error: (.+)$", re.MULTILINE)
-TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.lock$")
+TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.ready$|\.ikd-lock$")
 TRAINING = train(
     "text", "--max-update 12 --save-interval-updates 4 --no-epoch-checkpoints --save-dir {w}/new"
 )
@@ -260,7 +260,7 @@ class Trials:
             now = self.writer.contents(folder)
             others = [n for n in sorted({*now, *self.whole}) if now.get(n) != self.whole.get(n)]
             self._count("differs", f"run again, {others} differ from an uninterrupted run's")
-        left = [str(p.relative_to(folder)) for p in walk(folder) if re.search(r"\.tmp$|\.partial$", p.name)]
+        left = [str(p.relative_to(folder)) for p in walk(folder) if TEMPORARY.search(p.name)]
         if left:
             self._count("left_over", f"run again, {left} stay")
 
