@@ -1,6 +1,5 @@
-"""The command lines of fairseq-train that are held against each other, and the recipe's environment."""
+"""The command lines of fairseq-train that are held against each other."""
 
-import re
 import shlex
 from pathlib import Path
 
@@ -41,12 +40,12 @@ def images_of(data: Path) -> str:
     return f"--backbone efficientnet_lite0 --image-size {image_size(data)}"
 
 
-def ours(data: Path, system: str, options: str = "") -> list[str]:
-    """A system of the plugin, by what ``ikd-systems`` says of it."""
+def ours(data: Path, system: str, options: str = "", root: Path = ROOT) -> list[str]:
+    """A system of the plugin in the checkout *root*, by what ``ikd-systems`` of this one says of it."""
     from ikd_fairseq.experiments.systems import get_system
 
     known = get_system(system)
-    start = [str(data), "--user-dir", str(ROOT / "ikd_fairseq"), "--task", "multimodal_translation"]
+    start = [str(data), "--user-dir", str(root / "ikd_fairseq"), "--task", "multimodal_translation"]
     images = "" if known.images == "none" else images_of(data)
     return [*start, *known.train_options, *shlex.split(f"{images} {PROTOCOL} {options}")]
 
@@ -67,7 +66,5 @@ def one_of_two(command: list[str], rank: int, port: int) -> list[str]:
     return [*command, *shlex.split(processes)]
 
 
-def recipe_environment() -> dict[str, str]:
-    """What ``train.sh`` sets for glibc's allocator on a CPU; empty if it sets nothing."""
-    recipe = (ROOT / "examples" / "multi30k" / "train.sh").read_text()
-    return dict(re.findall(r"\b(MALLOC_\w+)=(\S+)", recipe))
+# Leaves glibc's allocator as it is, as a process without the plugin does.
+PLAIN_ALLOCATOR = {"IKD_KEEP_MEMORY": "0"}

@@ -3,9 +3,10 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+import commands
 from data import FEATURES, write_packs
 from report import Row, compared
-from workers import Way, Worker, alternate
+from workers import Rounds, Way, Worker, alternate
 
 ENTRIES = 200  # about the sentences of a batch of 4,096 tokens
 
@@ -27,6 +28,20 @@ def reading(data: Path, scratch: Path) -> Iterator[Row]:
         speeds = [rounds.ours[0]["bytes"] / seconds / 1e9 for seconds in rounds.medians("cpu")]
         values = "{:.2f}, {:.2f} GB a second".format(*speeds)
         yield compared(f"reading {what} of a pack", "memory copy of the same bytes", rounds, "cpu", values)
+
+
+def share(data: Path, scratch: Path) -> Iterator[Row]:
+    """The share of ikd's update that reading the images of its batch takes: all of them, for 8 distilled."""
+    command = commands.ours(data, "ikd", "--kd-images-per-batch 8")
+    with Worker("training:ReadingShare", command=command) as worker:
+        answers = [worker.do(updates=1) for _ in range(6)][1:]
+    keys = ("step", "reading")
+    rounds = Rounds(*([{"seconds": answer[key]} for answer in answers] for key in keys))
+    name, against = (
+        "training step, `ikd` kd-images-per-batch 8",
+        "reading its images alone (0 is best)",
+    )
+    yield compared(name, against, rounds, "seconds", "{ours:.2f} s, {other:.4f} s")
 
 
 def packing(data: Path, scratch: Path) -> Iterator[Row]:

@@ -2,29 +2,38 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from statistics import median
 
 import commands
 from report import Row, compared
 from workers import Way, Worker, alternate
 
 JOB = "training:Decoding"
-BATCHES = {1: 12, 64: 1}  # translated a round, by their size
+SIZES = {  # of a batch: what a round translates
+    "batch 1": {"batch": 1, "batches": 12},
+    "batch 64": {"batch": 64, "batches": 1},
+    "batches of 4,096 tokens": {"batch": 0, "batches": 1, "max_tokens": 4096},
+}
 
 
 def decoding(data: Path, scratch: Path) -> Iterator[Row]:
-    """Sentences that ikd translates a second, against text of the same size, by batch and beam.
+    """Sentences that ikd translates a second, against text of the same size and fairseq's, by batch and beam.
 
-    Untrained models and hypotheses of one length (see :class:`training.Decoding`), so that both do the same
-    number of steps of the search. The same sentences, without images, and fairseq's own beam search, with no
-    settings of the allocator for either.
+    Untrained models and hypotheses of one length (see :class:`training.Decoding`), so that all do the same
+    number of steps of the search. The same sentences, without images, and fairseq's own beam search. The
+    plugin sets up the allocator for its own two; fairseq's `transformer` runs without the plugin.
     """
+    others = {"`text`": commands.ours(data, "text"), "fairseq's `transformer`": commands.stock(data)}
     with Worker(JOB, command=commands.ours(data, "ikd")) as ikd:
-        with Worker(JOB, command=commands.ours(data, "text")) as text:
-            for batch, batches in BATCHES.items():
-                for beam in (1, 5):
-                    request = {"batch": batch, "beam": beam, "batches": batches}
-                    rounds = alternate(Way(ikd, request), Way(text, request), 6)
-                    speeds = [batch * batches / seconds for seconds in rounds.medians("cpu")]
-                    values = "{:.1f}, {:.1f} sentences a second".format(*speeds)
-                    name = f"decoding, `ikd`, batch {batch}, beam {beam}"
-                    yield compared(name, "`text`", rounds, "cpu", values)
+        for against, command in others.items():
+            with Worker(JOB, command=command) as other:
+                for size, work in SIZES.items():
+                    for beam in (1, 5):
+                        request = {**work, "beam": beam}
+                        rounds = alternate(Way(ikd, request), Way(other, request), 6)
+                        pairs = zip(rounds, rounds.medians("cpu"))
+                        speeds = [median(one["sentences"] for one in way) / cpu for way, cpu in pairs]
+                        values = "{:.1f}, {:.1f} sentences a second".format(*speeds)
+                        yield compared(
+                            f"decoding, `ikd`, {size}, beam {beam}", against, rounds, "cpu", values
+                        )

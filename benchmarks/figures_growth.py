@@ -38,7 +38,7 @@ def growth(data: Path, scratch: Path) -> Iterator[Row]:
 
 def _start(folder: Path) -> dict[str, float]:
     command = commands.ours(folder, "text")
-    with Worker("training:Training", commands.recipe_environment(), command=command) as worker:
+    with Worker("training:Training", command=command) as worker:
         start = worker.built["cpu"]
         first = worker.do(updates=1)
         later = worker.do(updates=UPDATES)

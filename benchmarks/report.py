@@ -27,7 +27,7 @@ smallest and the largest. Batches differ too: one of short sentences has more im
 spread where a system looks at images. Seconds are processor time of a process with the threads named above,
 loading of the data included, unless the line says otherwise. The figures in the last column are medians,
 and depend on the machine and on what else ran there. Memory is the most that the process held, libraries
-included; with the allocator's settings of `train.sh` that includes what glibc keeps for the next step.
+included; with the plugin's settings of the allocator that is also what glibc keeps for the next step.
 """
 
 AGAIN = """\

@@ -5,6 +5,7 @@ does other work too. Never a test: nothing here passes or fails.
 """
 
 import argparse
+import functools
 import os
 import sys
 import tempfile
@@ -12,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import figures_before
 import figures_data
 import figures_decoding
 import figures_growth
@@ -24,9 +26,13 @@ SYNTHETIC = "synthetic, of Multi30K's shape: 29,000 pairs, 9,700 types, an image
 FIGURES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
     "steps": figures_training.steps,
     "naive": figures_training.naive,
+    "quality": figures_training.quality,
+    "precision": figures_training.precision,
+    "maps": figures_training.maps,
     "limit": figures_training.limit,
     "decoding": figures_decoding.decoding,
     "reading": figures_data.reading,
+    "share": figures_data.share,
     "packing": figures_data.packing,
     "allocator": figures_training.allocator,
     "processes": figures_training.processes,
@@ -34,25 +40,34 @@ FIGURES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
 }
 
 
+# The same against an earlier commit, which an option names.
+BEFORE = "before"
+
+
 def build_parser() -> argparse.ArgumentParser:
-    summaries = (f"  {name:<10} {function.__doc__.splitlines()[0]}" for name, function in FIGURES.items())
+    summaries = [f"  {name:<10} {function.__doc__.splitlines()[0]}" for name, function in FIGURES.items()]
+    summaries.append(f"  {BEFORE:<10} {figures_before.before.__doc__.splitlines()[0]}")
     parser = argparse.ArgumentParser(
         description="Measure the plugin's speed: ratios of two ways that take turns.",
         epilog="figures:\n" + "\n".join(summaries),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", nargs="+", choices=FIGURES, default=list(FIGURES), metavar="NAME", help="some figures")
+    names = [*FIGURES, BEFORE]
+    add("--only", nargs="+", choices=names, default=names, metavar="NAME", help="some figures")
+    add("--before", metavar="COMMIT", help="earlier commit, for the figures of that name; else left out")
     add("--data", type=Path, help="folder of prepare.sh, with images (default: synthetic data)")
     add("--json", type=Path, metavar="FILE", help="write every value of every round")
     add("--markdown", type=Path, metavar="FILE", help="write the page")
     return parser
 
 
-def measure(names: Sequence[str], data: Path, scratch: Path) -> Iterator[list[Row]]:
-    """All rows so far, after each of the figures *names*; a row is shown when it is there."""
+def measure(
+    figures: dict[str, Callable[[Path, Path], Iterator[Row]]], names: Sequence[str], data: Path, scratch: Path
+) -> Iterator[list[Row]]:
+    """All rows so far, after each of the *figures* that *names* has; a row is shown when it is there."""
     rows: list[Row] = []
-    for name, function in FIGURES.items():
+    for name, function in figures.items():
         if name in names:
             start = time.monotonic()
             for row in function(data, scratch):
@@ -74,9 +89,11 @@ def main() -> None:
             about, data = SYNTHETIC, write_multimodal(scratch / "multimodal")
         else:
             about, data = f"`{args.data.name}`, prepared by `prepare.sh`", args.data.resolve()
-        for rows in measure(
-            args.only, data, scratch
-        ):  # written each time, so that an end by Ctrl-C loses little
+        figures = dict(FIGURES)
+        if args.before:
+            figures[BEFORE] = functools.partial(figures_before.before, commit=args.before)
+        # Written each time, so that an end by Ctrl-C loses little.
+        for rows in measure(figures, args.only, data, scratch):
             if args.json:
                 args.json.write_text(as_json(rows, facts, about))
             if args.markdown:

@@ -1,10 +1,12 @@
 """Jobs of workers: a fairseq trainer that makes updates, and the matrix products in them."""
 
+import math
 import sys
 import time
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import torch
 from fairseq import distributed_utils, options, tasks
 from fairseq import utils as fairseq_utils
@@ -13,6 +15,8 @@ from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from ikd_fairseq.contracts import inputs_of
 
 # What a matrix product is called by the time it runs, forward or backward.
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
@@ -58,6 +62,53 @@ class Training:
     def update(self, samples: list[dict[str, Any]]) -> None:
         with metrics.aggregate("train_inner"):
             self.trainer.train_step(samples)
+
+
+class Converging(Training):
+    """Training whose loss on the development set can be asked for."""
+
+    def __call__(self, updates: int, validate: bool = False) -> dict[str, Any]:
+        """Makes *updates*. With *validate*, reports the loss of the translation, in bits a token."""
+        tokens = super().__call__(updates)["tokens"]
+        return {"tokens": tokens, "loss": self.loss() if validate else None}
+
+    def loss(self) -> float:
+        """Of the development set, without label smoothing."""
+        self.task.load_dataset("valid")
+        pairs = self.task.dataset("valid")
+        self.model.eval()
+        nats = tokens = 0.0
+        with torch.no_grad():
+            for start in range(0, len(pairs), 64):
+                rows = range(start, min(start + 64, len(pairs)))
+                sample = pairs.collater([pairs[row] for row in rows])
+                inputs = inputs_of(sample["net_input"], self.model)
+                log_probs = self.model.get_normalized_probs(
+                    self.model(**inputs), log_probs=True, sample=sample
+                )
+                target = sample["target"]
+                found = log_probs.gather(-1, target.unsqueeze(-1)).squeeze(-1)[target.ne(1)]  # 1: padding
+                nats, tokens = nats - float(found.sum()), tokens + len(found)
+        self.model.train()
+        return nats / tokens / math.log(2)
+
+
+class ReadingShare(Training):
+    """How much of an update the reading of its images out of their pack takes."""
+
+    def __call__(self, updates: int) -> dict[str, Any]:
+        step = reading = 0.0
+        for _ in range(updates):
+            start = time.process_time()
+            samples = next(self.batches)
+            self.update(samples)
+            step += time.process_time() - start
+            pack = self.task.dataset("train").pack
+            start = time.process_time()
+            for sample in samples:
+                np.stack([pack[sentence] for sentence in sample["id"].tolist()])
+            reading += time.process_time() - start
+        return {"step": step, "reading": reading}
 
 
 class ProductRecorder(TorchDispatchMode):
@@ -120,15 +171,27 @@ class Decoding(Training):
         self.sentences = self.task.dataset("test")
         self.next = 0
 
-    def __call__(self, batch: int, beam: int, batches: int) -> dict[str, Any]:
-        """Translates *batches* of *batch* sentences."""
+    def __call__(self, batch: int, beam: int, batches: int, max_tokens: int = 0) -> dict[str, Any]:
+        """Translates *batches* of *batch* sentences, or of as many as have *max_tokens*, padding included."""
         search = self.cfg.generation
         search.beam, search.max_len_a, search.max_len_b, search.min_len = beam, 0, self.LENGTH, self.LENGTH
         generator = self.task.build_generator([self.model], search)
+        sentences = 0
         for _ in range(batches):
-            rows = [(self.next + row) % len(self.sentences) for row in range(batch)]
+            size = self._fitting(max_tokens) if max_tokens else batch
+            rows = [(self.next + row) % len(self.sentences) for row in range(size)]
             self.next = (rows[-1] + 1) % len(self.sentences)
             sample = self.sentences.collater([self.sentences[row] for row in rows])
             hypotheses = self.task.inference_step(generator, [self.model], sample)
             assert all(len(found[0]["tokens"]) == self.LENGTH + 1 for found in hypotheses)
-        return {"sentences": batch * batches}
+            sentences += size
+        return {"sentences": sentences}
+
+    def _fitting(self, max_tokens: int) -> int:
+        """How many of the sentences from the next one on make a batch of *max_tokens*."""
+        longest = size = 0
+        while True:
+            longest = max(longest, self.sentences.size((self.next + size) % len(self.sentences))[0])
+            if (size + 1) * longest > max_tokens:
+                return size
+            size += 1

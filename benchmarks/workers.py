@@ -30,13 +30,18 @@ class Worker:
 
     Args:
         job: ``MODULE:CALLABLE`` of this folder; what it returns is called once a request.
-        environment: variables beside those of this process. glibc's ``MALLOC_*`` are always taken out first.
+        environment: variables beside those of this process, of which those that set up the allocator are
+            taken out first.
+        root: the checkout whose plugin it imports.
         arguments: of the callable.
     """
 
-    def __init__(self, job: str, environment: dict[str, str] | None = None, **arguments: Any):
-        inherited = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-        path = os.pathsep.join([str(ROOT), *filter(None, [inherited.get("PYTHONPATH")])])
+    def __init__(
+        self, job: str, environment: dict[str, str] | None = None, root: Path = ROOT, **arguments: Any
+    ):
+        allocator = ("MALLOC_", "GLIBC_TUNABLES", "IKD_KEEP_MEMORY")
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(allocator)}
+        path = os.pathsep.join([str(root), *filter(None, [inherited.get("PYTHONPATH")])])
         self.log = tempfile.TemporaryFile("w+")
         self.process = subprocess.Popen(
             [sys.executable, str(HERE / "workers.py"), job, json.dumps(arguments)],

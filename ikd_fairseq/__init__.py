@@ -14,10 +14,14 @@ from .version import __version__  # noqa: F401
 
 
 def _register(fairseq: ModuleType) -> None:
-    from . import compat
+    from . import allocator, compat
 
+    allocator.keep_memory()  # before anything large is allocated
     compat.apply()
     from . import criterions, models, tasks  # noqa: F401
+    from .modules import fused_adam
+
+    fused_adam.use_fused_adam()
 
 
 errors.show_errors_without_traceback()

@@ -3,29 +3,26 @@
 Applied once, when the package and fairseq are both imported. None changes what a training run computes.
 """
 
-import argparse
-import ast
+import contextlib
 import functools
+import io
 import logging
 import os
 import shutil
 import zipfile
-from collections.abc import Iterator
+from argparse import Namespace
+from collections.abc import Collection, Iterator
 from typing import Any
 
-from .errors import IkdError, check, reading_checkpoint
+from .checkpoint_settings import check_settings, complete_settings
+from .checkpoint_weights import check_weights, verify_archive
+from .constants import CHECKPOINT, DICTIONARIES
+from .errors import IkdError, check, check_file, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
 
-# Of fairseq's own models, tasks and criterions, the modules whose classes a checkpoint may name. Others hand
-# strings of their settings to eval().
-TRANSLATES = {
-    "model": ("fairseq.models.transformer.",),
-    "task": ("fairseq.tasks.translation.",),
-    "criterion": ("fairseq.criterions.label_smoothed_cross_entropy.", "fairseq.criterions.cross_entropy."),
-}
-# So do these options of the Transformer itself, which are meant to be a list and a dictionary.
-_EVALUATED = ("adaptive_softmax_cutoff", "xformers_att_config")
+# These name files that went into the weights long ago, and need not be there any more.
+_FILES_OF_BUILDING = ("encoder_embed_path", "decoder_embed_path")
 
 
 def require_fairseq() -> None:
@@ -69,7 +66,7 @@ def register_safe_globals() -> None:
     rebuild_scalar: Any = np.float64(0).__reduce__()[0]
     types = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
     torch.serialization.add_safe_globals(
-        [argparse.Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
+        [Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
     )
     # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
     for function in (rebuild_array, rebuild_scalar):
@@ -85,10 +82,14 @@ def load_safely(path: str | os.PathLike, what: str = "checkpoint") -> Any:
     """
     import torch
 
+    check_file(path)
     register_safe_globals()
     with reading_checkpoint(path, what):
-        # Files of PyTorch < 1.6 are no zip archives and cannot be mapped.
-        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        archive = zipfile.is_zipfile(path)  # files of PyTorch < 1.6 are none, and cannot be mapped
+        state = os.stat(path)
+        if archive:
+            verify_archive(os.path.realpath(path), state.st_size, state.st_mtime_ns)
+        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=archive)
 
 
 def copy_checkpoints_atomically() -> None:
@@ -112,78 +113,117 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
-def check_settings(state: Any, path: str | os.PathLike) -> None:
-    """Refuses a checkpoint whose settings, plain strings, would run code when fairseq builds what they name.
-
-    What is not fairseq's own is this plugin's, or code that the user has loaded.
-
-    Raises:
-        IkdError: it names a model, task or criterion that is none of translation, or holds an expression.
-    """
-    from fairseq.criterions import CRITERION_REGISTRY
-    from fairseq.models import ARCH_MODEL_REGISTRY
-    from fairseq.tasks import TASK_REGISTRY
-
-    settings, args = state.get("cfg") or {}, state.get("args")
-    registries = {"model": ARCH_MODEL_REGISTRY, "task": TASK_REGISTRY, "criterion": CRITERION_REGISTRY}
-    for kind, registry in registries.items():
-        section = settings.get(kind) or {} if args is None else args
-        section = vars(section) if isinstance(section, argparse.Namespace) else section
-        check(
-            isinstance(section, dict), f"checkpoint {path} is refused: its settings of the {kind} are damaged"
-        )
-        name = section.get("_name") if args is None else section.get(kind)
-        name = section.get("arch") if name is None and kind == "model" else name
-        origin = getattr(registry.get(str(name)), "__module__", "fairseq.")
-        known = not origin.startswith("fairseq.") or f"{origin}.".startswith(TRANSLATES[kind])
-        check(
-            known or not section or (name is None and kind == "criterion"),
-            f"checkpoint {path} is refused: its {kind} is {name!r}, and only translation by this plugin or "
-            "by fairseq's Transformer is loaded (nothing of it was run)",
-        )
-        for option, value in _strings(section):
-            check(
-                not option.endswith(_EVALUATED) or _is_literal(value),
-                f"checkpoint {path} is refused: fairseq would run its option {option}, {value!r}, as code "
-                "(nothing of it was run)",
-            )
-
-
-def _strings(section: Any) -> Iterator[tuple[str, str]]:
-    for name, value in section.items():
-        if isinstance(value, dict):
-            yield from _strings(value)
-        elif isinstance(value, str):
-            yield str(name), value
-
-
-def _is_literal(text: str) -> bool:
-    try:
-        ast.literal_eval(text)
-    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return False
-    return True
-
-
 def refuse_unsafe_checkpoints() -> None:
     """Lets fairseq load only what the safe loader reads, with harmless settings; others are named.
 
+    What it loads goes through :func:`.complete_settings`.
+
     PyTorch's own message takes a screen, does not say which file it was, and explains how to switch safety
-    off. The look ahead maps the file and reads no tensor.
+    off. The look ahead maps the file and reads it once, to find damage and weights that are not finite.
     """
     from fairseq import checkpoint_utils
 
     load = checkpoint_utils.load_checkpoint_to_cpu
 
     @functools.wraps(load)
-    def load_if_safe(path, *args, **kwargs):
-        if os.path.isfile(path):
+    def load_if_safe(path, arg_overrides=None, *args, **kwargs):
+        if os.path.exists(path):
             state = load_safely(path)
-            if isinstance(state, dict):  # else fairseq says what is wrong
-                check_settings(state, path)
-        return load(path, *args, **kwargs)
+            check(
+                isinstance(state, dict),
+                f"checkpoint {path} is no checkpoint of fairseq: it holds no dictionary",
+            )
+            check_settings(state, path)
+            if isinstance(state.get("model"), dict):
+                check_weights(state, path)
+        with _saying_what_is_wrong(f"checkpoint {path} is malformed"):
+            state = load(path, arg_overrides, *args, **kwargs)
+        complete_settings(state, arg_overrides)
+        model = getattr(state.get("cfg"), "model", None)
+        for name in _FILES_OF_BUILDING:
+            if getattr(model, name, None):
+                setattr(model, name, None)
+        if isinstance(state.get("task_state"), dict) and DICTIONARIES in state["task_state"]:
+            state["task_state"][CHECKPOINT] = str(path)  # for the task to name
+        return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe
+
+    load_models = checkpoint_utils.load_model_ensemble_and_task
+
+    @functools.wraps(load_models)
+    def load_models_that_fit(filenames, *args, **kwargs):
+        files = ", ".join(map(str, filenames))
+        for name in filenames:
+            parts = kwargs.get("suffix") or kwargs.get("num_shards", 1) > 1
+            check(parts or "://" in name or os.path.exists(name), f"checkpoint {name}: there is no such file")
+        with _saying_what_is_wrong(f"{files} does not fit the model that its settings describe"):
+            return load_models(filenames, *args, **kwargs)
+
+    checkpoint_utils.load_model_ensemble_and_task = load_models_that_fit
+
+
+@contextlib.contextmanager
+def _saying_what_is_wrong(sentence: str) -> Iterator[None]:
+    """Turns what fairseq and PyTorch make of a checkpoint with other content into one sentence."""
+    try:
+        yield
+    except IkdError:
+        raise
+    except (RuntimeError, TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise IkdError(
+            f"{sentence}: take another checkpoint, or train it again with this version ({reason})"
+        ) from error
+
+
+def check_dictionary(path: str, known: Collection[str] = ()) -> None:
+    """Refuses a dictionary that fairseq cannot read, or would read as other words than it was written with.
+
+    Args:
+        known: words that it must not hold: fairseq's own symbols.
+
+    Raises:
+        IkdError: it cannot be read, is empty, or a line is no word and its count, or repeats a word.
+    """
+    damaged, remedy = f"dictionary {path} is damaged", "prepare the data again, or take the file from a copy"
+    try:
+        with open(path, "rb") as stream:
+            lines = io.StringIO(stream.read().decode("utf-8"), newline=None).readlines()
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise IkdError(f"{damaged}: line {line} is no UTF-8; {remedy}") from error
+    except OSError as error:
+        raise IkdError(f"dictionary {path} cannot be read ({error.strerror}); {remedy}") from error
+    check(lines, f"{damaged}: it is empty; {remedy}")
+    seen = dict.fromkeys(known, 0)
+    for number, text in enumerate(lines, 1):
+        entry = text.rstrip().removesuffix(" #fairseq:overwrite")
+        word, _, count = entry.rpartition(" ")
+        whole = word and count.isascii() and count.isdigit() and " " not in word and "\0" not in word
+        check(
+            whole, f"{damaged}: line {number}, {text.strip()[:40]!r}, is not one word and its count; {remedy}"
+        )
+        again = word in seen and entry == text.rstrip()
+        before = f"as line {seen.get(word)} has" if seen.get(word) else "which is a symbol of fairseq's"
+        check(not again, f"{damaged}: line {number} has the word {word!r}, {before}; {remedy}")
+        seen[word] = number
+
+
+def check_dictionaries() -> None:
+    """Holds every dictionary that fairseq reads against :func:`check_dictionary` first."""
+    from fairseq.data import Dictionary
+
+    add_from_file = Dictionary.add_from_file
+
+    @functools.wraps(add_from_file)
+    def add_checked(self, f):
+        plain = type(self)._load_meta is Dictionary._load_meta  # others begin with lines of their own
+        if isinstance(f, str) and os.path.exists(f) and plain:
+            check_dictionary(f, self.indices)
+        return add_from_file(self, f)
+
+    Dictionary.add_from_file = add_checked
 
 
 def broadcast_objects_by_torch() -> None:
@@ -223,4 +263,5 @@ def apply() -> None:
     register_safe_globals()
     copy_checkpoints_atomically()
     refuse_unsafe_checkpoints()
+    check_dictionaries()
     broadcast_objects_by_torch()

@@ -16,6 +16,11 @@ LOGGED = "logged"  # contracts.Term by name, means for the training and validati
 # Key of the task's state in a checkpoint: what the training process said of itself, see tasks.run_facts.
 PROCESS = "process"
 
+# Keys of it too: fingerprints of dictionaries and merges, see tasks.vocabulary, and, in memory alone, the
+# file that they are from.
+DICTIONARIES = "dictionaries"
+CHECKPOINT = "checkpoint"
+
 # Files beside the binarised text: DATA/SPLIT + suffix.
 IMAGES_SUFFIX = ".images.npy"  # uint8, N x H x W x 3
 INDEX_SUFFIX = ".images.index.npy"  # int32, a row of the array above for every sentence, or NO_IMAGE

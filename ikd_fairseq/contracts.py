@@ -24,6 +24,8 @@ class ModelContract:
         feature_regions: regions of the features that it was built for; None for any number.
         training_only: how the names of those parameters begin that decoding lacks. A part ``NAME.`` is None
             in a model that was built with the option ``no_NAME``.
+        hides_regions: whether it can be called with ``hide_regions=True``, and then translates as if
+            sentences had no regions: its decoder sees the text alone.
     """
 
     requires_images: bool = False
@@ -31,6 +33,19 @@ class ModelContract:
     feature_channels: int | None = None
     feature_regions: int | None = None
     training_only: tuple[str, ...] = ()
+    hides_regions: bool = False
+
+    def views(self) -> "list[ModelContract]":
+        """The models that translate in its place, an ensemble where they are several."""
+        return [self]
+
+    def output_matrix(self) -> Tensor | None:
+        """What makes logits of the decoder's output, ``V x d``, if logits are that product and no more.
+
+        A criterion then wants ``features_only``, the decoder's output, and never sees the logits. None where
+        they are something else.
+        """
+        return None
 
 
 class InvertingModel(ModelContract):
@@ -75,11 +90,14 @@ class CriterionContract:
 
     Attributes:
         uses_images: whether training it needs the images of sentences, even for a model that needs none.
+        image_maps: features that batches are to carry beside the images: their name, and what their manifest
+            has to say of them.
         teacher_cache: name of the cache with the teachers' answers that batches are to carry.
         teacher_paths: the teachers' checkpoints, which the cache is held against.
     """
 
     uses_images: bool = False
+    image_maps: tuple[str, dict[str, Any]] | None = None
     teacher_cache: str | None = None
     teacher_paths: Sequence[str] = ()
 
@@ -105,6 +123,19 @@ def contract_of(part: Any, contract: type[Contract]) -> Contract:
     while not isinstance(part, contract) and isinstance(getattr(part, "module", None), nn.Module):
         part = part.module
     return part if isinstance(part, contract) else contract()
+
+
+def output_matrix_of(model: Any) -> Tensor | None:
+    """The matrix of :meth:`ModelContract.output_matrix`, where it may be used outside of the forward pass.
+
+    A wrapper for distributed training that looks for unused parameters would take it for one.
+    """
+    wrapper = model
+    while isinstance(getattr(wrapper, "module", None), nn.Module):
+        if getattr(wrapper, "find_unused_parameters", False):
+            return None
+        wrapper = wrapper.module
+    return contract_of(model, ModelContract).output_matrix()
 
 
 def model_to_train(task: Any) -> Any:

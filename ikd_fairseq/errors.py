@@ -9,7 +9,9 @@ import functools
 import os
 import pickle
 import re
+import stat
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 
 
@@ -21,6 +23,22 @@ def check(condition: object, message: str) -> None:
     """Raises :class:`IkdError` with *message* unless *condition* holds."""
     if not condition:
         raise IkdError(message)
+
+
+def check_file(path: str | os.PathLike, remedy: str = "") -> None:
+    """Refuses what is no plain file that can be read: a reader would wait for ever for a pipe to end.
+
+    Raises:
+        IkdError: with *remedy* at its end, if there is one.
+    """
+    end = f": {remedy}" if remedy else ""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:
+        raise IkdError(f"{path} cannot be read ({getattr(error, 'strerror', None) or error}){end}") from error
+    check(not stat.S_ISDIR(mode), f"{path} is a folder, not a file{end}")
+    check(stat.S_ISREG(mode), f"{path} is a pipe or a device, not a file: save what comes from it in a file")
+    check(os.access(path, os.R_OK), f"{path} cannot be read (Permission denied){end}")
 
 
 @contextlib.contextmanager
@@ -42,6 +60,8 @@ def reading_checkpoint(path: str | os.PathLike, what: str = "checkpoint") -> Ite
                 "of it was run); save plain tensors and numbers instead"
             ) from error
         raise IkdError(damaged) from error
+    except zipfile.BadZipFile as error:
+        raise IkdError(f"{what} {path} is damaged ({error}): copy it again, or take another one") from error
     except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise IkdError(f"{damaged} ({reason})") from error
@@ -64,16 +84,31 @@ def show_errors_without_traceback() -> None:
         if sentence is None or os.environ.get("LOGLEVEL", "").upper() == "DEBUG":
             previous(kind, error, traceback)
         if sentence is not None:
+            _end_progress_bars()
             print(f"ikd_fairseq: error: {sentence}", file=sys.stderr)
 
     hook.shows_ikd_errors = True  # type: ignore[attr-defined]
     sys.excepthook = hook
 
 
+def _end_progress_bars() -> None:
+    """Puts the cursor behind bars that an error has left open, whose line the message would go on with."""
+    bars = getattr(getattr(sys.modules.get("tqdm"), "tqdm", None), "_instances", ())
+    for bar in list(bars):
+        bar.close()
+
+
 def _sentence_of(error: BaseException) -> str | None:
-    """The sentence of an :class:`IkdError`, also of one in a process that fairseq started for a GPU."""
-    if isinstance(error, IkdError):
-        return str(error)
+    """The sentence of an :class:`IkdError`, also of one that another exception hides.
+
+    fairseq raises another one for whatever goes wrong with a checkpoint that training is to go on from, and
+    PyTorch one in a process that fairseq started for a GPU.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, IkdError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
     if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback as text
         raised = re.search(rf"^{re.escape(__name__)}\.IkdError: (.+)$", str(error), re.MULTILINE)
         return raised[1] if raised else None
@@ -89,6 +124,7 @@ def command(main: Callable) -> Callable:
             return main(argv)
         except IkdError as error:
             module = main.__module__.rpartition(".")[2]
+            _end_progress_bars()
             name = os.path.basename(sys.argv[0]) if module == "__main__" else module.replace("_", "-")
             print(f"{name}: error: {error}", file=sys.stderr)
             return 1

@@ -5,7 +5,7 @@ Same model, same loss at the same weights (Peng et al. 2022), and none of the wa
 - the unpool of the generator is the transposed convolution that the paper and the released code have;
 - the frozen CNN runs on the real images at every step, in PyTorch's default layout, hooks and all;
 - all images of a batch are distilled;
-- the loss is fairseq's own over all of the logits.
+- the loss is fairseq's own over all of the logits, and so is dropout.
 """
 
 import torch
@@ -15,6 +15,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterionConfig,
 )
 from fairseq.models import register_model
+from fairseq.modules import FairseqDropout
 from torch import Tensor, nn
 
 import ikd_fairseq  # noqa: F401  # registers the task, and what is derived from below
@@ -45,6 +46,9 @@ class NaiveIKDModel(IKDTransformerModel):
         model = super().build_model(cfg, task)
         side = model.backbone.grid(model.image_size)
         model.encoder.generator.unpool = TransposedConvolution(model.backbone.channels, side)
+        for module in model.modules():
+            if isinstance(module, FairseqDropout):
+                module.__class__ = FairseqDropout
         return model
 
 

@@ -67,21 +67,28 @@ step() { echo "prepare.sh: $*"; }
 
 # ---- text ------------------------------------------------------------------------------------------------------
 
+# A commit of the data set's repository, and what its files must be.
+multi30k=multi30k/dataset/a3d2e0d26b56f3846f66a952536ffed4e401d05a
+checksums=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)/multi30k.sha256
+
 fetch_multi30k() {
-  local base=https://raw.githubusercontent.com/multi30k/dataset/master/data/task1 split language
+  local base=https://raw.githubusercontent.com/$multi30k/data/task1 sum file there
+  there=$folder/fetched.partial
   command -v curl >/dev/null || fail "$folder/text is missing, and there is no curl to fetch it with"
-  mkdir -p "$folder/text.partial" "$folder/image_splits"
-  fetch() { curl --fail --silent --show-error --location --retry 3 --connect-timeout 20 --output "$2" "$base/$1"; }
-  for split in train val test_2016_flickr test_2017_flickr test_2017_mscoco; do
-    step "fetching $split"
-    for language in en de fr; do
-      fetch "tok/$split.lc.norm.tok.$language" "$folder/text.partial/$split.lc.norm.tok.$language" ||
-        fail "$folder/text is missing and cannot be fetched from $base/tok: put the text there yourself"
-    done
-    fetch "image_splits/$split.txt" "$folder/image_splits/$split.txt" ||
-      fail "the image list of $split cannot be fetched from $base/image_splits"
-  done
-  mv "$folder/text.partial" "$folder/text"
+  mkdir -p "$there/tok" "$there/image_splits" "$folder/image_splits"
+  step "fetching the text and image lists of Multi30K"
+  while read -r sum file; do
+    curl --fail --silent --show-error --location --proto =https --retry 3 --connect-timeout 20 \
+      --output "$there/$file" "$base/$file" ||
+      fail "$folder/text is missing and $base/$file cannot be fetched: put the text there yourself"
+    python - "$there/$file" "$sum" <<'CODE' || fail "$base/$file is not the file that it was (its SHA-256 differs)"
+import hashlib, sys
+sys.exit(hashlib.sha256(open(sys.argv[1], "rb").read()).hexdigest() != sys.argv[2])
+CODE
+  done <"$checksums"
+  mv "$there/image_splits"/* "$folder/image_splits/"
+  mv "$there/tok" "$folder/text"
+  rmdir "$there/image_splits" "$there"
 }
 
 [[ -d $folder/text ]] || fetch_multi30k

@@ -40,9 +40,6 @@ fi
 
 if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
   options+=(--cpu)
-  # glibc otherwise returns the 160 MB of logits to the system after every step and fetches them again: a
-  # Transformer-Tiny update took 1.3 times as long. Results are the same.
-  export MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=100000000000 MALLOC_TOP_PAD_=500000000
 fi
 
 mkdir -p "$out"

@@ -13,9 +13,12 @@ SUMMARIES = {
     "retrieval": "how often a generated feature finds the image of its sentence, and the chance level "
     "(Table 4)",
     "inverse": "the images that the student paints, next to the real ones",
+    "inversion": "how well an inverse CNN learns to paint from the CNN's own maps, with even or odd kernels",
     "attention": "attention of text and regions on the source words in the first encoder layer, by head "
     "(Figure 4)",
     "clusters": "clusters of generated features, with the images nearest to each (Figure 3)",
+    "regions": "what the generated regions do: attention on them, what tells sentences apart in them, "
+    "translation without them",
     "no-text": "translations from the generated feature alone, without the text (Table 5)",
     "incongruent": "does a model that needs images look at them: its BLEU with those of other sentences",
     "degrade": "source text with colours or entities masked, to prepare and train on (Table 6)",

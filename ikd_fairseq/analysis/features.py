@@ -16,7 +16,7 @@ from ..constants import NO_IMAGE
 from ..contracts import contract_of_architecture, decoding_overrides, options_without
 from ..data.image_pack import ImagePack
 from ..distillation.search import batches
-from ..errors import IkdError, check
+from ..errors import check
 from ..evaluation.translations import BPE_MARK
 from ..io.checkpoints import State, architecture_of, config_section, load_checkpoint
 from ..io.progress import progress
@@ -81,13 +81,7 @@ def load_trained(
         )
         overrides |= dict.fromkeys(options_without(parts), False)
     task = _open_task_of(state, checkpoint, data, image_free)
-    try:
-        (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
-    except RuntimeError as error:  # PyTorch's, with a line for every parameter
-        raise IkdError(
-            f"{checkpoint} does not fit the model that its settings describe: train it again with this "
-            f"version of ikd_fairseq ({' '.join(str(error).split())[:200]} ...)"
-        ) from error
+    (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
     weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
     return Trained(model.float().eval().to(device), task, data, weights, device)
 

@@ -65,18 +65,18 @@ def distances(real: Tensor, painted: Tensor) -> tuple[list[float], list[float]]:
     )
 
 
-def contact_sheet(real: np.ndarray, painted: np.ndarray, captions: Sequence[str]):
-    """A figure with a line for each of S sentences: real image, painted image, caption. Pixels are exact.
+def contact_sheet(columns: Sequence[np.ndarray], captions: Sequence[str]):
+    """A figure with a line for each of S sentences: its images from left to right, caption. Pixels are exact.
 
-    The real image is at the left; *real* and *painted* are uint8 ``S x H x W x 3``.
+    *columns* are uint8 ``S x H x W x 3``.
     """
-    cell, factor = cell_size(real.shape[1])
-    height = _GAP + len(real) * (cell + _GAP)
-    text_left = 3 * _GAP + 2 * cell
+    cell, factor = cell_size(columns[0].shape[1])
+    height = _GAP + len(columns[0]) * (cell + _GAP)
+    text_left = _GAP + len(columns) * (cell + _GAP)
     width = text_left + 3 * cell
     figure = new_figure(width / _DPI, height / _DPI, dpi=_DPI)
     characters = 3 * cell // 9  # of 9 pixels at most, on average
-    for line, pair in enumerate(zip(real, painted)):
+    for line, pair in enumerate(zip(*columns)):
         top = _GAP + line * (cell + _GAP)
         for column, image in enumerate(pair):
             enlarged = image.repeat(factor, axis=0).repeat(factor, axis=1)
@@ -110,6 +110,6 @@ def run(
     captions = [source_text(trained, dataset, sentence) for sentence in sentences]
     rows = list(zip(sentences, *distances(real, painted), captions))
     table = Table(["sentence", "to the real image", "to the mean image", "source"], rows)
-    sheet = contact_sheet(real.numpy(), painted.numpy(), [f"{row[0]}: {row[-1]}" for row in rows])
+    sheet = contact_sheet([real.numpy(), painted.numpy()], [f"{row[0]}: {row[-1]}" for row in rows])
     write_files(output, {"inverse.tsv": table, "inverse.png": sheet})
     return table

@@ -121,6 +121,22 @@ _TRANSLATION = [
 _OPTIONS = {
     "retrieval": [*_model(_SPLITS), *_VISUAL_FEATURES],
     "inverse": [*_model(), _sentences("the first 8 that have an image")],
+    "inversion": [
+        _needed("--data", "folder with image packs", metavar="DATA"),
+        _option("--split", "whose images", default="train"),
+        _OUTPUT,
+        _option("--backbone", "the CNN to invert", default="efficientnet_lite0", metavar="NAME"),
+        _option(
+            "--teacher-weights",
+            "weights of the CNN",
+            default="imagenet",
+            metavar="imagenet|random|FILE",
+        ),
+        _count("--updates", 400, "how long to train"),
+        _count("--images-per-update", 8, "how many"),
+        _seed("of the weights and the order of the images"),
+        _option("--device", "where it runs", choices=["cpu", "cuda"], default="cpu"),
+    ],
     "attention": [*_model(), _sentences("the first 4")],
     "clusters": [
         *_model(),
@@ -135,6 +151,7 @@ _OPTIONS = {
         _seed("of clustering and projection"),
         *_VISUAL_FEATURES,
     ],
+    "regions": [*_model(), *_TRANSLATION],
     "no-text": [
         *_model(_SPLITS, "ikd_transformer, trained with the text"),
         *_TRANSLATION,

@@ -5,6 +5,7 @@ import os
 
 import torch
 
+from ..checkpoint_weights import check_weights
 from ..contracts import ModelContract, contract_of_architecture, options_without
 from ..errors import check
 from ..io.atomic import check_output
@@ -17,6 +18,7 @@ from ..io.checkpoints import (
     without_training_state,
     write_checkpoint,
 )
+from ..io.locks import claim
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +47,8 @@ def export_model(
     def copy(key: str, tensors: list[torch.Tensor]) -> torch.Tensor:
         (tensor,) = tensors
         stored = tensor.half() if half and tensor.is_floating_point() else tensor
-        check(
-            stored.isfinite().all() or not tensor.isfinite().all(),
-            f"{key} holds values beyond float16's range (65504); export without --half",
-        )
+        fits = stored.isfinite().all() or not tensor.isfinite().all()
+        check(fits, f"{key} holds values beyond float16's range (65504); export without --half")
         return stored.clone(memory_format=torch.contiguous_format)
 
     kept = {key: tensor for key, tensor in model.items() if not key.startswith(left_out)}
@@ -81,10 +81,17 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     """Writes what decoding needs of *checkpoint* to *output*, which loads in fairseq's own commands.
 
     Raises:
-        IkdError: the checkpoint cannot be used, the output cannot be written, or a value exceeds float16.
+        IkdError: the checkpoint cannot be used or has weights that are not finite, the output cannot be
+            written, or a value exceeds float16.
     """
     check_output(output, [checkpoint])
+    with claim(output):
+        _export(checkpoint, output, half)
+
+
+def _export(checkpoint: os.PathLike, output: os.PathLike, half: bool) -> None:
     state = load_checkpoint(checkpoint)
+    check_weights(state, checkpoint)
     if "exported" in state["extra_state"]:
         logger.info("%s is an exported checkpoint already", checkpoint)
     exported = without_training_state(state)

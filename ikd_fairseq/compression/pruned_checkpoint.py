@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..checkpoint_weights import check_weights
 from ..contracts import contract_of_architecture
 from ..errors import check
 from ..io.atomic import check_output
@@ -20,6 +21,7 @@ from ..io.checkpoints import (
     without_training_state,
     write_checkpoint,
 )
+from ..io.locks import claim
 from .pruning import (
     MASK_SUFFIX,
     PACKED_SUFFIXES,
@@ -103,7 +105,15 @@ def _rewrite(checkpoint: os.PathLike, output: os.PathLike, change: Change, **fac
     Refuses models that know no masks. *facts* are what "extra_state" tells of the change.
     """
     check_output(output, [checkpoint])
+    with claim(output):
+        return _rewrite_claimed(checkpoint, output, change, facts)
+
+
+def _rewrite_claimed(
+    checkpoint: os.PathLike, output: os.PathLike, change: Change, facts: dict[str, Any]
+) -> Report:
     state = without_training_state(load_checkpoint(checkpoint))
+    check_weights(state, checkpoint)
     name = architecture_of(state)
     architecture = contract_of_architecture(name)
     foreign = f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask"

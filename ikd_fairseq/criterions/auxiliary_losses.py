@@ -3,22 +3,21 @@
 from dataclasses import dataclass
 
 from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from torch import Tensor
 
 from ..constants import AUXILIARY, FEATURES, IMAGE_POSITIONS, IMAGES
-from ..contracts import AuxiliaryModel, Entry, Prediction, Term, contract_of, inputs_of, model_to_train
+from ..contracts import AuxiliaryModel, Entry, Prediction, Term, contract_of, model_to_train
 from ..errors import check
 from ..modules.options import BACKBONE_WEIGHTS_HELP, option
 from ..vision.frozen_cnn import UnregisteredCNN
-from .translation_criterion import TranslationCriterion, log_mean
+from .translation_criterion import TranslationCriterion, TranslationCriterionConfig, log_mean
 
 _LOGGED, _COUNTED = "aux_", "aux_count_"  # + name of a term
 
 
 @dataclass
-class AuxiliaryLossesConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """fairseq's label smoothing, and the auxiliary terms. Backbone and image size are the model's."""
+class AuxiliaryLossesConfig(TranslationCriterionConfig):
+    """The translation loss's options, and the auxiliary terms. Backbone and image size are the model's."""
 
     auxiliary_weights: str = option(
         "",
@@ -78,7 +77,7 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
             isinstance(model, AuxiliaryModel),
             "--criterion auxiliary_losses trains models that have auxiliary terms, such as "
             f"imagination_transformer, on --task multimodal_translation, not {type(model).__name__}; use "
-            "label_smoothed_cross_entropy instead",
+            "--criterion translation instead",
         )
         self.weights = parse_weights(cfg.auxiliary_weights, model.auxiliary_weights)
         self.uses_images = any(self.weights.values())
@@ -95,9 +94,8 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         features, positions = self._features(sample["net_input"])
         given = {FEATURES: features, IMAGE_POSITIONS: positions}
-        net_output = model(**inputs_of(sample["net_input"], model), **given, auxiliary=True)
-        loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        logging_output = self.translation_log(model, net_output, sample, nll_loss)
+        net_output = self.run(model, sample["net_input"], **given, auxiliary=True)
+        loss, logging_output = self.translation(model, net_output, sample, reduce)
         sample_size = logging_output["sample_size"]
         if reduce:
             terms = {name: self._term(model, net_output[1][AUXILIARY][name], sample) for name in self.weights}

@@ -5,28 +5,32 @@ from typing import Optional
 
 import torch
 from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterionConfig
 from fairseq.dataclass import ChoiceEnum
 from torch import Tensor
 
-from ..constants import IMAGE_POSITIONS, IMAGES, STUDENT
-from ..contracts import InvertingModel, inputs_of, model_to_train
+from ..constants import FEATURES, IMAGE_POSITIONS, IMAGES, STUDENT
+from ..contracts import InvertingModel, model_to_train
 from ..errors import check
 from ..modules.feature_distance import DISTANCES, distance
 from ..modules.options import option
 from ..vision.frozen_cnn import UnregisteredCNN
 from ..vision.granularity import GRANULARITIES
 from ..vision.inverse_cnn import InverseOutput
-from .translation_criterion import TranslationCriterion, log_mean
+from .translation_criterion import TranslationCriterion, TranslationCriterionConfig, log_mean
 
 TERMS = ("irm", "iam", "image")
 
 
 @dataclass
-class InversionDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """fairseq's label smoothing, and the distillation. Backbone and image size are the model's."""
+class InversionDistillationConfig(TranslationCriterionConfig):
+    """The translation loss's options, and the distillation. Backbone and image size are the model's."""
 
     teacher_weights: str = option("imagenet", "weights of the frozen teacher CNN: imagenet, random or a file")
+    teacher_features: Optional[str] = option(
+        None,
+        "read the teacher's maps of the real images from SPLIT.features.NAME.npy, by NAME, instead of making "
+        "them at every step: ikd-extract-features writes them, rounded to half precision",
+    )
     granularity: ChoiceEnum(list(GRANULARITIES)) = option(
         "model",
         "maps that are compared: the last convolutional one (model), that of every stage (block), or that of "
@@ -90,7 +94,7 @@ class InversionDistillationCriterion(TranslationCriterion):
         check(
             isinstance(model, InvertingModel) and model.student is not None,
             "--criterion inversion_distillation trains ikd_transformer architectures (with their student) on "
-            f"--task multimodal_translation, not {type(model).__name__}; use label_smoothed_cross_entropy "
+            f"--task multimodal_translation, not {type(model).__name__}; use --criterion translation "
             "instead",
         )
         check(
@@ -103,8 +107,16 @@ class InversionDistillationCriterion(TranslationCriterion):
         )
         self.image_size = model.image_size
         self.backbone = model.backbone
+        if cfg.teacher_features and (self.weights["irm"] or self.weights["iam"]):
+            check(
+                str(cfg.granularity) == "model",
+                f"--teacher-features {cfg.teacher_features} holds last maps alone, and --granularity "
+                f"{cfg.granularity} compares others too: drop one of the two",
+            )
+            made_by = {"backbone": model.backbone.name, "weights": cfg.teacher_weights}
+            self.image_maps = cfg.teacher_features, {**made_by, "image_size": model.image_size}
         self.teacher: Optional[UnregisteredCNN] = None
-        if self.weights["irm"] or self.weights["iam"]:
+        if self.weights["iam"] or (self.weights["irm"] and self.image_maps is None):
             self.teacher = UnregisteredCNN(model.backbone, cfg.teacher_weights, str(cfg.granularity))
         self.student_maps = str(cfg.granularity) if self.weights["irm"] else "model"
         if not self.uses_images:
@@ -113,15 +125,12 @@ class InversionDistillationCriterion(TranslationCriterion):
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         net_input = sample["net_input"]
-        images, positions = self._choose_images(net_input)
-        net_output = model(
-            **inputs_of(net_input, model), student_positions=positions, student_maps=self.student_maps
-        )
-        loss, nll_loss = self.compute_loss(model, net_output, sample, reduce=reduce)
-        logging_output = self.translation_log(model, net_output, sample, nll_loss)
+        images, positions, maps = self._choose_images(net_input)
+        net_output = self.run(model, net_input, student_positions=positions, student_maps=self.student_maps)
+        loss, logging_output = self.translation(model, net_output, sample, reduce)
         sample_size = logging_output["sample_size"]
         if reduce and self.uses_images:
-            terms = self.distillation_terms(images, net_output[1][STUDENT])
+            terms = self.distillation_terms(images, net_output[1][STUDENT], maps)
             weighted = sum(self.weights[term] * values for term, values in terms.items())
             # The mean over this worker's images, times all tokens and its share of the images: one worker's
             # is multiplied by the number of its tokens.
@@ -135,12 +144,15 @@ class InversionDistillationCriterion(TranslationCriterion):
         logging_output["loss"] = loss.data
         return loss, sample_size, logging_output
 
-    def distillation_terms(self, images: Tensor, student: InverseOutput) -> dict[str, Tensor]:
+    def distillation_terms(
+        self, images: Tensor, student: InverseOutput, maps: Optional[Tensor] = None
+    ) -> dict[str, Tensor]:
         """The terms of non-zero weight, each with one value an image.
 
         Args:
             images: uint8 ``K x H x W x 3``.
             student: what the student makes of the K sentences.
+            maps: the teacher's last map of each image, ``K x P x C``; made here if None.
 
         Returns:
             ``K`` values by term.
@@ -154,7 +166,9 @@ class InversionDistillationCriterion(TranslationCriterion):
         real = self.backbone.normalise(images)  # stays float32: what the student paints is held against it
         terms = {}
         seen: list[Tensor] = []
-        if self.teacher is not None:
+        if maps is not None:
+            seen = [maps.to(student.image.dtype).transpose(1, 2).view_as(student.maps[-1])]
+        elif self.teacher is not None:
             with torch.no_grad():
                 seen = self.teacher(real.to(student.image.dtype))
         if "irm" in wanted:
@@ -169,23 +183,26 @@ class InversionDistillationCriterion(TranslationCriterion):
         assert len(maps) == len(others), f"{self.backbone.name}: {len(maps)} maps against {len(others)}"
         return sum(distance(self.distance, a, b) for a, b in zip(maps, others))
 
-    def _choose_images(self, net_input) -> tuple[Optional[Tensor], Optional[Tensor]]:
-        """The images to distil, uint8 ``K' x H x W x 3``, and the sentences that they belong to, ``K'``.
+    def _choose_images(self, net_input) -> tuple[Optional[Tensor], Optional[Tensor], Optional[Tensor]]:
+        """The images to distil, uint8 ``K' x H x W x 3``, the sentences that they belong to, ``K'``, and the
+        teacher's maps of them, ``K' x P x C``, if batches carry some.
 
-        None, and None, where nothing is distilled.
+        None throughout where nothing is distilled.
         """
         if not self.uses_images:
-            return None, None
+            return None, None, None
         tokens = net_input["src_tokens"]
         if IMAGES not in net_input:
-            return tokens.new_empty((0, 1, 1, 3), dtype=torch.uint8), tokens.new_empty((0,))
+            return tokens.new_empty((0, 1, 1, 3), dtype=torch.uint8), tokens.new_empty((0,)), None
         images, positions = net_input[IMAGES], net_input[IMAGE_POSITIONS]
+        maps = net_input[FEATURES] if self.image_maps else None
         if 0 < self.images_per_batch < len(positions):
             # fairseq seeds torch's generator anew for every update, so a resumed run draws the same images.
             order = torch.randperm(len(positions)) if self.training else torch.arange(len(positions))
             chosen = order[: self.images_per_batch].to(positions.device)
             images, positions = images[chosen], positions[chosen]
-        return images, positions
+            maps = maps if maps is None else maps[chosen]
+        return images, positions, maps
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:

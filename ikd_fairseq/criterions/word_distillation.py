@@ -8,23 +8,21 @@ from typing import Any, NamedTuple, Optional
 import torch
 from fairseq import utils
 from fairseq.criterions import register_criterion
-from fairseq.criterions.label_smoothed_cross_entropy import (
-    LabelSmoothedCrossEntropyCriterionConfig,
-    label_smoothed_nll_loss,
-)
 from torch import Tensor
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
-from ..contracts import TaskContract, inputs_of
+from ..contracts import TaskContract
 from ..distillation.teacher_models import TeacherEnsemble
 from ..errors import check
 from ..modules.options import option
-from .translation_criterion import TranslationCriterion, log_mean
+from ..modules.vocabulary_loss import Objective
+from .translation_criterion import TranslationCriterion, TranslationCriterionConfig, log_mean
 
 logger = logging.getLogger(__name__)
 
 # Stands for a probability of zero in float16, where a logarithm is taken of it.
 _TINY = 1e-12
+_ANSWERS = "answers"  # key of a batch: the :class:`Answers` at all of its positions, B J
 
 
 class Answers(NamedTuple):
@@ -42,6 +40,10 @@ class Answers(NamedTuple):
     def likeliest(self) -> Tensor:
         """The teachers' first choice: int64 ``N``."""
         return self.log_probs.argmax(dim=-1) if self.ids is None else self.ids[:, 0]
+
+    def at(self, positions: Tensor) -> "Answers":
+        """Those at some of the N *positions*, int64."""
+        return Answers(*(None if part is None else part.index_select(0, positions) for part in self))
 
 
 def word_distillation(lprobs: Tensor, answers: Answers, temperature: float = 1.0) -> tuple[Tensor, Tensor]:
@@ -70,9 +72,49 @@ def word_distillation(lprobs: Tensor, answers: Answers, temperature: float = 1.0
     return cross_entropy, cross_entropy.detach() + torch.einsum("nv,nv->n", q, log_q)
 
 
+class Taught:
+    """``(1 - alpha) * objective + alpha * temperature^2 * cross-entropy against the teachers``.
+
+    Adds the sums ``word_kd``, the divergence of the student from its teachers at the temperature, and
+    ``teacher_matches``, at how many positions both like the same word best. Of several passes the means.
+
+    Args:
+        objective: the translation loss.
+        answers: the teachers', at the N positions among others.
+        positions: int64 ``N``, where in *answers*.
+        alpha, temperature: see :class:`WordDistillationCriterion`.
+    """
+
+    def __init__(
+        self, objective: Objective, answers: Answers, positions: Tensor, alpha: float, temperature: float
+    ):
+        self.objective, self.answers, self.positions = objective, answers, positions
+        self.alpha, self.temperature = alpha, temperature
+        self.names = (*objective.names, "word_kd", "teacher_matches")
+
+    def __call__(self, logits: Tensor, rows: slice) -> tuple[list[Tensor], Tensor]:
+        answers, share = self.answers.at(self.positions[rows]), self.alpha * self.temperature**2 / len(logits)
+        cross_entropy = divergence = matches = logits.new_zeros(())
+        pulls = []
+        for one in logits:  # of each pass
+            with torch.enable_grad():
+                one = one.detach().requires_grad_()
+                each, apart = word_distillation(torch.log_softmax(one, dim=-1), answers, self.temperature)
+                total = each.sum()
+            pulls += torch.autograd.grad(total, one)
+            cross_entropy, divergence = cross_entropy + total.detach(), divergence + apart.sum()
+            matches = matches + one.argmax(dim=-1).eq(answers.likeliest).sum()
+        (loss, *others), gradient = self.objective(logits, rows)
+        gradient *= 1 - self.alpha
+        for own, pull in zip(gradient, pulls):
+            own.add_(pull, alpha=share)
+        loss = (1 - self.alpha) * loss + share * cross_entropy
+        return [loss, *others, divergence / len(logits), matches / len(logits)], gradient
+
+
 @dataclass
-class WordDistillationConfig(LabelSmoothedCrossEntropyCriterionConfig):
-    """fairseq's label smoothing, and who teaches how much."""
+class WordDistillationConfig(TranslationCriterionConfig):
+    """The translation loss's options, and who teaches how much."""
 
     teacher_path: Optional[str] = option(
         None,
@@ -116,7 +158,7 @@ class WordDistillationCriterion(TranslationCriterion):
     entropy; their gradients are the same), and ``teacher_match``, the share of tokens at which both like the
     same word best.
 
-    With alpha 0 this is label-smoothed cross-entropy to the last bit.
+    With alpha 0 this is the criterion ``translation`` to the last bit.
 
     The teachers are no part of this module (see :class:`TeacherEnsemble`): fairseq would hand their
     parameters to the optimizer, to DDP and to the checkpoint.
@@ -159,44 +201,42 @@ class WordDistillationCriterion(TranslationCriterion):
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
-        net_input = sample["net_input"]
-        sample = {**sample, "net_input": inputs_of(net_input, model)}
-        answers = self._answers(model, net_input, sample)
-        if answers is None:
-            return super().forward(model, sample, reduce)
-        net_output = model(**sample["net_input"])
-        lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
-        translation_loss, nll_loss = label_smoothed_nll_loss(
-            lprobs, target, self.eps, ignore_index=self.padding_idx, reduce=reduce
-        )
-        padding = target.eq(self.padding_idx)
-        cross_entropy, divergence = (
-            values.masked_fill(padding, 0) for values in word_distillation(lprobs, answers, self.temperature)
-        )
-        kd_loss = cross_entropy.sum() if reduce else cross_entropy.view_as(translation_loss)
-        loss = (1 - self.alpha) * translation_loss + self.alpha * self.temperature**2 * kd_loss
-        matches = lprobs.argmax(dim=-1).eq(answers.likeliest).masked_fill(padding, False)
-        logging_output = self.translation_log(model, net_output, sample, nll_loss)
-        logging_output.update(
-            loss=loss.data,
-            word_kd=divergence.sum(),
-            teacher_matches=matches.sum(),
-            kd_tokens=(~padding).sum(),
-        )
-        return loss, logging_output["sample_size"], logging_output
+        answers = self._answers(model, sample)
+        return super().forward(model, sample if answers is None else {**sample, _ANSWERS: answers}, reduce)
 
-    def _answers(self, model, net_input: dict[str, Any], sample: dict[str, Any]) -> Optional[Answers]:
+    def translation(self, model, net_output, sample, reduce=True):
+        loss, log = super().translation(model, net_output, sample, reduce)
+        if _ANSWERS in sample and reduce:
+            log["kd_tokens"] = self.counted(sample).numel()
+        return loss, log
+
+    def objective(self, sample, counted: Tensor) -> Objective:
+        objective = super().objective(sample, counted)
+        if _ANSWERS not in sample:
+            return objective
+        return Taught(objective, sample[_ANSWERS], counted, self.alpha, self.temperature)
+
+    def compute_loss(self, model, net_output, sample, reduce=True):
+        """As fairseq's: of every position a loss unless *reduce*."""
+        loss, nll_loss = super().compute_loss(model, net_output, sample, reduce=reduce)
+        if _ANSWERS not in sample:
+            return loss, nll_loss
+        lprobs, target = self.get_lprobs_and_target(model, net_output, sample)
+        every = torch.arange(sample["target"].numel(), device=target.device).view_as(sample["target"])
+        answers = sample[_ANSWERS].at(every[:, self.ignore_prefix_size :].flatten())
+        kd_loss, _ = word_distillation(lprobs, answers, self.temperature)
+        kd_loss = kd_loss.masked_fill(target.eq(self.padding_idx), 0)
+        kd_loss = kd_loss.sum() if reduce else kd_loss.view_as(loss)
+        return (1 - self.alpha) * loss + self.alpha * self.temperature**2 * kd_loss, nll_loss
+
+    def _answers(self, model, sample: dict[str, Any]) -> Optional[Answers]:
         """From the batch if it carries some, else from the teachers; None if there are none or alpha is 0."""
         if TEACHER_IDS in sample:
             log_probs = sample[TEACHER_PROBS].float().clamp(min=_TINY).log()
-            return Answers(self._flatten(log_probs), self._flatten(sample[TEACHER_IDS]))
+            return Answers(log_probs.flatten(0, 1), sample[TEACHER_IDS].flatten(0, 1))
         if self.teachers is not None:
-            return Answers(self._flatten(self.teachers(net_input, next(model.parameters()))))
+            return Answers(self.teachers(sample["net_input"], next(model.parameters())).flatten(0, 1))
         return None
-
-    def _flatten(self, values: Tensor) -> Tensor:
-        """``B x J x M`` as ``N x M``, with the positions of ``get_lprobs_and_target``."""
-        return values[:, self.ignore_prefix_size :].flatten(0, 1)
 
     @classmethod
     def reduce_metrics(cls, logging_outputs) -> None:

@@ -5,7 +5,6 @@ row, C channels) and ``.features.NAME.json``, the manifest. Its rows follow eith
 (``"rows": "images"``, by ``SPLIT.images.index.npy``) or the sentences (``"rows": "sentences"``).
 """
 
-import hashlib
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -15,7 +14,9 @@ import numpy as np
 from ..constants import FEATURES_MANIFEST_SUFFIX, FEATURES_SUFFIX, MANIFEST_SUFFIX
 from ..errors import IkdError, check
 from ..io.arrays import ArrayWriter, MappedArray
-from ..io.manifests import remove_manifest, write_manifest
+from ..io.checksums import Checksum
+from ..io.locks import claimed
+from ..io.manifests import commit, finish_commit
 from .image_pack import ImagePack, read_index
 from .packs import IndexedPack, Pack
 
@@ -36,9 +37,10 @@ class FeaturePack(IndexedPack):
 
     @classmethod
     def open(cls, prefix: str, name: str) -> "FeaturePack":
-        """Opens the features *name* of ``DATA/SPLIT``, without reading them.
+        """Opens the features *name* of ``DATA/SPLIT``, and holds them against their checksums.
 
-        Raises :class:`IkdError` if a file is missing, damaged, or belongs to another image pack.
+        Raises :class:`IkdError` if a file is missing, damaged, or belongs to another image pack, or if there
+        are values that are not finite.
         """
         cls.check_complete(prefix, name)
         manifest, remedy = cls.read_manifest(prefix, name), cls.remedy
@@ -46,7 +48,10 @@ class FeaturePack(IndexedPack):
         count, rows = manifest["count"], manifest["rows"]
         check(rows in (BY_IMAGE, BY_SENTENCE), f"{manifest_path} has no valid entry 'rows': {remedy}")
         shape = (count, manifest["regions"], manifest["channels"])
-        features = MappedArray(array_path, shape, np.float16, remedy)
+        checksums = manifest["sha256"], manifest.get("blocks")
+        features = MappedArray(array_path, shape, np.float16, remedy, *checksums)
+        finite = all(np.isfinite(rows).all() for rows in features.samples())
+        check(finite, f"{array_path} holds features that are not finite: {remedy}")
         check(count > 0, f"{array_path} holds features of no sentence: {remedy}, or remove the pack")
         if rows == BY_SENTENCE:
             recorded = isinstance(manifest.get("text"), dict)
@@ -123,21 +128,22 @@ def write_features(
             ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.io.manifests.text_fingerprint`) and
             where the features come from.
 
-    Raises :class:`IkdError` if the disk is full.
+    Raises :class:`IkdError` if the disk is full, or another process writes the same.
     """
     array_path, manifest_path = FeaturePack.paths(prefix, name)
-    rows = 0
-    with ArrayWriter(array_path, shape, np.float16) as writer:
-        digest = hashlib.sha256(writer.header)
-        for block in blocks:
-            assert block.dtype == np.float16
-            writer.write(rows, block)
-            digest.update(block.tobytes())
-            rows += len(block)
-        assert rows == shape[0]
-        remove_manifest(manifest_path)
-        writer.commit()
-    count, regions, channels = shape
-    sizes = {"count": count, "regions": regions, "channels": channels, "dtype": "float16"}
-    write_manifest(manifest_path, {**sizes, "sha256": digest.hexdigest(), **manifest})
+    rows, (count, regions, channels) = 0, shape
+    with claimed(manifest_path):
+        finish_commit(manifest_path, [array_path])
+        with ArrayWriter(array_path, shape, np.float16) as writer:
+            checksum = Checksum(writer.bytes)
+            checksum.update(writer.header)
+            for block in blocks:
+                assert block.dtype == np.float16
+                writer.write(rows, block)
+                checksum.update(block.tobytes())
+                rows += len(block)
+            assert rows == count
+            sizes = {"count": count, "regions": regions, "channels": channels, "dtype": "float16"}
+            checksums = {"sha256": checksum.sha256, "blocks": checksum.blocks}
+            commit(manifest_path, {**sizes, **checksums, **manifest}, [writer])
     return FeaturePack.open(prefix, name)

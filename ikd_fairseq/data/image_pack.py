@@ -7,8 +7,8 @@ A pack is three files, ``DATA/SPLIT`` plus:
 - ``.images.json``: the manifest: size, counts, sources, SHA-256 of both arrays, fingerprint of the text.
 
 :class:`ImagePackWriter` writes under ``.partial`` names, remembers on disk which rows are done, and renames
-the manifest last, so that a run killed at any moment leaves nothing that loads, and the next one goes on from
-there.
+the manifest last, so that a run killed at any moment leaves the pack that was there, and the next one goes on
+from there.
 """
 
 import contextlib
@@ -21,18 +21,13 @@ from typing import Any
 import numpy as np
 
 from ..constants import IMAGES_SUFFIX, INDEX_SUFFIX, MANIFEST_SUFFIX, NO_IMAGE
-from ..errors import IkdError, check
+from ..errors import check
 from ..io.arrays import ArrayWriter, MappedArray, open_array
-from ..io.atomic import PARTIAL_SUFFIX, disk_full_named, write_atomically
-from ..io.manifests import (
-    FORMAT,
-    Progress,
-    TextFingerprint,
-    check_sha256,
-    remove_manifest,
-    sha256_of_file,
-    write_manifest,
-)
+from ..io.atomic import PARTIAL_SUFFIX, writing
+from ..io.checksums import Progress, check_sha256, checksum_of_file, sha256_of_file
+from ..io.locks import claimed
+from ..io.manifests import FORMAT, TextFingerprint, commit, finish_commit, write_manifest
+from .image_variety import variety_of
 from .packs import IndexedPack
 
 DONE_SUFFIX = ".images.done"  # only ever with PARTIAL_SUFFIX: one byte a row, 1 when that row is on disk
@@ -44,8 +39,8 @@ def read_index(prefix: str, manifest: dict[str, Any], rows: int, remedy: str) ->
     Raises :class:`IkdError`.
     """
     path = prefix + INDEX_SUFFIX
-    index = np.array(open_array(path, (manifest["sentences"],), np.int32, remedy))
-    check_sha256(path, manifest["index_sha256"], remedy)
+    shape = (manifest["sentences"],)
+    index = np.array(open_array(path, shape, np.int32, remedy, manifest["index_sha256"]))
     there = (index == NO_IMAGE) | ((index >= 0) & (index < rows))
     check(there.all(), f"{path} names rows outside of the {rows} that there are: {remedy}")
     check((index != NO_IMAGE).any(), f"{path} gives no sentence an image: {remedy}, or remove the pack")
@@ -71,7 +66,7 @@ class ImagePack(IndexedPack):
 
     @classmethod
     def open(cls, prefix: str) -> "ImagePack":
-        """Opens the pack ``DATA/SPLIT`` and checks that its three files agree, without reading the images.
+        """Opens the pack ``DATA/SPLIT``: checks that its three files agree, and have their checksums.
 
         Raises :class:`IkdError` if a file is missing, damaged, or does not fit the others.
         """
@@ -79,7 +74,9 @@ class ImagePack(IndexedPack):
         manifest = cls.read_manifest(prefix)
         size, rows = manifest["image_size"], manifest["images"]
         index = read_index(prefix, manifest, rows, cls.remedy)
-        images = MappedArray(prefix + IMAGES_SUFFIX, (rows, size, size, 3), np.uint8, cls.remedy)
+        shape, remedy = (rows, size, size, 3), f"delete it and {cls.remedy}"
+        checksums = manifest["images_sha256"], manifest.get("images_blocks")
+        images = MappedArray(prefix + IMAGES_SUFFIX, shape, np.uint8, remedy, *checksums)
         return cls(prefix, "", manifest, index, images)
 
     @property
@@ -122,12 +119,16 @@ def sources_digest(image_size: int, index: np.ndarray, sources: list[tuple[str, 
     return digest.hexdigest()
 
 
+def progress_paths(prefix: str) -> tuple[str, str]:
+    """The files in which :class:`ImagePackWriter` remembers its sources, and which rows are done."""
+    return prefix + MANIFEST_SUFFIX + PARTIAL_SUFFIX, prefix + DONE_SUFFIX + PARTIAL_SUFFIX
+
+
 class ImagePackWriter:
     """Writes a pack row by row, in any order; what a killed writer had finished is kept for the next.
 
-    Use as a context manager: it holds a lock, so that two runs cannot write one pack, and raises
-    :class:`IkdError` if another one does or the disk is too full. Rows become "done" only after they were
-    flushed to disk.
+    Use as a context manager: it holds the pack's lock, and raises :class:`IkdError` if another run does or
+    the disk is too full. Rows become "done" only after they were flushed to disk.
 
     Args:
         image_size: in pixels.
@@ -145,24 +146,21 @@ class ImagePackWriter:
     def __init__(self, prefix: str, image_size: int, index: np.ndarray, rows: int, digest: str):
         self.prefix, self.image_size = prefix, image_size
         self.index, self.rows, self.digest = index, rows, digest
-        images_path, self._index_path, self._manifest_path = ImagePack.paths(prefix)
+        *self._paths, self._manifest_path = ImagePack.paths(prefix)
+        images_path, index_path = self._paths
         self._array = ArrayWriter(images_path, (rows, image_size, image_size, 3), np.uint8, keep=True)
+        self._index_array = ArrayWriter(index_path, self.index.shape, np.int32)
         self.bytes = self._array.bytes
-        self._key_path = self._manifest_path + PARTIAL_SUFFIX
-        self._done_path = prefix + DONE_SUFFIX + PARTIAL_SUFFIX
+        self._key_path, self._done_path = progress_paths(prefix)
         self._unflushed: list[int] = []
 
     def __enter__(self) -> "ImagePackWriter":
-        import fcntl  # not on Windows, where packs can still be read
-
         with contextlib.ExitStack() as files:
-            descriptor = os.open(self._done_path, os.O_RDWR | os.O_CREAT, 0o666)
+            files.enter_context(claimed(self._manifest_path))
+            finish_commit(self._manifest_path, self._paths)
+            with writing(self._done_path, self.rows):
+                descriptor = os.open(self._done_path, os.O_RDWR | os.O_CREAT, 0o666)
             self._done_file = files.enter_context(open(descriptor, "r+b", buffering=0))
-            try:
-                fcntl.flock(self._done_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                another = f"another ikd-pack-images is writing {self._array.partial}"
-                raise IkdError(f"{another}: wait for it or end it first") from error
             self._array.resume = self._earlier_rows_are_whole()
             if not self._array.resume:
                 Path(self._key_path).unlink(missing_ok=True)
@@ -171,7 +169,8 @@ class ImagePackWriter:
                 self.done = np.zeros(self.rows, dtype=bool)
                 self._record_done()
                 # Written last: with this key in place, the files above are whole.
-                Path(self._key_path).write_text(json.dumps({"sources_sha256": self.digest}), "utf-8")
+                with writing(self._key_path, self.bytes):
+                    Path(self._key_path).write_text(json.dumps({"sources_sha256": self.digest}), "utf-8")
             self._files = files.pop_all()
         return self
 
@@ -189,7 +188,7 @@ class ImagePackWriter:
         return same and len(self.done) == self.rows and size == self.bytes
 
     def _record_done(self) -> None:
-        with disk_full_named(self._array.path, self.bytes):
+        with writing(self._array.path, self.bytes):
             self._done_file.seek(0)
             self._done_file.write(self.done.tobytes())
             self._done_file.truncate()
@@ -219,21 +218,22 @@ class ImagePackWriter:
         """
         self.flush()
         assert self.done.all(), "commit() before every row was written"
-        remove_manifest(self._manifest_path)
-        with write_atomically(self._index_path) as stream:
-            np.save(stream, self.index.astype(np.int32))
-        images_sha256 = sha256_of_file(self._array.partial, progress)
-        self._array.commit()
+        images = checksum_of_file(self._array.partial, progress)
+        variety = variety_of(self.index, np.load(self._array.partial, mmap_mode="r"))
         written = {
             "image_size": self.image_size,
             "sentences": len(self.index),
             "sentences_with_image": int((self.index != NO_IMAGE).sum()),
             "images": self.rows,
-            "images_sha256": images_sha256,
-            "index_sha256": sha256_of_file(self._index_path),
+            "images_sha256": images.sha256,
+            "images_blocks": images.blocks,
             "sources_sha256": self.digest,
+            "variety": variety._asdict(),
         }
-        write_manifest(self._manifest_path, {**written, **manifest})
-        for path in (self._key_path, self._done_path):
+        with self._index_array as index:
+            index.write(0, self.index)
+            written["index_sha256"] = sha256_of_file(index.partial)
+            commit(self._manifest_path, {**written, **manifest}, [self._array, index])
+        for path in progress_paths(self.prefix):
             os.remove(path)
         return ImagePack.open(self.prefix)

@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from ..constants import NO_IMAGE
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
+from ..io.locks import claim
 from ..io.manifests import text_fingerprint
 from ..io.progress import progress
-from .image_pack import ImagePack, ImagePackWriter, sources_digest
+from .image_pack import ImagePack, ImagePackWriter, progress_paths, sources_digest
 from .image_transforms import decode_image
 
 logger = logging.getLogger(__name__)
@@ -59,13 +60,12 @@ def read_image_list(path: str) -> list[str]:
 
     Raises :class:`IkdError` if the file cannot be read or a line has a caption number alone.
     """
+    check_file(path)
     try:
         with open(path, encoding="utf-8-sig") as stream:
             lines = [line.strip() for line in stream]
     except UnicodeDecodeError as error:
         raise IkdError(f"--list {path} is not text in UTF-8 ({error})") from error
-    except OSError as error:
-        raise IkdError(f"--list {path} cannot be read: {error.strerror}") from error
     names = [_CAPTION_ID.sub("", line).strip() for line in lines]
     for number, (line, name) in enumerate(zip(lines, names), start=1):
         check(name or not line, f"line {number} of {path} has no image name before {line!r}")
@@ -212,22 +212,39 @@ def pack_images(
     digest = sources_digest(image_size, sources.index, sources.stats)
     prefix = os.path.join(data_dir, split)
 
-    pack = None
-    if ImagePack.exists(prefix):
-        try:
-            pack = ImagePack.open(prefix)
-        except IkdError as error:
-            logger.warning("packing anew: %s", error)
-    if pack is not None and pack.manifest["sources_sha256"] == digest:
-        pack.record_text(text)
-        logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
-    else:
-        missing = {"missing_sentences": sources.missing_sentences, "missing_files": sources.missing_files}
-        described = {"text": text, "list": list_path, "folder": folder, **missing}
-        pack = _write_pack(prefix, image_size, sources, digest, workers, described)
+    with claim(ImagePack.paths(prefix)[-1]):
+        pack = _complete_pack(prefix, digest)
+        if pack is not None:
+            pack.record_text(text)
+            logger.info("%s is complete: nothing to pack, recorded the text beside it", prefix)
+        else:
+            missing = {
+                "missing_sentences": sources.missing_sentences,
+                "missing_files": sources.missing_files,
+            }
+            described = {"text": text, "list": list_path, "folder": folder, **missing}
+            pack = _write_pack(prefix, image_size, sources, digest, workers, described)
     counts = (pack.coverage, len(pack), len(sources.paths), sources.missing_sentences, sources.missing_files)
     found = "%d of %d sentences have an image (%d distinct images), %d name one of %d missing files"
     logger.info("%s: " + found, prefix, *counts)
+    if (variety := pack.variety).suspicious:
+        logger.warning("%s: %s", prefix, variety)
+    return pack
+
+
+def _complete_pack(prefix: str, digest: str) -> ImagePack | None:
+    """The pack that is there, if it is whole and has this *digest* of what it was made from."""
+    if not ImagePack.exists(prefix):
+        return None
+    try:
+        pack = ImagePack.open(prefix)
+    except IkdError as error:
+        logger.warning("packing anew: %s", error)
+        return None
+    if pack.manifest["sources_sha256"] != digest:
+        return None
+    for path in progress_paths(prefix):  # of a run that was killed behind its last step but this one
+        Path(path).unlink(missing_ok=True)
     return pack
 
 

@@ -8,7 +8,8 @@ import numpy as np
 from ..constants import NO_IMAGE
 from ..errors import check
 from ..io.arrays import MappedArray
-from ..io.manifests import check_text_fingerprint, read_manifest
+from ..io.manifests import check_text_fingerprint, read_manifest, settle_commit
+from .image_variety import Variety, variety_of
 
 
 class Pack:
@@ -37,6 +38,7 @@ class Pack:
     @classmethod
     def exists(cls, prefix: str, name: str = "") -> bool:
         """Whether any file of the pack is there: it is for ``open`` to refuse an incomplete one."""
+        cls._settle(prefix, name)
         return any(map(os.path.exists, cls.paths(prefix, name)))
 
     @classmethod
@@ -47,9 +49,15 @@ class Pack:
     @classmethod
     def check_complete(cls, prefix: str, name: str = "") -> None:
         """Refuses a pack that lacks a file. Raises :class:`IkdError`."""
+        cls._settle(prefix, name)
         missing = [path for path in cls.paths(prefix, name) if not os.path.exists(path)]
         start = cls.incomplete.format(prefix=prefix, name=name)
         check(not missing, f"{start} {' and '.join(missing)}: {cls.remedy}")
+
+    @classmethod
+    def _settle(cls, prefix: str, name: str) -> None:
+        *arrays, manifest_path = cls.paths(prefix, name)
+        settle_commit(manifest_path, arrays)
 
     @property
     def manifest_path(self) -> str:
@@ -82,6 +90,11 @@ class IndexedPack(Pack):
     def coverage(self) -> int:
         """The number of sentences that have an entry."""
         return int((self.index != NO_IMAGE).sum())
+
+    @property
+    def variety(self) -> Variety:
+        """Of the images or features, from a look at some of them."""
+        return variety_of(self.index, self._rows.array)
 
     def __len__(self) -> int:
         """The number of sentences, with and without an entry."""

@@ -23,7 +23,8 @@ from ..data.feature_pack import FeaturePack
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..io.atomic import copy_file, link_file, replacing
-from ..io.manifests import sha256_of_file, text_fingerprint, write_manifest
+from ..io.checksums import sha256_of_file
+from ..io.manifests import text_fingerprint, write_manifest
 from ..io.text_index import sentence_counts, text_index_files
 
 # Beside the binarised text: the BPE merges, and the folder of the test sets' references for ikd-score.

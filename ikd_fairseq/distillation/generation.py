@@ -1,6 +1,7 @@
 """A teacher's n-best lists of a whole split, in shards of which each is translated once."""
 
 import argparse
+import contextlib
 import logging
 import math
 import os
@@ -18,7 +19,9 @@ from fairseq.tasks.translation import TranslationTask
 
 from ..errors import check
 from ..io.atomic import write_atomically, write_json
-from ..io.manifests import differences, read_record, sha256_of_file
+from ..io.checksums import sha256_of_file
+from ..io.locks import PATIENCE, claim
+from ..io.manifests import differences, read_record
 from ..io.progress import progress
 from .distilled_folder import Split
 from .search import check_lengths, search
@@ -158,22 +161,27 @@ def generate_shards(
         only_shard: leave all others alone; several processes may do one each at the same time.
 
     Raises:
-        IkdError: the folder's shards were made from something else, or as :class:`Teacher`.
+        IkdError: the folder's shards were made from something else, another process translates one of those
+            that are wanted, or as :class:`Teacher`.
     """
     _claim(folder, generation.record())
     shards = generation.shards
     paths = [shard_path(folder, shard, shards) for shard in range(shards)]
     wanted = range(shards) if only_shard is None else [only_shard]
-    todo = [shard for shard in wanted if not os.path.exists(paths[shard])]
-    if len(todo) < len(wanted):
-        logger.info("%s: %d of %d shards are complete already", folder, len(wanted) - len(todo), len(wanted))
-    if not todo:
-        return paths
-    teacher = open_teacher()
-    total = sum(len(range(shard, generation.split.sentences, shards)) for shard in todo)
-    with progress(None, desc="translating", total=total, unit=" sentences") as bar:
-        for shard in todo:
-            _write_shard(paths[shard], generation.split, teacher.translate(shard), bar.update)
+    with contextlib.ExitStack() as locks:
+        for shard in wanted:
+            if not os.path.exists(paths[shard]):
+                locks.enter_context(claim(paths[shard]))
+        todo = [shard for shard in wanted if not os.path.exists(paths[shard])]
+        if complete := len(wanted) - len(todo):
+            logger.info("%s: %d of %d shards are complete already", folder, complete, len(wanted))
+        if not todo:
+            return paths
+        teacher = open_teacher()
+        total = sum(len(range(shard, generation.split.sentences, shards)) for shard in todo)
+        with progress(None, desc="translating", total=total, unit=" sentences") as bar:
+            for shard in todo:
+                _write_shard(paths[shard], generation.split, teacher.translate(shard), bar.update)
     return paths
 
 
@@ -181,13 +189,13 @@ def _claim(folder: str, record: dict[str, Any]) -> None:
     """Makes *folder*, or refuses one whose shards were made from something else."""
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, MADE_FROM)
-    made_from = read_record(path)
-    if made_from is None:
-        unknown = (
-            f"{folder} holds shards, but not {MADE_FROM}, which says what they were made from: remove them"
-        )
-        check(not any(name.startswith("shard-") for name in os.listdir(folder)), unknown)
-        write_json(path, made_from := record)
+    with claim(path, PATIENCE):
+        made_from = read_record(path)
+        if made_from is None:
+            unknown = f"{folder} holds shards, but not {MADE_FROM}, which says what they were made from"
+            shards = any(name.startswith("shard-") for name in os.listdir(folder))
+            check(not shards, f"{unknown}: remove them")
+            write_json(path, made_from := record)
     other = differences(made_from, record)
     check(not other, f"{folder} was made from other {other}: give what it was made from, or another folder")
 

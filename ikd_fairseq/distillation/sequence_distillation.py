@@ -7,8 +7,10 @@ from typing import Any
 
 from ..errors import IkdError, check
 from ..io.atomic import write_json
+from ..io.checksums import sha256_of_file
 from ..io.generate_output import read_generate_output
-from ..io.manifests import differences, read_record, sha256_of_file
+from ..io.locks import claim, is_left_behind
+from ..io.manifests import differences, read_record
 from ..io.text_index import text_index_files
 from .distilled_folder import Split, write_distilled_folder
 from .generation import MADE_FROM, Generation, Teacher, generate_shards
@@ -32,7 +34,8 @@ def check_out(out: str, data: str) -> None:
     check(os.path.isdir(out), f"{out} is a file: name a folder for OUT")
     ours = any(os.path.exists(os.path.join(out, *name)) for name in _RECORDS)
     foreign = f"{out} holds files that this command did not make"
-    check(ours or not os.listdir(out), f"{foreign}: name a new or an empty folder for OUT")
+    begun = all(name == GENERATED or is_left_behind(name) for name in os.listdir(out))
+    check(ours or begun, f"{foreign}: name a new or an empty folder for OUT")
 
 
 def earlier_shards(out: str) -> int | None:
@@ -117,12 +120,22 @@ def _begin(split: Split, out: str, request: dict[str, Any]) -> bool:
 def _write(
     split: Split, out: str, request: dict[str, Any], outputs: Sequence[str], select: str, nbest: int
 ) -> Counts:
+    with claim(os.path.join(out, RECORD)):
+        return _write_claimed(split, out, request, outputs, select, nbest)
+
+
+def _write_claimed(
+    split: Split, out: str, request: dict[str, Any], outputs: Sequence[str], select: str, nbest: int
+) -> Counts:
     found = read_generate_output(*outputs)
     lists = nbest_lists(found, split.sentences, nbest)
     check_sources(split, found)
     targets, counts = select_targets(split, lists, select)
     write_json(os.path.join(out, RECORD), {**request, "finished": False})
-    write_distilled_folder(split, out, targets)
+    try:
+        write_distilled_folder(split, out, targets)
+    except OSError as error:
+        raise IkdError(f"{out} cannot be written ({error.strerror or error})") from error
     write_json(os.path.join(out, RECORD), {**request, **counts, "finished": True})
     logger.info("%s is complete, with the %s hypotheses as targets of %s", out, select, split.name)
     return counts

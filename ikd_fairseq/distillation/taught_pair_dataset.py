@@ -1,5 +1,7 @@
-"""Sentence pairs with the cached answers of a teacher."""
+"""Sentence pairs with the cached answers of their teachers."""
 
+import logging
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,8 +9,13 @@ import torch
 from fairseq.data import FairseqDataset
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
-from ..data.pairs.image_pair_dataset import BySentence, PairsWithEntries
+from ..contracts import CriterionContract
+from ..data.pairs.image_pair_dataset import BySentence, PairsWithEntries, concatenate
+from ..data.pairs.split_images import Part
 from ..errors import check
+from .teacher_cache import TeacherCache
+
+logger = logging.getLogger(__name__)
 
 
 class TaughtPairDataset(PairsWithEntries):
@@ -42,3 +49,40 @@ class TaughtPairDataset(PairsWithEntries):
             rows = torch.from_numpy(np.concatenate(answers).astype(dtype))
             batch[key] = torch.zeros(*real.shape, rows.shape[1], dtype=rows.dtype)
             batch[key][real] = rows  # row by row, as the sentences stand
+
+
+def open_answers(
+    parts: Sequence[Part], criterion: CriterionContract, vocabulary: int, training: bool, times: int = 1
+) -> BySentence | None:
+    """What the teachers of *criterion* answer to the *parts* of a split; None if there is no cache.
+
+    Args:
+        vocabulary: number of words of the target dictionary.
+        training: whether the split is trained on, and cannot do without.
+        times: how often the first part counts.
+
+    Raises:
+        IkdError: a cache is missing in training, or is of other text, words or teachers.
+    """
+    name = criterion.teacher_cache
+    if not name:
+        return None
+    caches: list[BySentence] = []
+    for part in parts:
+        if not TeacherCache.exists(part.prefix, name):
+            check(
+                not training,
+                f"teacher cache {TeacherCache.paths(part.prefix, name)[-1]} is missing: run "
+                f"ikd-cache-teacher {part.folder} --split {part.name} --name {name}, or train "
+                "without --teacher-cache",
+            )
+            logger.info("%s: no teacher cache %s", part.prefix, name)
+            return None
+        cache = TeacherCache.open(part.prefix, name)
+        cache.check_text(part.folder, part.name)
+        cache.check_vocabulary(vocabulary)
+        if criterion.teacher_paths:
+            cache.check_teachers(criterion.teacher_paths)
+        logger.info("%s: teacher cache %s, top %d words", part.prefix, name, cache.top_k)
+        caches.append(cache)
+    return concatenate(caches, times)

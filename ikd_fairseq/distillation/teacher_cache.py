@@ -29,10 +29,12 @@ from ..constants import (
 from ..data.packs import Pack
 from ..errors import check
 from ..io.arrays import ArrayWriter, MappedArray, open_array
-from ..io.atomic import write_atomically
-from ..io.manifests import check_sha256, remove_manifest, sha256_of_file, write_manifest
+from ..io.checksums import checksum_of_file, sha256_of_file
+from ..io.locks import claimed
+from ..io.manifests import commit, finish_commit
 
 _PROBS_TYPE = np.float16
+_MOST_PROBABILITY = 1.01  # of all words of a position together, rounded to float16
 
 
 def teacher_files(paths: Sequence[str]) -> list[dict[str, str]]:
@@ -68,19 +70,39 @@ class TeacherCache(Pack):
 
     @classmethod
     def open(cls, prefix: str, name: str) -> "TeacherCache":
-        """Opens the cache *name* of ``DATA/SPLIT`` and checks that its files agree, without reading answers.
+        """Opens the cache *name* of ``DATA/SPLIT`` and checks that its files agree, and what they hold.
 
         Raises :class:`IkdError` if a file is missing, damaged, or does not fit the others.
         """
         cls.check_complete(prefix, name)
         cache = cls(prefix, name, cls.read_manifest(prefix, name))
         manifest, (ids_path, probs_path, offsets_path, _) = cache.manifest, cls.paths(prefix, name)
-        shape = (manifest["tokens"], manifest["top_k"])
-        cache._ids = MappedArray(ids_path, shape, _ids_type(manifest["vocabulary"]), cls.remedy)
-        cache._probs = MappedArray(probs_path, shape, _PROBS_TYPE, cls.remedy)
-        cache.offsets = np.array(open_array(offsets_path, (manifest["sentences"] + 1,), np.int64, cls.remedy))
-        check_sha256(offsets_path, manifest["offsets_sha256"], cls.remedy)
+        recorded = all(isinstance(entry, dict) and "sha256" in entry for entry in manifest["teachers"])
+        check(recorded, f"{cache.manifest_path} has no valid entry 'teachers': {cls.remedy}")
+        shape, offsets = (manifest["tokens"], manifest["top_k"]), (manifest["sentences"] + 1,)
+        arrays = (ids_path, shape, _ids_type(manifest["vocabulary"])), (probs_path, shape, _PROBS_TYPE)
+        cache._ids, cache._probs = (
+            MappedArray(*array, cls.remedy, manifest.get(f"{name}_sha256"), manifest.get(f"{name}_blocks"))
+            for name, array in zip(("ids", "probs"), arrays)
+        )
+        sha256 = manifest["offsets_sha256"]
+        cache.offsets = np.array(open_array(offsets_path, offsets, np.int64, cls.remedy, sha256))
+        cache._check_values()
         return cache
+
+    def _check_values(self) -> None:
+        """Looks at all answers, or samples of many: caches of earlier versions have no checksums of them."""
+        ids_path, probs_path, offsets_path, _ = self.paths(self.prefix, self.name)
+        ends = self.offsets[0] == 0 and self.offsets[-1] == self.manifest["tokens"]
+        ordered = ends and (np.diff(self.offsets) >= 0).all()
+        check(ordered, f"{offsets_path} does not part the answers into sentences: {self.remedy}")
+        for ids in self._ids.samples():
+            known = not ids.size or (ids.min() >= 0 and ids.max() < self.manifest["vocabulary"])
+            check(known, f"{ids_path} holds words that the dictionary lacks: {self.remedy}")
+        for probs in self._probs.samples():
+            total = probs.sum(axis=1, dtype=np.float32)
+            likely = (probs >= 0).all() and (total <= _MOST_PROBABILITY).all()  # NaN fails both
+            check(likely, f"{probs_path} holds values that are no probabilities: {self.remedy}")
 
     @property
     def top_k(self) -> int:
@@ -113,7 +135,7 @@ class TeacherCache(Pack):
 class TeacherCacheWriter:
     """Writes a cache sentence by sentence, in any order, under ``.partial`` names until :meth:`commit`.
 
-    Use as a context manager: without a commit, it leaves nothing behind.
+    Use as a context manager, which holds the cache's lock: without a commit, it leaves nothing behind.
 
     Args:
         name: see :func:`~ikd_fairseq.data.feature_pack.check_name`.
@@ -128,15 +150,19 @@ class TeacherCacheWriter:
         self._written = np.asarray(lengths) == 0
         self._mass = 0.0
         shape = (int(self.offsets[-1]), top_k)
-        ids_path, probs_path, self._offsets_path, self._manifest_path = TeacherCache.paths(prefix, name)
+        *self._paths, self._manifest_path = TeacherCache.paths(prefix, name)
+        ids_path, probs_path, offsets_path = self._paths
         self._ids = ArrayWriter(ids_path, shape, _ids_type(vocabulary))
         self._probs = ArrayWriter(probs_path, shape, _PROBS_TYPE)
+        self._offsets = ArrayWriter(offsets_path, self.offsets.shape, np.int64)
 
     def __enter__(self) -> "TeacherCacheWriter":
-        """Opens the files. Raises :class:`IkdError` if the disk is too full."""
+        """Opens the files. Raises :class:`IkdError` if the disk is too full, or another process writes."""
         with contextlib.ExitStack() as files:
-            files.enter_context(self._ids)
-            files.enter_context(self._probs)
+            files.enter_context(claimed(self._manifest_path))
+            finish_commit(self._manifest_path, self._paths)
+            for writer in (self._ids, self._probs, self._offsets):
+                files.enter_context(writer)
             self._files = files.pop_all()
         return self
 
@@ -144,9 +170,14 @@ class TeacherCacheWriter:
         self._files.__exit__(*exception)
 
     def write(self, sentence: int, ids: np.ndarray, probs: np.ndarray) -> None:
-        """Writes a sentence's answers: integers and floats, each ``tokens x k``, most likely first."""
+        """Writes a sentence's answers: integers and floats, each ``tokens x k``, most likely first.
+
+        Raises :class:`IkdError` for answers that are not finite: the teacher's weights are not.
+        """
         begin, end = (int(offset) for offset in self.offsets[sentence : sentence + 2])
         assert ids.shape == probs.shape == (end - begin, self.top_k), (ids.shape, probs.shape)
+        finite = np.isfinite(probs).all()
+        check(finite, f"the teacher's answer to sentence {sentence} is not finite: take another checkpoint")
         self._ids.write(begin, ids)
         self._probs.write(begin, probs)
         self._written[sentence] = True
@@ -160,15 +191,9 @@ class TeacherCacheWriter:
                 :func:`~ikd_fairseq.io.manifests.text_fingerprint`).
         """
         assert self._written.all(), "commit() before every sentence was written"
-        self._ids.sync()
-        self._probs.sync()
-        remove_manifest(self._manifest_path)
-        self._ids.commit()
-        self._probs.commit()
-        with write_atomically(self._offsets_path) as stream:
-            np.save(stream, self.offsets)
+        self._offsets.write(0, self.offsets)
         tokens = int(self.offsets[-1])
-        written = {
+        written: dict[str, Any] = {
             "sentences": len(self.offsets) - 1,
             "sentences_left_out": int((np.diff(self.offsets) == 0).sum()),
             "tokens": tokens,
@@ -176,7 +201,10 @@ class TeacherCacheWriter:
             "vocabulary": self.vocabulary,
             "temperature": 1.0,
             "covered_mass": self._mass / max(tokens, 1),
-            "offsets_sha256": sha256_of_file(self._offsets_path),
         }
-        write_manifest(self._manifest_path, {**written, **manifest})
+        writers = {"ids": self._ids, "probs": self._probs, "offsets": self._offsets}
+        for name, writer in writers.items():
+            checksum = checksum_of_file(writer.partial)
+            written.update({f"{name}_sha256": checksum.sha256, f"{name}_blocks": checksum.blocks})
+        commit(self._manifest_path, {**written, **manifest}, list(writers.values()))
         return TeacherCache.open(self.prefix, self.name)

@@ -9,10 +9,10 @@ import torch
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from ..compat import load_safely
+from ..checkpoint_weights import check_weights
 from ..contracts import inputs_of
 from ..errors import check
-from ..io.checkpoints import config_section
+from ..io.checkpoints import config_section, load_checkpoint
 
 _SAME = "a teacher must be trained with the student's dictionaries"
 
@@ -33,14 +33,11 @@ def check_teacher(
         source, target, source_lang, target_lang: the student's dictionaries and languages.
 
     Raises:
-        IkdError: the file is missing or unreadable, no translation model of fairseq, or of other languages or
-            dictionaries.
+        IkdError: the file is missing or unreadable, no translation model of fairseq, of weights that are not
+            finite, or of other languages or dictionaries.
     """
-    check(os.path.isfile(path), f"teacher {path}: there is no such file")
-    state = load_safely(path, "teacher")
-    usable = isinstance(state, dict) and isinstance(state.get("model"), dict)
-    usable = usable and (state.get("cfg") is not None or state.get("args") is not None)
-    check(usable, f"teacher {path} is no checkpoint of fairseq 0.10 or later")
+    state = load_checkpoint(path, "teacher")
+    check_weights(state, f"teacher {path}")
     trained_on = config_section(state, "task")
     theirs = trained_on.get("source_lang"), trained_on.get("target_lang")
     same = theirs[0] in (None, source_lang) and theirs[1] in (None, target_lang)
@@ -50,7 +47,9 @@ def check_teacher(
     for side, part, ours, language in sides:
         table = state["model"].get(f"{part}.embed_tokens.weight")
         lacking = f"teacher {path} has no {part} with word embeddings"
-        check(table is not None, f"{lacking}, so it is no translation model to learn from")
+        check(
+            table is not None and table.dim() == 2, f"{lacking}, so it is no translation model to learn from"
+        )
         other = f"teacher {path} has a {side} dictionary of {len(table)} words"
         check(len(table) == len(ours), f"{other}, and the student one of {len(ours)}: {_SAME}")
         for dictionary in _dictionaries(path, trained_on.get("data"), language):
@@ -59,9 +58,10 @@ def check_teacher(
             check(same, f"{other} other words, or in another order): {_SAME}")
 
 
-def _dictionaries(path: str, data: str | None, language: str | None) -> Iterator[str]:
+def _dictionaries(path: str, data: Any, language: str | None) -> Iterator[str]:
     """The teacher's dictionary of a language: beside the checkpoint, and in the folder it was trained on."""
-    for folder in (os.path.dirname(path), (data or "").split(os.pathsep)[0]):
+    trained_on = data.split(os.pathsep)[0] if isinstance(data, str) and "\0" not in data else ""
+    for folder in (os.path.dirname(path), trained_on):
         dictionary = os.path.join(folder, f"dict.{language}.txt")
         if folder and os.path.isfile(dictionary):
             yield dictionary

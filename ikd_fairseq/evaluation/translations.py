@@ -31,8 +31,9 @@ _DROPPING = (
 _IDS_SHOWN = 10
 
 
-def _shown(ids: Sequence[int]) -> str:
-    more = f" and {len(ids) - _IDS_SHOWN} more" if len(ids) > _IDS_SHOWN else ""
+def _shown(ids: Sequence[int], count: int) -> str:
+    """The first of *ids*, and how many of *count* there are besides."""
+    more = f" and {count - _IDS_SHOWN} more" if count > _IDS_SHOWN else ""
     return ", ".join(map(str, ids[:_IDS_SHOWN])) + more
 
 
@@ -50,12 +51,16 @@ def ordered_sentences(
         IkdError: a sentence is missing, or an id is beyond the expected number.
     """
     beyond = sorted(sentence for sentence in lines if sentence >= total)
-    above = f"{name} holds sentence ids of {total} and above ({_shown(beyond)})"
+    above = f"{name} holds sentence ids of {total} and above ({_shown(beyond, len(beyond))})"
     check(not beyond, f"{above}, but the test set has {total} sentences: is it of another test set?")
-    missing = [sentence for sentence in range(total) if sentence not in lines]
-    cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
-    lacking = f"{name} lacks the {kind} of {len(missing)} of {total} sentences (ids {_shown(missing)})"
-    check(not missing, f"{lacking}: {cause}")
+    if len(lines) < total:
+        missing = [
+            *itertools.islice((sentence for sentence in range(total) if sentence not in lines), _IDS_SHOWN)
+        ]
+        count = total - len(lines)
+        cause = f"its log says: {skipped[0]}" if skipped else _DROPPING
+        shown = _shown(missing, count)
+        raise IkdError(f"{name} lacks the {kind} of {count} of {total} sentences (ids {shown}): {cause}")
     return [lines[sentence] for sentence in range(total)]
 
 

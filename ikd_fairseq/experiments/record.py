@@ -20,20 +20,19 @@ torch or fairseq, so that tables start at once; :mod:`.training_facts` reads wha
     }
 """
 
-import contextlib
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 from ..errors import IkdError, check
 from ..io.atomic import write_json
+from ..io.locks import PATIENCE, claim
 
 FORMAT = 1  # raised when an older reader would misread a newer record
 FILE = "run.json"
@@ -151,7 +150,7 @@ class Record:
             found = content.pop("format")
             if found == FORMAT:
                 return cls._of_json(Path(folder), content)
-        except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
             raise IkdError(
                 f"{path} is no record of a run ({error}): delete it, and {REMEDY} again"
             ) from error
@@ -182,7 +181,7 @@ class Record:
             IkdError: the record cannot be read or written.
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
-        with _locked(folder):
+        with claim(Path(folder, FILE), PATIENCE):
             record = cls.load(folder) if Path(folder, FILE).is_file() else cls._of_json(Path(folder), {})
             for split, scores in facts.pop("scores", {}).items():
                 places = {(s.sentences.group, s.beam): s for s in (*record.scores.get(split, []), *scores)}
@@ -207,17 +206,6 @@ class Record:
         own = (score for score in self.scores.get(split, []) if score.sentences.group == group)
         found = [score for score in own if beam in (None, score.beam)]
         return max(found, key=lambda score: score.beam, default=None)
-
-
-@contextlib.contextmanager
-def _locked(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """Holds a lock on *folder*, which ends with the process however that ends."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def find_records(places: Iterable[str | os.PathLike[str]]) -> list[Record]:

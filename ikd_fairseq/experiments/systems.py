@@ -66,7 +66,7 @@ class System:
     name: str  # what a person types
     title: str  # what tables call it
     architecture: str  # fairseq's ``--arch``, without the size that ends it
-    criterion: str = "label_smoothed_cross_entropy"  # fairseq's ``--criterion``
+    criterion: str = "translation"  # fairseq's ``--criterion``
     options: tuple[str, ...] = ()  # further options of ``fairseq-train`` that make it this system
     images: Images = "none"  # when it sees them, see :data:`WHEN`
     training_only: tuple[str, ...] = ()  # how the names of parameters begin that decoding lacks

@@ -14,7 +14,7 @@ from ..constants import PROCESS
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..io.checkpoints import State, config_section, load_checkpoint, num_updates, parameters_of
-from ..io.manifests import sha256_of_file
+from ..io.checksums import sha256_of_file
 from ..io.text_index import sentence_counts
 from .systems import System
 

@@ -1,16 +1,23 @@
 """Arrays in ``.npy`` files: memory-mapped to read, written row by row in any order."""
 
+import contextlib
 import errno
 import io
 import math
 import os
+import random
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..errors import IkdError, check
-from .atomic import PARTIAL_SUFFIX, check_disk_space, disk_full_named
+from ..errors import IkdError, check, check_file
+from .atomic import PARTIAL_SUFFIX, check_disk_space, writing
+from .checksums import SAMPLES, verify
+
+_MAGIC = b"\x93NUMPY"
+_SAMPLE_BYTES = 1 << 21
 
 
 def npy_header(shape: tuple[int, ...], dtype: Any) -> bytes:
@@ -22,21 +29,43 @@ def npy_header(shape: tuple[int, ...], dtype: Any) -> bytes:
     return stream.getvalue()
 
 
-def open_array(path: str, shape: tuple[int, ...], dtype: Any, remedy: str) -> np.memmap:
-    """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, without reading its data.
+def map_array(path: str, remedy: str) -> np.memmap:
+    """Memory-maps the ``.npy`` file *path*, of numbers of any kind and shape. The one reader of such files.
+
+    Raises:
+        IkdError: it is none, is damaged, or holds Python objects; with *remedy* at the end.
+    """
+    check_file(path, remedy)
+    with open(path, "rb") as stream:
+        begins_so = stream.read(len(_MAGIC)) == _MAGIC
+    check(begins_so, f"{path} is not a .npy file, as numpy.save writes it: {remedy}")
+    try:
+        with np.errstate(over="ignore"):  # of a size that no file has
+            array: np.memmap = np.load(path, mmap_mode="r", allow_pickle=False)
+    except Exception as error:  # on a damaged header numpy raises whatever its parser does
+        objects = "Python objects in dtype" in str(error)
+        reason = "it holds Python objects, not numbers" if objects else str(error).split("\n")[0]
+        raise IkdError(f"{path} cannot be read as an array ({reason}): {remedy}") from error
+    return array
+
+
+def open_array(
+    path: str, shape: tuple[int, ...], dtype: Any, remedy: str, sha256: Any = None, blocks: Any = None
+) -> np.memmap:
+    """Memory-maps a ``.npy`` file that must hold exactly *shape* and *dtype*, and has the checksums recorded.
+
+    Args:
+        sha256, blocks: see :func:`~ikd_fairseq.io.checksums.verify`.
 
     Raises :class:`IkdError`, which ends with *remedy*.
     """
-    try:
-        array: np.memmap = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise IkdError(f"{path} cannot be read as an array ({error}): {remedy}") from error
-    check(isinstance(array, np.memmap), f"{path} is not a .npy file: {remedy}")
+    array = map_array(path, remedy)
     same = array.shape == tuple(shape) and array.dtype == dtype and array.flags.c_contiguous
     recorded = f"its manifest says {np.dtype(dtype)} {tuple(shape)}"
     check(same, f"{path} holds {array.dtype} {array.shape} where {recorded}: {remedy}")
     expected, found = array.offset + array.nbytes, os.path.getsize(path)
     check(found == expected, f"{path} has {found:,} bytes instead of {expected:,}: {remedy}")
+    verify(path, sha256, blocks, remedy)
     return array
 
 
@@ -46,8 +75,16 @@ class MappedArray:
     Arguments and errors are those of :func:`open_array`, which checks the file once.
     """
 
-    def __init__(self, path: str, shape: tuple[int, ...], dtype: Any, remedy: str):
-        open_array(path, shape, dtype, remedy)
+    def __init__(
+        self,
+        path: str,
+        shape: tuple[int, ...],
+        dtype: Any,
+        remedy: str,
+        sha256: Any = None,
+        blocks: Any = None,
+    ):
+        open_array(path, shape, dtype, remedy, sha256, blocks)
         self.path = path
         self._array: np.ndarray | None = None
 
@@ -58,12 +95,27 @@ class MappedArray:
             self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
         return self._array
 
+    def samples(self) -> Iterator[np.ndarray]:
+        """Stretches of rows, for a look at their values: all rows of an array that is not large.
+
+        Of a larger one, ``SAMPLES`` stretches in random places, another draw each time.
+        """
+        array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+        stretch = max(1, _SAMPLE_BYTES * len(array) // max(array.nbytes, 1))
+        starts: Sequence[int] = range(0, len(array), stretch)
+        if len(starts) > SAMPLES:
+            starts = sorted(random.Random().sample(starts, SAMPLES))
+        for start in starts:
+            yield array[start : start + stretch]
+
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_array": None}
 
 
 class ArrayWriter:
-    """Writes a ``.npy`` file row by row, in any order, under a partial name until :meth:`commit`.
+    """Writes a ``.npy`` file row by row, in any order, under a partial name.
+
+    :func:`~ikd_fairseq.io.manifests.commit` gives it its own, when the caller knows that every row is there.
 
     Use as a context manager, which claims the disk space and raises :class:`IkdError` if there is too little.
 
@@ -89,12 +141,14 @@ class ArrayWriter:
         self._file = -1
 
     def __enter__(self) -> "ArrayWriter":
-        self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666)
+        with writing(self.path, self.bytes):
+            self._file = os.open(self.partial, os.O_RDWR | os.O_CREAT, 0o666)
         if not self.resume:
             try:
                 self._begin()
             except BaseException:
-                os.ftruncate(self._file, 0)  # gives back the part that there was space for
+                with contextlib.suppress(OSError):
+                    os.ftruncate(self._file, 0)  # gives back the part that there was space for
                 self.__exit__()
                 raise
         return self
@@ -102,12 +156,13 @@ class ArrayWriter:
     def __exit__(self, *_: object) -> None:
         os.close(self._file)
         if not self.keep:
-            Path(self.partial).unlink(missing_ok=True)  # missing after commit()
+            with contextlib.suppress(OSError):  # not there, or the error that ends the block is of the disk
+                Path(self.partial).unlink()
 
     def _begin(self) -> None:
-        os.ftruncate(self._file, 0)
         check_disk_space(self.path, self.bytes)
-        with disk_full_named(self.path, self.bytes):
+        with writing(self.path, self.bytes):
+            os.ftruncate(self._file, 0)
             try:
                 os.posix_fallocate(self._file, 0, self.bytes)  # a disk that fills up later then does no harm
             except (AttributeError, OSError) as error:
@@ -119,7 +174,7 @@ class ArrayWriter:
 
     def _write_at(self, offset: int, content: bytes) -> None:
         view = memoryview(content)
-        with disk_full_named(self.path, self.bytes):
+        with writing(self.path, self.bytes):
             while view:
                 written = os.pwrite(self._file, view, offset)
                 view, offset = view[written:], offset + written
@@ -132,10 +187,5 @@ class ArrayWriter:
 
     def sync(self) -> None:
         """Puts what was written on disk. Raises :class:`IkdError` if that is full."""
-        with disk_full_named(self.path, self.bytes):
+        with writing(self.path, self.bytes):
             os.fsync(self._file)
-
-    def commit(self) -> None:
-        """Gives the file its name. The caller knows that every row was written."""
-        self.sync()
-        os.replace(self.partial, self.path)

@@ -1,7 +1,8 @@
 """Files that appear under their names only when complete: the one place that writes so.
 
 A file is written beside its final name and renamed when it is on disk, so that a reader, or the run after one
-that was killed, finds the old content or the new one and never a part.
+that was killed, finds the old content or the new one and never a part. Its lock is held meanwhile
+(:mod:`.locks`).
 """
 
 import contextlib
@@ -14,15 +15,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import IkdError, check
-
-StrPath = str | os.PathLike[str]
+from .locks import PATIENCE, StrPath, claimed, partial_name
 
 PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later run may go on with
 
 
 def sync_folder(path: StrPath) -> None:
     """Makes renames in the folder of *path* survive a power cut."""
-    descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
+    _sync(os.path.dirname(path) or ".")
+
+
+def _sync(path: StrPath) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     finally:
@@ -34,19 +38,21 @@ def replacing(path: StrPath) -> Iterator[str]:
     """A name to write under, which becomes *path* when the block ends, and vanishes when the block fails.
 
     Raises:
-        IkdError: the file cannot be written (permissions, disk full).
+        IkdError: the file cannot be written (permissions, disk full), or another process does not stop
+            writing it.
     """
-    folder, name = os.path.split(path)
-    partial = os.path.join(folder, f".{name}.{os.getpid()}.tmp")
-    try:
-        yield partial
-        os.replace(partial, path)
-        sync_folder(path)
-    except OSError as error:
-        raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.remove(partial)
+    partial = partial_name(path)
+    with claimed(path, PATIENCE):
+        try:
+            yield partial
+            _sync(partial)
+            os.replace(partial, path)
+            sync_folder(path)
+        except OSError as error:
+            raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
+        finally:
+            with contextlib.suppress(OSError):
+                os.remove(partial)
 
 
 @contextlib.contextmanager
@@ -54,8 +60,6 @@ def write_atomically(path: StrPath, mode: str = "wb", **options: Any) -> Iterato
     """Opens a file that takes the name *path* when the block ends. Raises as :func:`replacing`."""
     with replacing(path) as partial, open(partial, mode, **options) as stream:
         yield stream
-        stream.flush()
-        os.fsync(stream.fileno())
 
 
 def write_json(path: StrPath, value: Any) -> None:
@@ -82,16 +86,16 @@ def link_file(source: StrPath, target: StrPath) -> None:
 
 
 @contextlib.contextmanager
-def disk_full_named(path: str, size: int) -> Iterator[None]:
-    """Turns a full disk (or quota) while writing *path*, of *size* bytes, into one sentence."""
+def writing(path: str, size: int) -> Iterator[None]:
+    """Turns what the system says against writing *path*, of *size* bytes, into one sentence."""
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-            raise
-        raise IkdError(
-            f"the disk is full: {path} needs {size:,} bytes; free some space and run the command again"
-        ) from error
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+            raise IkdError(
+                f"the disk is full: {path} needs {size:,} bytes; free some space and run the command again"
+            ) from error
+        raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
 
 
 def check_disk_space(path: str, size: int) -> None:
@@ -104,6 +108,8 @@ def check_output(output: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     """Refuses, before any work, an *output* that is one of the *inputs* or that cannot be written."""
     folder = Path(output).resolve().parent
     check(not os.path.isdir(output), f"{output}: the output is a folder; give the name of a file")
+    plain = os.path.isfile(output) or not os.path.exists(output)
+    check(plain, f"{output}: the output is a pipe or a device; give the name of a file")
     check(folder.is_dir(), f"{output}: the folder {folder} does not exist")
     check(os.access(folder, os.W_OK), f"{output}: the folder {folder} cannot be written to")
     for path in inputs:

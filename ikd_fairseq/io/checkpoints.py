@@ -11,13 +11,15 @@ import os
 import re
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import torch
 
+from ..checkpoint_weights import check_weights
 from ..compat import load_safely
 from ..errors import IkdError, check
-from .atomic import StrPath, check_output, write_atomically
+from .atomic import check_output, write_atomically
+from .locks import StrPath, claim
 from .progress import progress
 
 logger = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ NAMINGS = {
     "best": Naming(_BEST, "checkpoint.best_METRIC_VALUE.pt", "--keep-best-checkpoints"),
 }
 
+# Of "cfg", what is looked into.
+_SECTIONS = ("common", "checkpoint", "optimization", "dataset", "model", "task", "criterion")
+
 # Entries of "extra_state" that describe one checkpoint's parameters and would be wrong for a mean of several.
 _NOT_OF_THE_MEAN = ("metrics", "val_loss", "best", "ema", "ema_fp32_params")
 
@@ -52,26 +57,47 @@ _KEPT_EXTRA_STATE = ("train_iterator", "averaged_checkpoints", "exported", "prun
 _BUFFERS = re.compile(r"\.(running_mean|running_var|num_batches_tracked|_float_tensor|version)$")
 
 
-def load_checkpoint(path: StrPath) -> State:
+def load_checkpoint(path: StrPath, role: str = "") -> State:
     """The dictionary that fairseq's trainer saved; its tensors are views of the file. Runs no code in it.
 
+    Args:
+        role: what a message calls the file, such as "teacher".
+
     Raises:
-        IkdError: the file is missing, truncated, no checkpoint of fairseq, or holds a type that the safe
+        IkdError: the file is missing, damaged, no checkpoint of fairseq, or holds a type that the safe
             loader refuses.
     """
-    check(os.path.isfile(path), f"{path}: there is no such file")
-    check(os.access(path, os.R_OK), f"{path} cannot be read; check its permissions")
-    state: State = load_safely(path)
-    no_fairseq = f"{path} is no checkpoint of fairseq 0.10 or later"
+    shown = f"{role} {path}".lstrip()
+    check(os.path.exists(path), f"{shown}: there is no such file")
+    state: State = load_safely(path, role or "checkpoint")
+    no_fairseq = f"{shown} is no checkpoint of fairseq 0.10 or later"
     check(isinstance(state, dict), f"{no_fairseq}: it holds no dictionary")
     for name, kind in (("model", dict), ("optimizer_history", list), ("extra_state", dict)):
         whole = isinstance(state.get(name), kind) and (state[name] or kind is dict)
         check(whole, f"{no_fairseq}: its entry {name!r} is missing or malformed")
     parameters = state["model"] and all(map(torch.is_tensor, state["model"].values()))
+    parameters = parameters and all(isinstance(name, str) for name in state["model"])
     check(parameters, f"{no_fairseq}: its entry 'model' holds no parameters")
     settings = state.get("cfg") is not None or state.get("args") is not None
     check(settings, f"{no_fairseq}: it holds neither 'cfg' nor 'args'")
+    _check_settings(state, no_fairseq)
     return state
+
+
+def _check_settings(state: State, no_fairseq: str) -> None:
+    """Refuses entries, beside the parameters, of other types than fairseq saves and is read here."""
+    args, config = state.get("args"), state.get("cfg")
+    namespace = args is None or isinstance(args, argparse.Namespace)
+    check(namespace, f"{no_fairseq}: its entry 'args' is malformed")
+    if args is None:
+        sections = config if isinstance(config, dict) else {}
+        check(sections, f"{no_fairseq}: its entry 'cfg' is malformed")
+        for name in _SECTIONS:
+            plain = isinstance(sections.get(name), dict | argparse.Namespace | None)
+            check(plain, f"{no_fairseq}: the section {name!r} of its entry 'cfg' is malformed")
+    history = state["optimizer_history"]
+    counted = all(isinstance(one, dict) and type(one.get("num_updates", 0)) is int for one in history)
+    check(counted, f"{no_fairseq}: its entry 'optimizer_history' is malformed")
 
 
 def config_section(state: State, name: str) -> dict[str, Any]:
@@ -120,12 +146,37 @@ def memory_of(tensor: torch.Tensor) -> Hashable:
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
+class _Stream:
+    """A file that ``torch.save`` writes to, and the error that it makes something else of."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._stream.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """What :func:`write_atomically` does anyway."""
+
+
 def write_checkpoint(state: State, path: StrPath) -> None:
-    """Writes *state* to *path* in the format of ``torch.save``, complete or not at all."""
-    with write_atomically(path) as stream:
+    """Writes *state* to *path* in the format of ``torch.save``, complete or not at all.
+
+    Raises:
+        IkdError: the disk is full, or cannot be written to.
+    """
+    with write_atomically(path) as file:
+        stream = _Stream(file)
         try:
             torch.save(state, stream)
-        except RuntimeError as error:  # what torch.save makes of a full disk
+        except RuntimeError as error:
+            if stream.error is not None:
+                raise stream.error from error
             raise IkdError(f"{path} cannot be written ({str(error).splitlines()[0]})") from error
 
 
@@ -244,13 +295,21 @@ def average_checkpoints(paths: Sequence[StrPath], output: StrPath) -> None:
     files averaged are listed in ``extra_state["averaged_checkpoints"]``.
 
     Raises:
-        IkdError: a file cannot be used, the models differ, or the output cannot be written.
+        IkdError: a file cannot be used, its weights are not finite, the models differ, or the output cannot
+            be written.
     """
     check_output(output, paths)
+    with claim(output):
+        _average(paths, output)
+
+
+def _average(paths: Sequence[StrPath], output: StrPath) -> None:
     real_paths = [os.path.realpath(path) for path in paths]
     for path, real in zip(paths, real_paths):
         check(real_paths.count(real) == 1, f"{path} is given twice; name each checkpoint once")
-    states = [load_checkpoint(path) for path in progress(paths, desc="open", unit="file")]
+    states = [load_checkpoint(path) for path in paths]
+    for path, state in zip(progress(paths, desc="read", unit="file"), states):
+        check_weights(state, path)
     _check_same_parameters(paths, states)
     newest = max(range(len(states)), key=lambda place: num_updates(states[place]))
 

@@ -12,14 +12,15 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import check
-from .atomic import StrPath
+from ..errors import IkdError, check
+from .locks import StrPath
 from .text_lines import numbered_lines
 
 _SENTENCE = re.compile(r"(?P<kind>[STHDP])-(?P<id>\d+)(?:\t(?P<rest>.*))?", re.DOTALL)
 _LOADED = re.compile(r".* \S+ \S+-\S+ (?P<count>\d+) examples")  # logged by fairseq's translation task
 _SKIPPED = re.compile(r"[\d,]+ samples have invalid sizes and will be skipped")
 _SPEED = re.compile(r"Translated [\d,]+ sentences .*\((?P<speed>[\d.,]+) sentences/s")
+_MOST_SENTENCES = 10**8  # of a test set; a line with more is damaged
 _CUT_OFF = "the line is cut off; run fairseq-generate again"
 _SCORED = "HD"  # kinds of lines whose text comes after a score
 _REPEATED = "HDP"  # kinds of lines of which a sentence has one a hypothesis
@@ -81,6 +82,13 @@ def decoding_speed(path: StrPath) -> float | None:
     return float(found["speed"].replace(",", "")) if found else None
 
 
+def _numbers(text: str, where: str) -> list[float]:
+    try:
+        return [float(score) for score in text.split()]
+    except ValueError as error:
+        raise IkdError(f"{where}: a score is no number; run fairseq-generate again") from error
+
+
 def _read_file(path: str, output: GenerateOutput) -> None:
     number, match, block, loaded = 0, None, None, None  # block: the sentence whose lines are being read
     seen: set[tuple[str, int]] = set()
@@ -91,8 +99,10 @@ def _read_file(path: str, output: GenerateOutput) -> None:
                 loaded = int(logged["count"])
             output.skipped += [line] if _SKIPPED.search(line) else []
             continue
-        kind, sentence, text = match["kind"], int(match["id"]), match["rest"]
         where = f"{path}, line {number}"
+        known = len(match["id"]) <= len(str(_MOST_SENTENCES)) and int(match["id"]) < _MOST_SENTENCES
+        check(known, f"{where}: {match['id'][:20]} is the number of no sentence; run fairseq-generate again")
+        kind, sentence, text = match["kind"], int(match["id"]), match["rest"]
         if kind in _SCORED and text is not None:
             _, tab, text = text.partition("\t")
             text = text if tab else None
@@ -106,7 +116,7 @@ def _read_file(path: str, output: GenerateOutput) -> None:
         if kind in "ST":
             (output.sources if kind == "S" else output.references)[sentence] = text
         elif kind == "P":
-            output.token_scores.setdefault(sentence, []).append([float(score) for score in text.split()])
+            output.token_scores.setdefault(sentence, []).append(_numbers(text, where))
         else:
             output.files[sentence] = path
             (output.raw if kind == "H" else output.final).setdefault(sentence, []).append(text)

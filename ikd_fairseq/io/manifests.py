@@ -1,42 +1,25 @@
 """What stands beside data and says what it is: manifests, fingerprints of files and of binarised text."""
 
-import hashlib
+import contextlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
 from ..version import __version__
-from .atomic import sync_folder, write_json
+from .arrays import ArrayWriter
+from .atomic import PARTIAL_SUFFIX, sync_folder, write_json
+from .checksums import sha256_of_file
+from .locks import PATIENCE, claimed
 from .text_index import sentence_counts, text_index_files
 
 FORMAT = 1  # of manifests; raised when an older reader would misread newer data
-
-_READ_BYTES = 1 << 22
+_READY_SUFFIX = ".ready"  # of a manifest whose arrays are whole, but not all under their names yet
 
 # What a text index is recorded as: {"sentences": int, "sha256": str}, by file name.
 TextFingerprint = dict[str, dict[str, Any]]
-# Called with the number of bytes just read or written, such as tqdm's ``update``.
-Progress = Callable[[int], object]
-
-
-def sha256_of_file(path: str, progress: Progress | None = None) -> str:
-    """Returns the SHA-256 of a file in hexadecimal, as ``sha256sum`` prints it."""
-    digest = hashlib.sha256()
-    with open(path, "rb") as stream:
-        while block := stream.read(_READ_BYTES):
-            digest.update(block)
-            if progress is not None:
-                progress(len(block))
-    return digest.hexdigest()
-
-
-def check_sha256(path: str, recorded: str, remedy: str, progress: Progress | None = None) -> None:
-    """Refuses a file with another SHA-256 than its manifest has *recorded*. Raises :class:`IkdError`."""
-    unchanged = sha256_of_file(path, progress) == recorded
-    check(unchanged, f"{path} does not have the SHA-256 of its manifest: {remedy}")
 
 
 def text_fingerprint(data_dir: str, split: str) -> TextFingerprint:
@@ -60,13 +43,14 @@ def check_text_fingerprint(
     """
     for name in text_index_files(data_dir, split):
         path = os.path.join(data_dir, name)
-        same = name in recorded and sha256_of_file(path) == recorded[name]["sha256"]
+        entry = recorded.get(name)
+        same = isinstance(entry, dict) and sha256_of_file(path) == entry.get("sha256")
         check(same, f"{pack} was made for another preparation of the text than {path}: {remedy}")
 
 
 def read_manifest(path: str, keys: dict[str, type], remedy: str) -> dict[str, Any]:
     """Reads a manifest that must have the given *keys*, each of the given type. Raises :class:`IkdError`."""
-    manifest: dict[str, Any] = _read_json(path, remedy)
+    manifest: dict[str, Any] = read_json(path, remedy)
     readable = isinstance(manifest, dict) and manifest.get("format") == FORMAT
     check(readable, f"{path} is not a manifest of format {FORMAT}, the one this version reads: {remedy}")
     for key, kind in keys.items():
@@ -79,10 +63,51 @@ def write_manifest(path: str, manifest: dict[str, Any]) -> None:
     write_json(path, {"format": FORMAT, **manifest, "version": __version__})
 
 
-def remove_manifest(path: str) -> None:
-    """Makes earlier data unloadable before its files are replaced, so that old and new never mix."""
-    Path(path).unlink(missing_ok=True)
-    sync_folder(path)
+def commit(manifest_path: str, manifest: dict[str, Any], writers: Sequence[ArrayWriter]) -> None:
+    """Gives arrays and manifest their names at once, as far as a reader or a killed process can tell.
+
+    When all of it is on disk, the manifest under a name of its own says so, and from then on
+    :func:`finish_commit` ends what was begun. The earlier manifest goes before the first array is replaced,
+    so that old and new never mix, and the new one comes last.
+
+    Raises:
+        IkdError: the disk is full, or cannot be written to.
+    """
+    for writer in writers:
+        writer.sync()
+    write_manifest(manifest_path + _READY_SUFFIX, manifest)
+    for writer in writers:
+        writer.keep = True
+    finish_commit(manifest_path, [writer.path for writer in writers])
+
+
+def settle_commit(manifest_path: str, paths: Sequence[str]) -> None:
+    """For readers: waits for a :func:`commit` that is going on, and ends one whose process was killed.
+
+    Where the folder cannot be written to, what is there stays as it is.
+    """
+    if os.path.exists(manifest_path + _READY_SUFFIX):
+        with contextlib.suppress(IkdError), claimed(manifest_path, PATIENCE):
+            finish_commit(manifest_path, paths)
+
+
+def finish_commit(manifest_path: str, paths: Sequence[str]) -> None:
+    """For the holder of the lock: ends the :func:`commit` of a process that was killed in it, if any.
+
+    Args:
+        paths: of the arrays.
+    """
+    ready = manifest_path + _READY_SUFFIX
+    if not os.path.exists(ready):
+        return
+    Path(manifest_path).unlink(missing_ok=True)
+    sync_folder(manifest_path)
+    for path in paths:
+        if os.path.exists(path + PARTIAL_SUFFIX):
+            os.replace(path + PARTIAL_SUFFIX, path)
+    sync_folder(manifest_path)
+    os.replace(ready, manifest_path)
+    sync_folder(manifest_path)
 
 
 def read_record(path: str) -> dict[str, Any] | None:
@@ -90,16 +115,18 @@ def read_record(path: str) -> dict[str, Any] | None:
     if not os.path.exists(path):
         return None
     remedy = "remove its folder and start again"
-    record: dict[str, Any] = _read_json(path, remedy)
+    record: dict[str, Any] = read_json(path, remedy)
     check(isinstance(record, dict), f"{path} is no record of this command: {remedy}")
     return record
 
 
-def _read_json(path: str, remedy: str) -> Any:
+def read_json(path: str, remedy: str) -> Any:
+    """What the JSON file *path* holds. Raises :class:`IkdError`, with *remedy* at its end."""
+    check_file(path, remedy)
     try:
         with open(path, encoding="utf-8") as stream:
             return json.load(stream)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise IkdError(f"{path} cannot be read ({error}): {remedy}") from error
 
 

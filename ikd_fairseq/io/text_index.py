@@ -4,7 +4,7 @@ import os
 import re
 from typing import Any
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
 
 _SUFFIX = ".idx"
 _REMEDY = "run fairseq-preprocess again"
@@ -28,7 +28,7 @@ def sentence_counts(data_dir: str, split: str) -> dict[str, int]:
     """
     names = text_index_files(data_dir, split)
     check(names, f"no {split}.*{_SUFFIX} in {data_dir}: run fairseq-preprocess first")
-    counts = {name: _sentence_count(os.path.join(data_dir, name)) for name in names}
+    counts = {name: sentence_count(os.path.join(data_dir, name)) for name in names}
     first = names[0]
     for name in names[1:]:
         differing = f"{first} and {name} in {data_dir} hold {counts[first]} and {counts[name]} sentences"
@@ -36,11 +36,16 @@ def sentence_counts(data_dir: str, split: str) -> dict[str, int]:
     return counts
 
 
-def _sentence_count(index_path: str) -> int:
-    """Counts by fairseq's own reader, which wants the ``.bin`` beside the index too."""
+def sentence_count(index_path: str) -> int:
+    """Returns the number of sentences behind an index, by fairseq's own reader.
+
+    Raises :class:`IkdError` if it cannot be read, or if there is no ``.bin`` beside it that holds them all.
+    """
     from fairseq.data import indexed_dataset  # here, because it takes seconds
 
     path = index_path[: -len(_SUFFIX)]
+    for file in filter(os.path.exists, (index_path, path + ".bin")):
+        check_file(file, _REMEDY)
     try:
         implementation = indexed_dataset.infer_dataset_impl(path)
         dataset: Any = indexed_dataset.make_dataset(path, implementation) if implementation else None
@@ -49,4 +54,12 @@ def _sentence_count(index_path: str) -> int:
             f"{index_path} is not a text index that fairseq can read ({error}): {_REMEDY}"
         ) from error
     check(dataset is not None, f"{index_path} has no readable {path}.bin beside it: {_REMEDY}")
+    index = getattr(dataset, "_index", None)
+    if index is not None:  # memory-mapped, by default
+        starts, sizes = index._pointers, index._sizes.astype("int64")
+        ends = starts + sizes * index.dtype().itemsize
+        held = not len(sizes) or (
+            min(starts.min(), sizes.min()) >= 0 and ends.max() <= os.path.getsize(path + ".bin")
+        )
+        check(held, f"{path}.bin does not hold all sentences of {index_path}: {_REMEDY}")
     return len(dataset)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
@@ -11,6 +11,7 @@ def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
     Raises:
         IkdError: the file cannot be read or is not UTF-8.
     """
+    check_file(path)
     try:
         with open(path, "rb") as stream:
             for number, raw in enumerate(stream, start=1):

@@ -5,23 +5,25 @@ Three kinds of system derive from it: :class:`FlatTransformerModel` itself sees 
 looks at images in training and at test.
 """
 
+import copy
 from argparse import SUPPRESS, ArgumentError, ArgumentTypeError
 from contextlib import suppress
-from dataclasses import field, fields, make_dataclass
 from typing import Any, NamedTuple, Optional
 
-from fairseq.models import ARCH_MODEL_NAME_REGISTRY, MODEL_DATACLASS_REGISTRY, register_model_architecture
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase, TransformerModelBase
-from hydra.core.config_store import ConfigStore
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..compression.pruning import attach_masks, unpack_weights
 from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
+from ..modules.fast_dropout import draw_faster
 from ..modules.image_regions import region_shape
+from ..modules.multimodal_encoder import MultimodalEncoder
+from ..modules.region_bias import RegionBias
 from ..vision.backbones import get_backbone
 from .config import nested_config
+from .translator import load_translator
 
 
 class ForwardPass(NamedTuple):
@@ -33,7 +35,7 @@ class ForwardPass(NamedTuple):
         features: real image features, ``K x P x C``, if the model was handed some.
         image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
         encoder_out: the encoder's output.
-        logits: ``B x J x V``.
+        decoder_out: what logits are made of, ``B x J x d``.
     """
 
     src_tokens: Tensor
@@ -41,7 +43,7 @@ class ForwardPass(NamedTuple):
     features: Optional[Tensor]
     image_positions: Optional[Tensor]
     encoder_out: dict[str, list[Tensor]]
-    logits: Tensor
+    decoder_out: Tensor
 
 
 class TextEncoder(TransformerEncoderBase):
@@ -58,13 +60,32 @@ class WordAttentionDecoder(TransformerDecoderBase):
 
     Behind the words an encoder may have P regions that are attended to as well. fairseq's alignments and
     ensembles take every column for a word. What falls on regions is left out: a row may sum to less than 1.
+
+    With the option ``region_bias`` its attentions on words and regions have a
+    :class:`~ikd_fairseq.modules.region_bias.RegionBias` each.
     """
 
+    def build_decoder_layer(self, cfg, no_encoder_attn=False):
+        layer = super().build_decoder_layer(cfg, no_encoder_attn)
+        if str(getattr(cfg, "region_bias", "none")) == "learned":
+            check(
+                not no_encoder_attn,
+                "--region-bias learned belongs to an attention that --no-cross-attention leaves out: give "
+                "one of the two",
+            )
+            RegionBias.attach(layer.encoder_attn)
+        return layer
+
     def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
+        if encoder_out is not None:
+            words, positions = encoder_out["encoder_embedding"][0].size(1), len(encoder_out["encoder_out"][0])
+            for module in self.modules():
+                if isinstance(module, RegionBias):
+                    module.regions = max(0, positions - words)
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
         if encoder_out is not None:
             words = encoder_out["encoder_embedding"][0].size(1)
-            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", []))  # with --no-text
+            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", [])[:1])  # with --no-text
             extra["attn"] = [
                 attention
                 if attention is None
@@ -114,8 +135,19 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         super(TransformerModelBase, cls).add_args(parser)
 
     @classmethod
+    def from_pretrained(
+        cls, model_name_or_path, checkpoint_file="model.pt", data_name_or_path=".", **options
+    ):
+        """A :class:`~ikd_fairseq.models.translator.Translator`, see there for arguments and errors."""
+        return load_translator(
+            model_name_or_path, checkpoint_file, data_name_or_path, cls.hub_models(), **options
+        )
+
+    @classmethod
     def build_model(cls, cfg, task):
-        return super().build_model(nested_config(cfg), task)
+        model = super().build_model(nested_config(cfg), task)
+        draw_faster(model)
+        return model
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
@@ -137,6 +169,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         images: Optional[Tensor] = None,
         features: Optional[Tensor] = None,
         image_positions: Optional[Tensor] = None,
+        hide_regions: Optional[bool] = None,
         **asked: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """
@@ -148,11 +181,13 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images: uint8 ``K x H x W x 3``.
             features: ``K x P x C``, used instead of images.
             image_positions: int64 ``K``, the sentence that each of them belongs to.
+            hide_regions: of a model that ``hides_regions``, whether to hide them; None: by its options.
             asked: what :meth:`extra_outputs` is asked for.
 
         Returns:
-            ``(logits B x J x V, extra)`` as fairseq's decoder, *extra* with what :meth:`extra_outputs` adds,
-            and in ``extra["logged"]`` a :class:`~ikd_fairseq.contracts.Term` by name, for the log.
+            ``(logits B x J x V, extra)`` as fairseq's decoder, ``B x J x d`` with *features_only*; *extra*
+            with what :meth:`extra_outputs` adds, and in ``extra["logged"]`` a
+            :class:`~ikd_fairseq.contracts.Term` by name, for the log.
         """
         encoder_out = self.encoder(
             src_tokens,
@@ -161,19 +196,39 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images=images,
             features=features,
             image_positions=image_positions,
+            **({} if hide_regions is None else {"hide_regions": hide_regions}),
         )
-        logits, extra = self.decoder(
+        decoder_out, extra = self.decoder(
             prev_output_tokens,
             encoder_out=encoder_out,
-            features_only=features_only,
+            features_only=True,
             alignment_layer=alignment_layer,
             alignment_heads=alignment_heads,
             src_lengths=src_lengths,
             return_all_hiddens=return_all_hiddens,
         )
-        run = ForwardPass(src_tokens, prev_output_tokens, features, image_positions, encoder_out, logits)
+        run = ForwardPass(src_tokens, prev_output_tokens, features, image_positions, encoder_out, decoder_out)
         logged = {name: Term(*encoder_out[name]) for name in self.logged if name in encoder_out}
-        return logits, {**extra, LOGGED: logged, **self.extra_outputs(run, **asked)}
+        output = decoder_out if features_only else self.decoder.output_layer(decoder_out)
+        return output, {**extra, LOGGED: logged, **self.extra_outputs(run, **asked)}
+
+    def output_matrix(self) -> Optional[Tensor]:
+        projection = self.decoder.output_projection
+        plain = self.decoder.adaptive_softmax is None and type(projection) is nn.Linear
+        return projection.weight if plain and projection.bias is None else None
+
+    @property
+    def hides_regions(self) -> bool:  # type: ignore[override]
+        return isinstance(self.encoder, MultimodalEncoder) and not self.encoder.no_text
+
+    def views(self) -> list[ModelContract]:
+        """With ``--regions-at-test ensemble`` the model and a twin of the same weights without regions."""
+        if not (self.hides_regions and self.encoder.regions_at_test == "ensemble"):
+            return [self]
+        twin, encoder = copy.copy(self), copy.copy(self.encoder)
+        encoder.regions_at_test = "hidden"
+        twin._modules = {**self._modules, "encoder": encoder}  # a copy shares the dictionary
+        return [self, twin]
 
     def extra_outputs(self, run: ForwardPass) -> dict[str, Any]:
         """Hook: what goes into the second output. A subclass names what it can be asked for as arguments."""
@@ -251,53 +306,3 @@ class ImageMustModel(BackboneModel):
             )
             model.encoder.load_cnn()  # now, so that weights that do not fit are refused before data are read
         return model
-
-
-def _preset(normalize_before: bool, **sizes: int) -> dict[str, Any]:
-    """*sizes* of both encoder and decoder, and whether layer normalisation comes first in every block."""
-    both = {**sizes, "normalize_before": normalize_before}
-    parts = {f"{part}_{option}": value for part in ("encoder", "decoder") for option, value in both.items()}
-    return {**parts, "dropout": 0.3, "share_all_embeddings": True}
-
-
-# Wu et al. 2021, "Good for Misconceived Reasons": small enough not to overfit 29,000 sentences.
-_TINY = dict(embed_dim=128, ffn_embed_dim=256, layers=4, attention_heads=4)
-PRESETS = {
-    # Layer normalisation first, as in IKD-MMT's released code.
-    "tiny": _preset(True, **_TINY),
-    # And last, as in the code of Wu et al., of Li et al. (ACL 2022) and of Li et al. (CVPR 2022).
-    "tiny_postnorm": _preset(False, **_TINY),
-    # A small student for distillation, our own choice: half of tiny, and heads as wide as tiny's (32).
-    "nano": _preset(True, embed_dim=64, ffn_embed_dim=128, layers=2, attention_heads=2),
-}
-
-
-def register_preset(model_name: str, size: str) -> None:
-    """Registers the sizes ``PRESETS[size]`` as architecture ``MODEL_SIZE``, for ``--arch`` and for hydra.
-
-    fairseq fills in what a configuration file leaves unset from the dataclass of the model, whatever preset
-    the file names. Hence a dataclass with the preset's own defaults, found under the preset's name.
-    """
-    values, arch_name = PRESETS[size], f"{model_name}_{size}"
-    config_class = MODEL_DATACLASS_REGISTRY[model_name]
-
-    def fill_unset(args) -> None:
-        for name, value in values.items():
-            if getattr(args, name, None) is None:
-                setattr(args, name, value)
-
-    register_model_architecture(model_name, arch_name)(fill_unset)
-    preset_class = make_dataclass(
-        f"{config_class.__name__}_{arch_name}",
-        [
-            (option.name, option.type, field(default=values[option.name], metadata=option.metadata))
-            for option in fields(config_class)
-            if option.name in values
-        ],
-        bases=(config_class,),
-    )
-    MODEL_DATACLASS_REGISTRY[arch_name] = preset_class
-    ARCH_MODEL_NAME_REGISTRY[arch_name] = arch_name
-    ConfigStore.instance().store(
-        name=arch_name, group="model", node=preset_class(_name=arch_name), provider="ikd_fairseq"
-    )

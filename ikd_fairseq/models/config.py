@@ -14,6 +14,7 @@ from fairseq.dataclass import ChoiceEnum, FairseqDataclass
 from fairseq.models.transformer import TransformerConfig
 from omegaconf import DictConfig, OmegaConf
 
+from ..modules.multimodal_encoder import REGIONS_AT_TEST
 from ..modules.options import BACKBONE_WEIGHTS_HELP, option
 from ..vision.backbones import BACKBONES
 
@@ -33,7 +34,9 @@ def _flat_fields() -> list[tuple[str, Any, Any]]:
             interpolated = isinstance(default, str) and default.startswith("${")
             if not (inner.name.startswith("_") or interpolated):
                 flat.append((name, inner.type, field(default=default, metadata=inner.metadata)))
-    return flat
+    separate = "give source and target embeddings of their own, also where the architecture shares them all: "
+    separate += "for dictionaries that are not joined"
+    return [*flat, ("separate_embeddings", bool, option(False, separate))]
 
 
 FlatTransformerConfig: type[FairseqDataclass] = make_dataclass(
@@ -53,6 +56,8 @@ def nested_config(flat) -> TransformerConfig:
     Options that are not the Transformer's (those of a plugin model) are carried over as attributes.
     """
     values: Any = OmegaConf.to_container(flat, resolve=True) if isinstance(flat, DictConfig) else vars(flat)
+    if values.get("separate_embeddings"):
+        values = {**values, "share_all_embeddings": False}
     config = TransformerConfig.from_namespace(Namespace(**values))
     config.decoder.input_dim = config.decoder.output_dim = config.decoder.embed_dim
     return config
@@ -98,7 +103,28 @@ class MultimodalTransformerConfig(BackboneConfig):
         False,
         "let the encoder see the multimodal feature alone: its regions are queries, keys and values, and all "
         "that the decoder attends to; the text only generates the feature. An image-must model then needs an "
-        "image for every sentence",
+        "image for every sentence. With --text-memory embedding, as in the code released with IKD-MMT, "
+        "regions alone are queries and go to the decoder, and the text embeddings answer them",
+    )
+    region_bias: ChoiceEnum(["none", "learned"]) = option(
+        "none",
+        "add a learned number, at first -log P, to the logits of the P regions in every attention of the "
+        "decoder on text and regions: all of them then weigh as one word (not in the paper)",
+    )
+    region_dropout: float = option(
+        0.0,
+        "in training, hide all regions of a sentence from the decoder with this probability, so that it "
+        "does not lean on them; distillation sees them all the same (not in the paper)",
+    )
+    region_warmup: int = option(
+        0,
+        "hide the regions of all sentences from the decoder for so many updates (not in the paper)",
+    )
+    regions_at_test: ChoiceEnum(list(REGIONS_AT_TEST)) = option(
+        "shown",
+        "regions in validation and decoding: shown to the decoder, hidden from it, or, in decoding, the "
+        "ensemble of both. Of a trained model: --model-overrides \"{'regions_at_test': 'hidden'}\"; worth "
+        "a try after --region-dropout (not in the paper)",
     )
 
 

@@ -41,8 +41,9 @@ from ..errors import check
 from ..modules.image_regions import TextWithImageEncoder
 from ..modules.options import option
 from ..modules.visual_fusion import FusionGate
-from .base import ImageMustModel, register_preset
+from .base import ImageMustModel
 from .config import ImageMustConfig
+from .presets import register_preset
 
 
 class RegionMemoryEncoder(TextWithImageEncoder):

@@ -25,8 +25,9 @@ from torch import Tensor, nn
 
 from ..modules.image_regions import region_shape
 from ..modules.visual_fusion import FusionEncoder, FusionGate
-from .base import ImageMustModel, register_preset
+from .base import ImageMustModel
 from .config import ImageMustConfig
+from .presets import register_preset
 
 
 class GlobalImageFusion(nn.Module):

@@ -46,8 +46,9 @@ from ..modules.feature_distance import distance, divergence
 from ..modules.image_regions import region_shape
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.options import option
-from .base import AuxiliaryTransformerModel, ForwardPass, register_preset
+from .base import AuxiliaryTransformerModel, ForwardPass
 from .config import MultimodalTransformerConfig, RegionConfig
+from .presets import register_preset
 
 
 @dataclass
@@ -190,12 +191,11 @@ class HallucinationTransformerModel(AuxiliaryTransformerModel):
             return {name: nothing for name in self.auxiliary_weights}
         by_real = self.encoder(run.src_tokens[positions], real=features)
         real_logits, _ = self.decoder(run.prev_output_tokens[positions], encoder_out=by_real)
+        logits = self.decoder.output_layer(run.decoder_out[positions])
         return {
             "real": Prediction(real_logits, positions),
             "feature": Term(distance("l2", predicted, features).sum(), len(features)),
-            "consistency": TokenValues(
-                divergence(real_logits.float(), run.logits[positions].float(), dim=-1), positions
-            ),
+            "consistency": TokenValues(divergence(real_logits.float(), logits.float(), dim=-1), positions),
         }
 
 

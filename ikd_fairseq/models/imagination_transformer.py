@@ -37,8 +37,9 @@ from torch import Tensor, nn
 from ..contracts import Term
 from ..modules.feature_generator import masked_mean
 from ..modules.options import option
-from .base import AuxiliaryTransformerModel, ForwardPass, register_preset
+from .base import AuxiliaryTransformerModel, ForwardPass
 from .config import RegionConfig
+from .presets import register_preset
 
 
 @dataclass

@@ -21,8 +21,9 @@ from ..contracts import TaskContract
 from ..errors import check
 from ..modules.image_regions import ImageRegions
 from ..modules.multimodal_encoder import MultimodalEncoder
-from .base import ImageMustModel, register_preset
+from .base import ImageMustModel
 from .config import ImageMustConfig, MultimodalTransformerConfig
+from .presets import register_preset
 
 
 @dataclass

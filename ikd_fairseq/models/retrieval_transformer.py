@@ -58,8 +58,9 @@ from ..errors import check
 from ..modules.image_index import FILE_NAME, KINDS, ImageIndex, load_image_index
 from ..modules.options import option
 from ..modules.visual_fusion import FusionGate, gate_for_log
-from .base import FlatTransformerModel, TextEncoder, register_preset
+from .base import FlatTransformerModel, TextEncoder
 from .config import FlatTransformerConfig
+from .presets import register_preset
 
 
 @dataclass

@@ -36,8 +36,9 @@ from ..errors import check
 from ..modules.image_regions import region_shape
 from ..modules.options import option
 from ..modules.visual_fusion import FusionEncoder, FusionGate
-from .base import ImageMustModel, register_preset
+from .base import ImageMustModel
 from .config import ImageMustConfig
+from .presets import register_preset
 
 logger = logging.getLogger(__name__)
 

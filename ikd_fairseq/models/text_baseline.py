@@ -5,8 +5,9 @@ fairseq already owns the name ``transformer_tiny`` (with other sizes), hence ``t
 
 from fairseq.models import register_model
 
-from .base import FlatTransformerModel, register_preset
+from .base import FlatTransformerModel
 from .config import FlatTransformerConfig
+from .presets import register_preset
 
 
 @register_model("transformer_mmt", dataclass=FlatTransformerConfig)

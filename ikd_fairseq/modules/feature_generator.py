@@ -58,6 +58,7 @@ class RepeatUnpool(nn.Module):
         return vector.unsqueeze(1).expand(-1, self.regions, -1)
 
 
+NORMS = ("channel", "region")
 UNPOOLS: dict[str, type] = {"conv": ConvUnpool, "depthwise": DepthwiseUnpool, "repeat": RepeatUnpool}
 
 
@@ -68,20 +69,36 @@ class FeatureGenerator(nn.Module):
     whose place they take. Hence no ReLU for a CNN whose last map is linear (half of EfficientNet-Lite0's
     values are negative, and a ReLU could not come near them); the paper's CNNs end in one.
 
+    Batch norm and ReLU are the released code's; equation 6 has neither, so their kind is free. By channel, as
+    there, the statistics are over sentences and regions: what tells one region from the next is the same for
+    every sentence, and stays. Of untrained weights it is 85 % of the variance. By region and channel, they
+    are over sentences alone, and what is left is what tells sentences apart.
+
     Args:
         embed_dim: d, width of the text vectors.
         channels: C, channels of the backbone's last convolutional map.
         regions: P, its positions.
         unpool: ``conv``, ``depthwise`` or ``repeat``.
         signed: leave the ReLU out.
+        norm: statistics by ``channel``, or by ``region`` and channel.
     """
 
-    def __init__(self, embed_dim: int, channels: int, regions: int, unpool: str, signed: bool = False):
+    def __init__(
+        self,
+        embed_dim: int,
+        channels: int,
+        regions: int,
+        unpool: str,
+        signed: bool = False,
+        norm: str = "channel",
+    ):
         super().__init__()
+        self.sizes = embed_dim, channels, regions, unpool, signed, norm
         self.activation = nn.Identity() if signed else nn.ReLU()
         self.projection = nn.Linear(embed_dim, channels)
         self.unpool = UNPOOLS[unpool](channels, regions)
-        self.batch_norm = SyncedBatchNorm(channels)
+        self.by_region = norm == "region"
+        self.batch_norm = SyncedBatchNorm(regions * channels if self.by_region else channels)
 
     def forward(self, text: Tensor, padding_mask: Tensor) -> Tensor:
         """
@@ -93,5 +110,38 @@ class FeatureGenerator(nn.Module):
             ``B x P x C``, not negative unless *signed*.
         """
         regions = self.unpool(self.projection(masked_mean(text, padding_mask)))
-        regions = self.batch_norm(regions.transpose(1, 2)).transpose(1, 2)  # statistics by channel: B x C x P
-        return self.activation(regions)
+        if self.by_region:
+            return self.activation(self.batch_norm(regions.flatten(1)).view_as(regions))  # B x P*C
+        return self.activation(self.batch_norm(regions.transpose(1, 2)).transpose(1, 2))  # B x C x P
+
+    def again(self, text: Tensor, padding_mask: Tensor) -> Tensor:
+        """As a call, for text of which it has been called already: running statistics stay as they are."""
+        momentum, self.batch_norm.momentum = self.batch_norm.momentum, 0.0
+        try:
+            return self(text, padding_mask)
+        finally:
+            self.batch_norm.momentum = momentum
+
+
+class FrozenGenerator(FeatureGenerator):
+    """A generator as the code released with the paper has it: random, never trained, new when decoding.
+
+    There it is no ``nn.Module``: neither the optimizer nor ``eval()`` nor a checkpoint ever reaches it. So
+    batch norm always takes the statistics of the batch at hand, and a translation depends on its batch;
+    decoding starts from other random weights. This one is for telling what was published with such a
+    generator. Its weights are in the checkpoint, for training to go on with; decoding draws others.
+    """
+
+    def __init__(self, *sizes, **more):
+        super().__init__(*sizes, **more)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True):
+        return super().train()
+
+    def make_generation_fast_(self, **options) -> None:
+        """What fairseq's commands and hub call before they decode."""
+        self.load_state_dict(FeatureGenerator(*self.sizes).state_dict())
+
+
+GENERATORS: dict[str, type[FeatureGenerator]] = {"trained": FeatureGenerator, "frozen": FrozenGenerator}

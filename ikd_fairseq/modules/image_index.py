@@ -23,8 +23,8 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ..compat import load_safely
-from ..errors import check
-from ..io.atomic import replacing
+from ..errors import IkdError, check
+from ..io.checkpoints import write_checkpoint
 
 FORMAT = 1  # raised when an older reader would misread a newer index
 FILE_NAME = "image-index.{kind}.pt"  # in the data folder, unless the user names another
@@ -70,6 +70,23 @@ class ImageIndex(nn.Module):
         """N, the number of images."""
         return len(self.vectors)
 
+    def check_tensors(self, words: int) -> None:
+        """Refuses tensors that do not fit each other, or a source dictionary of so many *words*.
+
+        Raises:
+            IkdError: what is wrong with which; the caller names the file.
+        """
+        raise NotImplementedError
+
+    def _check(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+        """Refuses the tensor *name* unless it has this type and shape, lies in its file, and is finite."""
+        tensor = self._buffers[name]
+        found = f"its entry {name!r} is {tensor.dtype} {tuple(tensor.shape)}"
+        check(tensor.dtype == dtype and tensor.shape == shape, f"{found} instead of {dtype} {shape}")
+        check(tensor.is_contiguous(), f"its entry {name!r} is not stored row by row")
+        finite = not dtype.is_floating_point or bool(tensor.isfinite().all())
+        check(finite, f"its entry {name!r} holds values that are not finite")
+
     def retrieve(self, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         """The *count* images that fit each sentence best, best first.
 
@@ -89,6 +106,9 @@ class ImageIndex(nn.Module):
             path: file to write or replace.
             dictionary: the source dictionary that its token numbers come from.
             source: strings and numbers that say how it was made.
+
+        Raises:
+            IkdError: the disk is full, or cannot be written to.
         """
         content = {
             "format": FORMAT,
@@ -97,8 +117,7 @@ class ImageIndex(nn.Module):
             "source": source,
             "tensors": {name: tensor.contiguous() for name, tensor in self._buffers.items()},
         }
-        with replacing(path) as partial:
-            torch.save(content, partial)
+        write_checkpoint(content, path)
 
 
 class TopicIndex(ImageIndex):
@@ -113,6 +132,19 @@ class TopicIndex(ImageIndex):
     """
 
     kind = "topic"
+
+    def check_tensors(self, words: int) -> None:
+        self._check("idf", torch.float32, (words,))
+        self._check("offsets", torch.int64, (words + 1,))
+        self._check("rows", torch.int32, (self.rows.numel(),))
+        self._check("topics", torch.int64, ())
+        limits = (0, len(self.rows)) == (int(self.offsets[0]), int(self.offsets[-1]))
+        ordered = limits and bool((self.offsets.diff() >= 0).all())
+        check(ordered, "its entry 'offsets' does not part the images by words")
+        known = not len(self.rows) or (int(self.rows.min()) >= 0 and int(self.rows.max()) < len(self))
+        check(known, "its entry 'rows' names images that it lacks")
+        check(int(self.topics) > 0, "its entry 'topics' is no number of words")
+        check(bool((self.idf >= 0).all()), "its entry 'idf' has values below 0")
 
     def topic_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
         """The w distinct words of largest tf-idf in each sentence; the earlier one where two are equal.
@@ -168,6 +200,11 @@ class DenseIndex(ImageIndex):
 
     kind = "dense"
 
+    def check_tensors(self, words: int) -> None:
+        width = self.images.size(-1) if self.images.dim() else 0
+        self._check("words", torch.float32, (words, width))
+        self._check("images", torch.float32, (len(self), width))
+
     def retrieve(self, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         sentences = F.embedding(tokens, self.words).sum(dim=1)  # B x e
         rows = (sentences @ self.images.T).topk(min(count, len(self)), dim=1).indices
@@ -189,6 +226,7 @@ def load_image_index(path: str, kind: str, dictionary: Dictionary) -> ImageIndex
 
     Raises:
         IkdError: no such file, a damaged one, one of the other kind, or one made for another vocabulary.
+            Every tensor's shape, range and values are looked at here: training would stumble over them.
     """
     check(
         os.path.isfile(path),
@@ -199,7 +237,7 @@ def load_image_index(path: str, kind: str, dictionary: Dictionary) -> ImageIndex
     check(
         isinstance(content, dict)
         and content.get("format") == FORMAT
-        and content.get("kind") in KINDS
+        and content.get("kind") in list(KINDS)
         and isinstance(content.get("tensors"), dict)
         and set(content["tensors"]) == _TENSORS[content["kind"]],
         f"{path} is not an image index of format {FORMAT}, the one that this version reads: {_REMEDY}",
@@ -213,4 +251,14 @@ def load_image_index(path: str, kind: str, dictionary: Dictionary) -> ImageIndex
         f"{path} was built from another vocabulary than the model's source dictionary: {_REMEDY} on this "
         "data folder",
     )
-    return KINDS[kind](**content["tensors"])
+    tensors = content["tensors"].values()
+    plain = all(torch.is_tensor(one) and one.layout == torch.strided and one.is_cpu for one in tensors)
+    check(plain, f"image index {path} is damaged: it holds entries that are no tensors: {_REMEDY}")
+    index = KINDS[kind](**content["tensors"])
+    try:
+        check(index.vectors.dim() == 2 and index.vectors.numel() > 0, "it holds no vectors of images")
+        index._check("vectors", torch.float16, tuple(index.vectors.shape))
+        index.check_tensors(len(dictionary))
+    except IkdError as error:
+        raise IkdError(f"image index {path} is damaged: {error}: {_REMEDY}") from error
+    return index

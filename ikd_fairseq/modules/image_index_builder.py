@@ -16,7 +16,8 @@ from ..data.feature_extraction import DEFAULT_BACKBONE, region_features
 from ..data.feature_pack import FeaturePack, to_half
 from ..data.image_pack import ImagePack
 from ..errors import check
-from ..io.atomic import check_disk_space
+from ..io.atomic import check_disk_space, check_output
+from ..io.locks import claim
 from ..io.progress import progress
 from ..io.text_index import sentence_counts
 from ..io.text_lines import read_lines
@@ -258,23 +259,28 @@ def build_image_index(
     output = os.path.join(data_dir, FILE_NAME.format(kind=retriever)) if output is None else output
     folder = os.path.dirname(output) or "."
     check(os.path.isdir(folder), f"--output {output}: there is no folder {folder}")
+    check_output(output)
     check_device(device)
-    pack = _open_pack(data_dir, split, image_features)
-    captions, rows = read_captions(data_dir, split, source_lang, pack.index)
-    source: dict[str, Any] = {"image_features": image_features}
-    if isinstance(pack, ImagePack):
-        blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
-        source = {"backbone": backbone, "weights": backbone_weights, "image_size": pack.image_size}
-    else:
-        blocks = _pooled_from_pack(pack, rows)
-    vectors = torch.from_numpy(np.concatenate(list(blocks)))
-    builders: dict[str, Callable[..., ImageIndex]] = {"topic": build_topic_index, "dense": build_dense_index}
-    if (stop_list := options.pop("stop_words", None)) is not None:
-        options["stop_words"] = read_stop_words(stop_list)
-    index = builders[retriever](captions, vectors, **options)
-    options |= {} if stop_list is None else {"stop_words": stop_list}
-    check_disk_space(output, sum(tensor.nbytes for tensor in index.buffers()))
-    index.save(output, captions.dictionary, {"split": split, **source, **options})
+    with claim(output):
+        pack = _open_pack(data_dir, split, image_features)
+        captions, rows = read_captions(data_dir, split, source_lang, pack.index)
+        source: dict[str, Any] = {"image_features": image_features}
+        if isinstance(pack, ImagePack):
+            blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)
+            source = {"backbone": backbone, "weights": backbone_weights, "image_size": pack.image_size}
+        else:
+            blocks = _pooled_from_pack(pack, rows)
+        vectors = torch.from_numpy(np.concatenate(list(blocks)))
+        builders: dict[str, Callable[..., ImageIndex]] = {
+            "topic": build_topic_index,
+            "dense": build_dense_index,
+        }
+        if (stop_list := options.pop("stop_words", None)) is not None:
+            options["stop_words"] = read_stop_words(stop_list)
+        index = builders[retriever](captions, vectors, **options)
+        options |= {} if stop_list is None else {"stop_words": stop_list}
+        check_disk_space(output, sum(tensor.nbytes for tensor in index.buffers()))
+        index.save(output, captions.dictionary, {"split": split, **source, **options})
     shape = len(captions.images), *index.vectors.shape
     logger.info("%s: %d captions of %d images, %d channels", output, *shape)
     return index

@@ -56,7 +56,8 @@ class ImageRegions(TransformerEncoderBase):
             padding_mask: bool ``B x I``, likewise.
             images: uint8 ``K x H x W x 3``. K may be 0.
             features: ``K x P x C``, used instead of images.
-            image_positions: int64 ``K``, the sentence that each image or feature map belongs to.
+            image_positions: int64 ``K``, the sentence that each image or feature map belongs to; ``r K`` in a
+                batch that holds its sentences r times in a row.
 
         Returns:
             Regions ``B x P x C``, zeros for a sentence without an image, and a bool mask ``B x P``, True
@@ -72,7 +73,8 @@ class ImageRegions(TransformerEncoderBase):
                 self.load_cnn()
             features = self.cnn.regions(images, text.dtype)
         m = text.new_zeros(len(text), *features.shape[1:])  # B x P x C
-        m[image_positions] = features.to(text.dtype)
+        times = len(image_positions) // max(len(features), 1)
+        m[image_positions] = features.to(text.dtype).expand(times, *features.shape).flatten(0, 1)
         mask = padding_mask.new_ones(m.shape[:2])
         mask[image_positions] = False
         return m, mask

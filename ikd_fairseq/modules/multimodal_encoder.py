@@ -15,34 +15,58 @@ from ..vision.backbones import get_backbone
 from .image_regions import region_shape
 from .multimodal_layer import MultimodalEncoderLayer
 
+REGIONS_AT_TEST = ("shown", "hidden", "ensemble")
+
 
 class MultimodalEncoder(TransformerEncoderBase):
     """Encodes I tokens and P regions into I+P positions, all of them visible to the decoder.
 
     With ``no_text`` it encodes the P regions alone, as the paper's Table 5 does: they are queries, keys and
     values, and the text has no way to the decoder but through m. That regions answer too is our reading: the
-    paper only says that they are fed alone.
+    paper only says that they are fed alone. In the released code they ask and the text embeddings answer,
+    which ``text_memory="embedding"`` does here.
+
+    Regions can be hidden from the decoder, all those of a sentence together: under the padding mask of the
+    output they are as if they were not there. They are made and encoded in any case, so that distillation
+    does not notice. This is outside the paper.
 
     Args:
         cfg: fairseq's Transformer configuration, with ``no_text`` and ``text_memory``: ``layer`` (keys and
             values are the text positions of each layer's input) or ``embedding`` (the text embeddings in
             every layer, as in the code released with IKD-MMT). ``backbone`` sets C, the channels of a region.
+            ``region_dropout``: the share of sentences whose regions are hidden in training;
+            ``region_warmup``: updates of training in which those of all sentences are; ``regions_at_test``
+            is one of :data:`REGIONS_AT_TEST` (an ensemble is the caller's: both views are shown).
         dictionary: source dictionary.
         embed_tokens: source embeddings.
 
+    Attributes:
+        updates: of training so far, None for a model that nobody has told.
+
     Raises:
-        IkdError: ``no_text`` with the text embeddings as keys and values.
+        IkdError: ``no_text`` and regions that are to be hidden, or a share that is none.
     """
+
+    updates: int | None = None
 
     def __init__(self, cfg, dictionary, embed_tokens):
         super().__init__(cfg, dictionary, embed_tokens)
         self.backbone = get_backbone(str(cfg.backbone))
         self.text_memory = str(cfg.text_memory)
         self.no_text = cfg.no_text
+        self.region_dropout, self.region_warmup = cfg.region_dropout, cfg.region_warmup
+        self.regions_at_test = str(cfg.regions_at_test)
         check(
-            not (self.no_text and self.text_memory == "embedding"),
-            "--no-text hides the text from the encoder and --text-memory embedding lets it attend to nothing "
-            "else: give one of the two",
+            0 <= self.region_dropout < 1,
+            f"--region-dropout {self.region_dropout}: give a share from 0 to below 1 (without any regions, a "
+            "model is trained as transformer_mmt)",
+        )
+        check(self.region_warmup >= 0, f"--region-warmup {self.region_warmup}: give 0 updates or more")
+        hiding = self.region_dropout or self.region_warmup or self.regions_at_test != "shown"
+        check(
+            not (self.no_text and hiding),
+            "--no-text leaves the decoder nothing but regions, so they cannot be hidden from it: drop "
+            "--no-text, or --region-dropout, --region-warmup and --regions-at-test",
         )
         # W_m of equation 1
         self.region_projection = nn.Linear(region_shape(cfg)[1], embed_tokens.embedding_dim)
@@ -53,9 +77,26 @@ class MultimodalEncoder(TransformerEncoderBase):
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
 
-    def regions(self, text: Tensor, padding_mask: Tensor, **images) -> tuple[Tensor, Tensor] | None:
+    def regions(self, text: Tensor, padding_mask: Tensor, **images) -> tuple[Tensor, ...] | None:
         """The multimodal feature m of every sentence: as :meth:`ImageRegions.regions`, of the embeddings."""
         raise NotImplementedError
+
+    def set_num_updates(self, num_updates: int) -> None:
+        super().set_num_updates(num_updates)
+        self.updates = num_updates
+
+    def hidden(self, sentences: Tensor) -> Tensor | bool:
+        """Whose regions the decoder is not to see, by the options: bool ``B x 1``, or one answer for all.
+
+        *sentences*, ``B x ...``, tells their number and device.
+        """
+        if self.updates is not None and self.updates < self.region_warmup:
+            return True
+        if not self.training:
+            return self.regions_at_test == "hidden"
+        if not self.region_dropout:
+            return False
+        return torch.rand(len(sentences), 1, device=sentences.device) < self.region_dropout
 
     def forward(
         self,
@@ -63,6 +104,8 @@ class MultimodalEncoder(TransformerEncoderBase):
         src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
         token_embeddings: Tensor | None = None,
+        hide_regions: bool | None = None,
+        keep_regions: bool = True,
         **images: Tensor | None,
     ) -> dict[str, list[Tensor]]:
         """
@@ -71,14 +114,19 @@ class MultimodalEncoder(TransformerEncoderBase):
             src_lengths: int64 ``B`` (not used: padding tells).
             return_all_hiddens: also return the input and every layer's output.
             token_embeddings: ``B x I x d`` instead of an embedding lookup.
+            hide_regions: whether to hide the regions of all sentences from the decoder; None: by the options.
+            keep_regions: hand out m with all of its channels, and not with none of them.
             images: what :meth:`regions` takes.
 
         Returns:
             fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
-            (I+P)`` (True for padding and for regions that a sentence does not have), ``encoder_embedding``
-            ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and ``regions``, m as ``B x P x C``.
-            Without text the first two have P positions instead of I+P.
+            (I+P)`` (True for padding, and for regions that are hidden or that a sentence does not have),
+            ``encoder_embedding`` ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and
+            ``regions``, m as ``B x P x C`` (``B x P x 0`` without *keep_regions*: how many there are is all
+            that beam search needs), whose last entry is what a student is to read. Without text the first two
+            have P positions instead of I+P.
         """
+        assert not (hide_regions and self.no_text), "without text and regions nothing is left"
         text_padding_mask = src_tokens.eq(self.padding_idx)
         text, embedding = self.forward_embedding(src_tokens, token_embeddings)
         text = text.masked_fill(text_padding_mask.unsqueeze(-1), 0)
@@ -86,35 +134,41 @@ class MultimodalEncoder(TransformerEncoderBase):
         x, padding_mask, memory_mask, regions = text, text_padding_mask, text_padding_mask, []
         found = self.regions(text, text_padding_mask, **images)
         if found is not None:
-            m, region_mask = found
+            m, region_mask, *for_student = found
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
-            padding_mask = torch.cat([text_padding_mask, region_mask], dim=1)
-            regions = [m]
+            hidden = self.hidden(text_padding_mask) if hide_regions is None else hide_regions
+            padding_mask = torch.cat([text_padding_mask, region_mask | hidden], dim=1)
+            regions = [m if keep_regions else m[..., :0], *for_student]
         if self.no_text:
-            words = text.size(1)
-            x, padding_mask = x[:, words:], padding_mask[:, words:]
+            x, padding_mask = x[:, text.size(1) :], padding_mask[:, text.size(1) :]
             memory_mask = padding_mask
 
         x = x.transpose(0, 1)  # (I+P) x B x d
-        memory = text.transpose(0, 1) if self.text_memory == "embedding" else None
-        states = [x] if return_all_hiddens else []
-        for layer in self.layers:
-            x = layer(x, memory_mask, memory)
-            if return_all_hiddens:
-                states.append(x)
-        if self.layer_norm is not None:
-            x = self.layer_norm(x)
-
+        memory = None
+        if self.text_memory == "embedding":
+            memory, memory_mask = text.transpose(0, 1), text_padding_mask
+        states = self._states(x, memory_mask, memory)
         return {
-            "encoder_out": [x],
+            "encoder_out": [states[-1] if self.layer_norm is None else self.layer_norm(states[-1])],
             "encoder_padding_mask": [padding_mask],
             "encoder_embedding": [embedding],
-            "encoder_states": states,
+            "encoder_states": states if return_all_hiddens else [],
             "fc_results": [],
             "src_tokens": [],
             "src_lengths": [(~text_padding_mask).sum(dim=1, dtype=torch.int32).reshape(-1, 1)],
             "regions": regions,
         }
+
+    def _states(self, x: Tensor, memory_mask: Tensor, memory: Tensor | None) -> list[Tensor]:
+        """*x* and what every layer makes of it, ``(I+P) x B x d`` each."""
+        states = [x]
+        for layer in self.layers:
+            states.append(layer(states[-1], memory_mask, memory))
+        return states
+
+    def forward_non_torchscript(self, net_input: dict[str, Tensor]) -> dict[str, list[Tensor]]:
+        """The encoder output for beam search, which would copy m at every step and never look at it."""
+        return super().forward_non_torchscript({**net_input, "keep_regions": False})
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Rearranges the sentences, as beam search asks for. *new_order*: int64."""

@@ -10,7 +10,7 @@ class MultimodalEncoderLayer(TransformerEncoderLayerBase):
 
     Queries are the I text and P region positions, keys and values the text. Residuals, feed-forward network
     and layer normalisation (before or after each block) are fairseq's. Without text (``--no-text``) it is
-    handed the regions alone, which then ask and answer.
+    handed the regions alone, which then ask and, unless it is handed keys and values too, answer.
     """
 
     def build_self_attention(self, embed_dim, cfg):

@@ -1,48 +1,91 @@
 """Training that diverges ends at once, in one sentence with the update, the term and its value."""
 
 import math
+import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NoReturn
 
 import torch
 from fairseq import trainer
 
+from ..compat import load_safely
 from ..errors import IkdError
 
-_REMEDY = (
-    "train with a lower --lr, a longer --warmup-updates or smaller weights of the terms; a "
-    "checkpoint_last.pt in --save-dir is of before, and training goes on from it"
-)
+
+class Divergence:
+    """What a refusal to go on says beside the cause.
+
+    Attributes:
+        update: the update under way, counted from 1; the task sets it.
+        folder: where checkpoints of this training are saved, once the trainer has looked there.
+    """
+
+    update = 0
+    folder: str | None = None
+
+    @classmethod
+    def refuse(cls, cause: str) -> NoReturn:
+        """Raises :class:`IkdError` with *cause*, the update and the last checkpoint that is of use."""
+        good = last_good_checkpoint(cls.folder) if cls.folder else None
+        raise IkdError(
+            f"training has diverged in update {cls.update}: {cause}; train with a lower --lr, a longer "
+            "--warmup-updates or smaller weights of the terms, "
+            + (
+                f"from {good}, the last good checkpoint"
+                if good
+                else "from the start: there is no checkpoint yet"
+            )
+        )
 
 
-def check_finite(update: int, logged: Mapping[str, Any]) -> None:
+def last_good_checkpoint(folder: str | os.PathLike) -> Path | None:
+    """The file ``checkpoint*.pt`` in *folder* that was written last of those whose weights are all finite."""
+    files = [path for path in Path(folder).glob("checkpoint*.pt") if path.is_file()]
+    for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
+        try:
+            weights = load_safely(path)["model"].values()
+        except (IkdError, LookupError, AttributeError, TypeError):  # damaged, or none of fairseq's
+            continue
+        if all(bool(torch.isfinite(tensor).all()) for tensor in weights):
+            return path
+    return None
+
+
+def check_finite(logged: Mapping[str, Any]) -> None:
     """Refuses to go on with a loss, or a term of it, that is not finite.
 
+    A GPU is waited for once, whatever the number of values.
+
     Args:
-        update: how many updates are done.
         logged: what the criterion logs of the batch.
 
     Raises:
         IkdError: a value is infinite or not a number.
     """
-    GradientsNotFinite.update = update + 1
-    for name, value in logged.items():
-        number = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
-        if isinstance(number, float) and not math.isfinite(number):
-            raise IkdError(f"training has diverged in update {update + 1}: {name} is {number}; {_REMEDY}")
+    scalars = {name: value for name, value in logged.items() if isinstance(value, torch.Tensor)}
+    scalars = {
+        name: value.detach()
+        for name, value in scalars.items()
+        if value.numel() == 1 and value.is_floating_point()
+    }
+    numbers = {name: value for name, value in logged.items() if isinstance(value, float)}
+    if scalars:
+        device = next(iter(scalars.values())).device
+        values = torch.stack([value.to(device, torch.float64).reshape(()) for value in scalars.values()])
+        numbers |= dict(zip(scalars, values.tolist()))
+    for name in logged:
+        if not math.isfinite(numbers.get(name, 0.0)):
+            Divergence.refuse(f"{name} is {numbers[name]}")
 
 
 class GradientsNotFinite:
     """Stands for fairseq's ``NanDetector``, which dies in its own hooks where gradients are not finite."""
 
-    update = 0
-
     def __init__(self, *_: Any, **__: Any): ...
 
     def __enter__(self) -> NoReturn:
-        raise IkdError(
-            f"training has diverged in update {self.update}: its gradients are not finite; {_REMEDY}"
-        )
+        Divergence.refuse("its gradients are not finite")
 
     def __exit__(self, *error: Any) -> None: ...
 

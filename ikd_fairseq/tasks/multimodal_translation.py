@@ -1,21 +1,20 @@
 """The task ``multimodal_translation``: fairseq's ``translation`` with an image beside some sentences."""
 
 import copy
+import functools
 import logging
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Optional
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from fairseq import checkpoint_utils, utils
-from fairseq.data import data_utils
 from fairseq.models import BaseFairseqModel
 from fairseq.tasks import register_task
-from fairseq.tasks.translation import TranslationConfig, TranslationTask
+from fairseq.tasks.translation import TranslationTask
 
 from ..compression.pruning import check_masks
-from ..constants import FEATURES, IGNORED, IMAGES, PROCESS
+from ..constants import CHECKPOINT, DICTIONARIES, FEATURES, IGNORED, IMAGES, PROCESS
 from ..contracts import (
     CriterionContract,
     InvertingModel,
@@ -26,39 +25,23 @@ from ..contracts import (
     inputs_of,
 )
 from ..data.feature_pack import FeaturePack
-from ..data.pairs.image_pair_dataset import ImagePairDataset, concatenate
+from ..data.pairs.bpe_dropout_dataset import BpeDropoutDataset, SubwordSampler
+from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
-from ..distillation.taught_pair_dataset import TaughtPairDataset
-from ..distillation.teacher_cache import TeacherCache
+from ..data.pairs.teacher_maps import open_teacher_maps
+from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
-from ..modules.options import option
-from .divergence import check_finite
+from ..modules.beam_memory import memory_by_sentence
+from .config import MultimodalTranslationConfig
+from .divergence import Divergence, check_finite
 from .logged_values import log_values, logged_values_of
+from .mixed_precision import check_machine, in_bf16
+from .option_checks import check_bpe_dropout, check_criterion, check_model_options, check_precision
 from .run_facts import run_facts
+from .vocabulary import check_fingerprints, check_merges, check_words_of, find_languages, fingerprints
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass
-class MultimodalTranslationConfig(TranslationConfig):
-    """fairseq's translation options, and where images come in."""
-
-    image_free: bool = option(
-        False,
-        "never read images or features, even where they are; an image-must model then translates "
-        "by its text path alone",
-    )
-    require_images: bool = option(
-        False,
-        "refuse a split in which some sentence has no image, instead of training that sentence on "
-        "translation alone",
-    )
-    image_features: Optional[str] = option(
-        None,
-        "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME, whatever "
-        "width and number of regions they have; for models that look at features alone",
-    )
 
 
 @register_task("multimodal_translation", dataclass=MultimodalTranslationConfig)
@@ -77,6 +60,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         self.models = []  # several where an ensemble translates
         self.teachers: list[BaseFairseqModel] = []  # of a criterion that distils translation models
         self.criterion = None
+        self.trained_with: Mapping[str, Any] = {}  # those of the checkpoint that was loaded, if it has any
         self._masks_checked = False
 
     @classmethod
@@ -84,7 +68,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         """Loads the dictionaries.
 
         Raises:
-            IkdError: a data folder or a dictionary is missing.
+            IkdError: a data folder or a dictionary is missing, or options contradict each other.
         """
         check(bool(cfg.data), "no data folder given: name the folder that fairseq-preprocess wrote")
         check(
@@ -92,38 +76,53 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             "--image-free reads no image and --require-images wants one for every sentence: give one of "
             "the two",
         )
-        for folder in utils.split_paths(cfg.data):
-            check(os.path.isdir(folder), f"data folder {folder} does not exist")
-        folder = utils.split_paths(cfg.data)[0]
-        if cfg.source_lang is None or cfg.target_lang is None:
-            pair = data_utils.infer_language_pair(folder)
-            for option, language in (("source", cfg.source_lang), ("target", cfg.target_lang)):
-                known = language is None or language in pair
-                check(known, f"--{option}-lang {language}: {folder} holds {'-'.join(map(str, pair))}")
-            if (cfg.source_lang or pair[0]) == (cfg.target_lang or pair[1]):  # the one that is given turns it
-                pair = pair[::-1]
-            cfg.source_lang, cfg.target_lang = cfg.source_lang or pair[0], cfg.target_lang or pair[1]
-        check(
-            cfg.source_lang is not None and cfg.target_lang is not None,
-            f"{folder} holds no binarised pair to tell the languages from: run fairseq-preprocess, or give "
-            "--source-lang and --target-lang",
-        )
-        for language in (cfg.source_lang, cfg.target_lang):
-            path = os.path.join(folder, f"dict.{language}.txt")
-            check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
+        if cfg.bf16_autocast:
+            check_machine("cpu", "cuda")
+        times = cfg.upsample_primary
+        check(times > 0 or times == -1, f"--upsample-primary {times}: give how many times train is to count")
+        cfg.upsample_primary = max(times, 1)  # fairseq's own default fails where there is a train1
+        pair = find_languages(utils.split_paths(cfg.data), cfg.source_lang, cfg.target_lang)
+        cfg.source_lang, cfg.target_lang = pair
+        check_bpe_dropout(cfg)
         return super().setup_task(cfg, **kwargs)
 
+    @functools.cached_property
+    def fingerprints(self) -> dict[str, Any]:
+        """Those of the dictionaries and merges of the data folder."""
+        return fingerprints(self.src_dict, self.tgt_dict, utils.split_paths(self.cfg.data)[0])
+
     def state_dict(self):
-        """What checkpoints hold of the task: fairseq's, and facts about the process, for the run's record."""
-        return {**super().state_dict(), PROCESS: run_facts()}
+        """What checkpoints hold of the task: fairseq's, and facts about process and dictionaries."""
+        return {**super().state_dict(), PROCESS: run_facts(), DICTIONARIES: self.fingerprints}
+
+    def load_state_dict(self, state_dict):
+        """Takes what a checkpoint holds of its task; one of version 0.1 holds no fingerprints.
+
+        Raises:
+            IkdError: it was trained with other dictionaries or merges.
+        """
+        state = dict(state_dict)
+        checkpoint = str(state.pop(CHECKPOINT, "given"))
+        trained = state.pop(DICTIONARIES, None)
+        self.trained_with = trained if isinstance(trained, Mapping) else {}
+        languages, folder = (self.cfg.source_lang, self.cfg.target_lang), utils.split_paths(self.cfg.data)[0]
+        check_fingerprints(self.trained_with, self.fingerprints, languages, folder, checkpoint)
+        super().load_state_dict(state)
+
+    def build_bpe(self, args):
+        check_merges(self.trained_with, args)
+        return super().build_bpe(args)
 
     def build_model(self, cfg, from_checkpoint=False):
         """As fairseq's.
 
         Raises:
-            IkdError: the model is to learn from features that are not there.
+            IkdError: the model's options do not fit the dictionaries, or this machine; the model is to learn
+                from features that are not there.
         """
+        check_model_options(cfg, self.src_dict, self.tgt_dict)
         if not from_checkpoint:
+            check_precision(self.cfg)
             self._fit_to_features(cfg)
         model = super().build_model(cfg, from_checkpoint)
         self.models.append(model)
@@ -146,6 +145,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def build_criterion(self, cfg, from_checkpoint=False):
         self.criterion = super().build_criterion(cfg, from_checkpoint)
         model = self.models[-1]
+        check_criterion(self.criterion, model)
         student = model.student if isinstance(model, InvertingModel) else None
         learns = student is not None and any(weight.requires_grad for weight in student.parameters())
         if learns and not self._criterion.uses_images:
@@ -224,12 +224,33 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             f"{folder} holds no split {split} of {source}-{target} (such as "
             f"{split}.{source}-{target}.{source}.idx): run fairseq-preprocess, or name another split",
         )
+        for part in parts:
+            check_words_of(part.prefix, (source, target), (words, self.tgt_dict), paths[0])
         super().load_dataset(split, epoch, combine, **kwargs)
+        if split == self.cfg.train_subset and self.cfg.bpe_dropout:
+            self._drop_merges(split, folder)
         if self.reads_images or self.cfg.require_images:
             self._add_images(split, parts)
-        answers = self._load_answers(split, parts)
+        training, times = split == self.cfg.train_subset, self.cfg.upsample_primary
+        answers = open_answers(parts, self._criterion, len(self.tgt_dict), training, times)
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
+
+    def _drop_merges(self, split: str, folder: str) -> None:
+        check(
+            not (self.cfg.bpe_dropout_target and self._criterion.teacher_cache),
+            "--bpe-dropout-target makes other tokens than those that --teacher-cache answers: give one of "
+            "the two",
+        )
+        pairs, codes = self.datasets[split], self.cfg.bpe_dropout_codes or os.path.join(folder, "code")
+        sides = {"source": (self.src_dict, pairs.src)}
+        if self.cfg.bpe_dropout_target:
+            sides["target"] = (self.tgt_dict, pairs.tgt)
+        samplers = {}
+        for side, (words, sentences) in sides.items():
+            samplers[side] = SubwordSampler(codes, words, self.cfg.bpe_dropout)
+            samplers[side].check_text(sentences)
+        self.datasets[split] = BpeDropoutDataset(pairs, samplers, self.cfg.seed)
 
     def _add_images(self, split: str, parts: list[Part]) -> None:
         images = open_split_images(parts, self._demands, self.cfg.upsample_primary)
@@ -239,31 +260,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         if images is not None and self.reads_images:
             key = FEATURES if self.cfg.image_features else IMAGES
             self.datasets[split] = ImagePairDataset(self.datasets[split], key, images)
-
-    def _load_answers(self, split: str, parts: list[Part]):
-        """What the criterion's teachers answer to the *parts* of a split; ``None`` if there is no cache."""
-        name = self._criterion.teacher_cache
-        if not name:
-            return None
-        caches: list[Any] = []
-        for part in parts:
-            if not TeacherCache.exists(part.prefix, name):
-                check(
-                    split != self.cfg.train_subset,
-                    f"teacher cache {TeacherCache.paths(part.prefix, name)[-1]} is missing: run "
-                    f"ikd-cache-teacher {part.folder} --split {part.name} --name {name}, or train "
-                    "without --teacher-cache",
-                )
-                logger.info("%s: no teacher cache %s", part.prefix, name)
-                return None
-            cache = TeacherCache.open(part.prefix, name)
-            cache.check_text(part.folder, part.name)
-            cache.check_vocabulary(len(self.tgt_dict))
-            if self._criterion.teacher_paths:
-                cache.check_teachers(self._criterion.teacher_paths)
-            logger.info("%s: teacher cache %s, top %d words", part.prefix, name, cache.top_k)
-            caches.append(cache)
-        return concatenate(caches, self.cfg.upsample_primary)
+            if self._criterion.image_maps is not None:
+                maps = open_teacher_maps(parts, *self._criterion.image_maps, self.cfg.upsample_primary)
+                self.datasets[split] = ImagePairDataset(self.datasets[split], FEATURES, maps)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""
@@ -275,10 +274,15 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         )
         return super().build_dataset_for_inference(src_tokens, src_lengths, constraints)
 
+    def build_generator(self, models, *args, **kwargs):
+        several = [model.views() if isinstance(model, ModelContract) else [model] for model in models]
+        return super().build_generator(sum(several, []), *args, **kwargs)
+
     def inference_step(self, generator, models, sample, *args, **kwargs):
         # Images may be there for a teacher alone, and fairseq's own encoders take none.
         sample = {**sample, "net_input": inputs_of(sample["net_input"], *models)}
-        return super().inference_step(generator, models, sample, *args, **kwargs)
+        with memory_by_sentence(generator, models):
+            return super().inference_step(generator, models, sample, *args, **kwargs)
 
     def begin_epoch(self, epoch, model):
         super().begin_epoch(epoch, model)
@@ -289,12 +293,15 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
         # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts
         # images over all workers must not count those of the repeated batch.
+        Divergence.update = update_num + 1
+        if self.cfg.bf16_autocast:
+            criterion = in_bf16(criterion, model)
         with logged_values_of(model) as values:
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
             )
         if not hasattr(optimizer, "scaler"):  # half precision skips a batch that overflows
-            check_finite(update_num, logging_output)
+            check_finite(logging_output)
         return loss, sample_size, {**logging_output, **values}
 
     def valid_step(self, sample, model, criterion):
@@ -313,12 +320,18 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         ``--required-batch-size-multiple``, 8 by default.
         """
         training = self.criterion is not None and dataset is self.datasets.get(self.cfg.train_subset)
-        if not training:
-            required_batch_size_multiple = 1
-        elif not (self.has_sharded_data("train") or kwargs.get("update_epoch_batch_itr")):
+        epoch = kwargs.get("epoch", 1)
+        if not training or len(dataset) < required_batch_size_multiple:
+            required_batch_size_multiple = 1  # fairseq would drop the last batch, which may be the only one
+        if training and not (self.has_sharded_data("train") or kwargs.get("update_epoch_batch_itr")):
             # Batches are composed once, by seed and epoch. A training that goes on in a later epoch shall
             # have those of its first, as if it had not been cut off.
+            if self.cfg.update_ordered_indices_seed is True:  # then fairseq adds the epoch to the seed
+                kwargs["seed"] -= kwargs["epoch"] - 1
             kwargs["epoch"] = 1
-        return super().get_batch_iterator(
+        iterator = super().get_batch_iterator(
             dataset, *args, required_batch_size_multiple=required_batch_size_multiple, **kwargs
         )
+        if training:  # fairseq says it only after the processes that load a resumed epoch have begun
+            dataset.set_epoch(epoch)
+        return iterator

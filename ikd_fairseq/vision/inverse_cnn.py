@@ -2,6 +2,12 @@
 
 Stage by stage it walks the CNN's taps from deep to shallow. Blocks come in reverse, inside a block the
 channels run backwards, and a transposed convolution grows what the CNN's stride shrank.
+
+Where maps grow, its kernels have *even* sides, as in Table 7 and the released code: 4x4 where a 3x3
+convolution of the CNN strides, 2x2 in shortcuts and in place of a pooling; in general a multiple of the
+stride. So every position of the larger map is painted by equally many of the smaller one. With the *odd*
+sides of the CNN's own kernels, as this package had them at first, a shortcut reaches one position of four and
+an unpooling leaves zeros in the other three, which shows in what is painted.
 """
 
 import math
@@ -15,6 +21,8 @@ from ..errors import check
 from .backbones import BACKBONES, Backbone
 from .batch_norm import SyncedBatchNorm
 from .granularity import maps_read_by
+
+KERNELS = ("odd", "even")
 
 
 class InverseOutput(NamedTuple):
@@ -39,13 +47,14 @@ class InverseCNN(nn.Module):
     Args:
         backbone: the CNN to mirror.
         image_size: side of the image in pixels.
+        kernels: one of :data:`KERNELS`.
 
     Raises:
         IkdError: the backbone has no inverse, or the image is too small, see
             :meth:`Backbone.check_image_size`.
     """
 
-    def __init__(self, backbone: Backbone, image_size: int) -> None:
+    def __init__(self, backbone: Backbone, image_size: int, kernels: str = "even") -> None:
         super().__init__()
         inverted = [name for name, known in BACKBONES.items() if known.stages]
         check(
@@ -56,6 +65,7 @@ class InverseCNN(nn.Module):
         backbone.check_image_size(image_size)
         self.grid = backbone.grid(image_size)
         stages, channels, stride = [], backbone.channels, backbone.taps[-1].stride
+        even = kernels == "even"
         for stage in backbone.stages:
             blocks: list[nn.Module] = []
             for block in stage:
@@ -64,7 +74,7 @@ class InverseCNN(nn.Module):
                 for _ in range(block.count - 1):
                     blocks.append(make(channels, block.width, channels, block.kernel, same))
                 stride //= block.grow
-                growth = _Growth(block.grow, before, backbone.side(stride, image_size))
+                growth = _Growth(block.grow, before, backbone.side(stride, image_size), even)
                 blocks.append(make(channels, block.width, block.outputs, block.kernel, growth))
                 channels = block.outputs
             stages.append(nn.Sequential(*blocks))
@@ -104,6 +114,11 @@ class _Growth(NamedTuple):
     factor: int
     before: int
     after: int
+    even: bool = False
+
+    def kernel(self, side: int) -> int:
+        """The side of the kernel that grows a map where the CNN's own has *side*."""
+        return -(-side // self.factor) * self.factor if self.even else side
 
 
 class _TransposedConv(nn.ConvTranspose2d):
@@ -137,7 +152,7 @@ class _Unpool(nn.Module):
         self.growth = growth
 
     def forward(self, input: Tensor) -> Tensor:
-        factor, before, after = self.growth
+        factor, before, after, _ = self.growth
         output = input.new_zeros(len(input), after, after, input.size(1)).permute(0, 3, 1, 2)  # channels-last
         inside = before * factor  # may be beyond the map, where the pooling rounded upwards
         output[:, :, :inside:factor, :inside:factor] = input
@@ -217,8 +232,9 @@ def _plain(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) 
 
 
 def _unpooling(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
-    """Table 7's unpooling, with the batch norm and ReLU behind it."""
-    return nn.Sequential(_Unpool(growth), SyncedBatchNorm(outputs), nn.ReLU(inplace=True))
+    """Table 7's unpooling, learned where kernels are even, with the batch norm and ReLU behind it."""
+    unpool = _TransposedConv(inputs, outputs, growth.factor, growth) if growth.even else _Unpool(growth)
+    return nn.Sequential(unpool, SyncedBatchNorm(outputs), nn.ReLU(inplace=True))
 
 
 def _image(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
@@ -248,7 +264,7 @@ def _conv(
     """
     if growth.factor == 1:
         return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, groups=groups, bias=bias)
-    return _TransposedConv(inputs, outputs, kernel, growth, groups, bias)
+    return _TransposedConv(inputs, outputs, growth.kernel(kernel), growth, groups, bias)
 
 
 def _conv_unit(

@@ -1,9 +1,11 @@
 """Runs fairseq's commands as a user does, each in a process of its own."""
 
 import atexit
+import contextlib
 import functools
 import json
 import os
+import select
 import shutil
 import socket
 import subprocess
@@ -90,16 +92,62 @@ def run(command: str, *parts, fails: bool = False, cold: bool = False, checkout:
 
 
 def _run_warm(command: str, argv: list[str], checkout: Path) -> tuple[str, int]:
-    request = {"command": command, "argv": [command, *argv], "cwd": str(checkout), "environ": ENVIRONMENT}
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, open(os.devnull) as nothing:
-        server.settimeout(600)
-        server.connect(warm_process(checkout))
-        reading, writing = os.pipe()
-        streams = [nothing.fileno(), writing, writing]
-        socket.send_fds(server, [json.dumps(request).encode() + b"\n"], streams)
+    status, output = WarmCommand(command, argv, checkout=checkout).wait(600)
+    assert status is not None, f"{command} did not end in ten minutes"
+    return output, status
+
+
+class WarmCommand:
+    """A command in a copy of the warm process: ``module``, or ``module:function`` as scripts have it.
+
+    Args:
+        limits: bounds of its resources by their names in :mod:`resource`, such as ``RLIMIT_FSIZE``.
+    """
+
+    def __init__(self, command: str, argv: list[str], cwd: Path = CHECKOUT, checkout=CHECKOUT, limits=None):
+        request = {"command": command, "argv": [command.rpartition(":")[0] or command, *argv]}
+        request |= {"cwd": str(cwd), "environ": ENVIRONMENT, "limits": limits or {}}
+        self.server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.server.connect(warm_process(checkout))
+        self.output, writing = os.pipe()
+        with open(os.devnull) as nothing:
+            streams = [nothing.fileno(), writing, writing]
+            socket.send_fds(self.server, [json.dumps(request).encode() + b"\n"], streams)
         os.close(writing)
-        with open(reading, encoding="utf-8") as output:
-            return output.read(), int(server.makefile().readline())
+        self.printed = b""
+
+    def wait(self, seconds: float) -> tuple[int | None, str]:
+        """Status and what was printed; the status is None if it runs after *seconds* and had to be killed."""
+        deadline = time.monotonic() + seconds
+        status = None
+        if self._read(deadline):
+            self.server.settimeout(max(0.1, deadline - time.monotonic()))
+            with contextlib.suppress(TimeoutError):
+                status = int(self.server.makefile().readline())
+        self.kill()
+        return status, self.printed.decode(errors="replace")
+
+    def runs_after(self, seconds: float) -> bool:
+        """Waits so long; whether it still runs then."""
+        return not self._read(time.monotonic() + seconds)
+
+    def kill(self) -> None:
+        """Kills it and all that it started, and waits until they are gone. No harm once it ended."""
+        if self.output >= 0:
+            self.server.close()  # the server kills the copies of clients that leave
+            assert self._read(time.monotonic() + 60), "a killed command lives on"
+            os.close(self.output)
+            self.output = -1
+
+    def _read(self, deadline: float) -> bool:
+        """Whether every process that could print has ended by the *deadline*."""
+        while (left := deadline - time.monotonic()) > 0:
+            if select.select([self.output], [], [], left)[0]:
+                block = os.read(self.output, 1 << 16)
+                if not block:
+                    return True
+                self.printed += block
+        return False
 
 
 @functools.cache

@@ -66,6 +66,25 @@ def test_no_text_compares_taking_the_text_away_with_training_without_it(
     assert status == 1 and "was trained with --no-text" in capsys.readouterr().err
 
 
+def test_regions_are_hidden_and_the_ensemble_is_that_of_fairseqs_own_commands(analyse, toy_data, trained):
+    status, output = analyse("regions", trained.last, "--split", "valid")
+    assert not status
+    figures = {row["what"]: row["value"] for row in table(output / "regions.tsv")}
+    assert 0 < float(figures["decoder layer 1: attention on regions, %"]) < 100
+    assert 0 <= float(figures["variance of generated regions between sentences, %"]) <= 100
+    assert {"bits a token, regions shown", "bits a token, regions hidden"} <= figures.keys()
+    texts = {}
+    for view in ("shown", "hidden", "ensemble"):
+        lines = (output / f"regions.{view}.txt").read_text(encoding="utf-8").splitlines()
+        decoding = f"--path {trained.last} --gen-subset valid --beam 2 --num-workers 0 --cpu"
+        overrides = ["--model-overrides", repr({"regions_at_test": view})]
+        printed = run("fairseq_cli.generate", [str(toy_data)], TASK, decoding, overrides)
+        found = dict(line.split("\t")[::2] for line in printed.splitlines() if line.startswith("H-"))
+        assert [found.get(f"H-{number}", "") for number in range(len(lines))] == lines
+        texts[view] = lines
+    assert "BLEU, regions ensemble of both" in figures and len(texts["shown"]) == 13
+
+
 def test_incongruent_images_are_those_of_other_sentences(analyse, toy_data, trained, tmp_path, capsys):
     run(
         "fairseq_cli.train",

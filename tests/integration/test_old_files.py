@@ -81,9 +81,13 @@ def test_commands_make_of_a_checkpoint_what_they_made(old, generate, tmp_path):
     assert_same_translations(generate(tmp_path / "average.pt"), "hallucination")
 
 
-def test_training_goes_on_from_an_old_checkpoint(old, tmp_path):
-    """With batches composed anew every epoch: the old code always did so where it went on."""
-    output = run(
+# What was so before there were the options; the preset has had other values since.
+AS_BEFORE = "--region-bias none --generator-norm channel --student-kernels odd"
+
+
+def go_on(old, tmp_path, *options, **how) -> str:
+    """Trains ``ikd.pt`` for an update. Batches are composed anew every epoch, as the old code did then."""
+    return run(
         "fairseq_cli.train",
         [str(old / "data")],
         f"--user-dir {USER_DIR}",
@@ -92,7 +96,20 @@ def test_training_goes_on_from_an_old_checkpoint(old, tmp_path):
         TRAINING,
         f"--max-update 201 --restore-file {old / 'ikd.pt'} --save-dir {tmp_path} --no-save",
         "--update-epoch-batch-itr True",
+        *options,
+        **how,
     )
+
+
+def test_training_that_goes_on_with_todays_preset_is_told_what_to_give(old, tmp_path):
+    output = go_on(old, tmp_path, fails=True)
+    assert (
+        "ikd_fairseq: error: the checkpoint is not of a model with --region-bias learned: give none" in output
+    )
+
+
+def test_training_goes_on_from_an_old_checkpoint(old, tmp_path):
+    output = go_on(old, tmp_path, AS_BEFORE)
     (line,) = [line for line in output.splitlines() if '"num_updates": "201"' in line and '"loss"' in line]
     found = json.loads(line[line.index("{") :])
     for name in ("nll_loss", "kd_irm", "lr", "bsz"):

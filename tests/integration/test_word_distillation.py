@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from ikd_fairseq.cli.cache_teacher import main as cache_teacher
 from tests.integration.command_line import MODEL, OPTIMIZER, TASK, run
 
-SMOOTHED = "--criterion label_smoothed_cross_entropy --label-smoothing 0.1"
+SMOOTHED = "--criterion translation --label-smoothing 0.1"
 DISTILLED = "--criterion word_distillation --label-smoothing 0.1"
 STUDENT = f"--arch transformer {MODEL} --share-all-embeddings --dropout 0.1"  # fairseq's own takes no image
 RUN = "--max-tokens 200 --max-update 3 --seed 3 --no-epoch-checkpoints"
@@ -68,7 +68,7 @@ def train(data, tmp_path_factory):
     return train_student
 
 
-def test_alpha_0_trains_as_label_smoothed_cross_entropy_to_the_last_bit(train, teacher):
+def test_alpha_0_trains_as_the_translation_criterion_to_the_last_bit(train, teacher):
     (log, state), (plain_log, plain_state) = (
         train(options, "--disable-validation")
         for options in (f"{DISTILLED} --distillation-alpha 0 --teacher-path {teacher}", SMOOTHED)

@@ -2,7 +2,7 @@
 
 ``python -P tests/integration/warm_process.py SOCKET`` imports them, then waits. A client connects to the Unix
 socket and sends one JSON line, the request, with its own standard streams. The server forks; the copy takes
-over streams, folder, environment and arguments, and runs the command to the ordinary end of an interpreter.
+over streams, folder, environment, arguments and limits, and runs the command to the end of an interpreter.
 The server answers with its status. If the client goes away first, killed perhaps, the copy and all that it
 started are killed too.
 
@@ -17,6 +17,7 @@ import json
 import logging
 import os
 import random
+import resource
 import runpy
 import selectors
 import signal
@@ -120,6 +121,8 @@ def become(request: dict) -> None:
     os.environ.clear()
     os.environ.update(request["environ"])
     sys.argv = request["argv"]
+    for name, most in request.get("limits", {}).items():
+        resource.setrlimit(getattr(resource, name), (most, most))
     logging.getLogger().handlers.clear()  # fairseq's import left one, its commands set theirs up before it
     random.seed()
     np.random.seed()

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from fairseq import checkpoint_utils
+from fairseq.data import Dictionary
 from fairseq.file_io import PathManager
 
 from ikd_fairseq import compat
@@ -70,55 +71,20 @@ HARMLESS = {"model": {"_name": "transformer"}, "task": {"_name": "translation"},
 
 
 @pytest.mark.parametrize(
-    ("settings", "culprit"),
+    ("weight", "message"),
     [
-        ({"model": {"_name": "wav2vec2", "conv_feature_layers": "RUN"}}, "its model is 'wav2vec2'"),
-        ({"model": {"wav2vec2": {"_name": "wav2vec2"}}}, "its model is None"),
-        ({"model": {"_name": "no such model"}}, "its model is 'no such model'"),
-        ({"model": {"_name": ["transformer"]}}, r"its model is \['transformer'\]"),
-        ({"model": "transformer"}, "its settings of the model are damaged"),
-        ({"model": Namespace(arch="wav2vec2")}, "its model is 'wav2vec2'"),
-        ({"task": {"_name": "translation_multi_simple_epoch", "lang_pairs": "RUN"}}, "its task is"),
-        ({"criterion": {"_name": "wav2vec"}}, "its criterion is 'wav2vec'"),
-        ({"model": {"_name": "transformer", "adaptive_softmax_cutoff": "RUN"}}, "option adaptive_softmax"),
-        ({"model": {"_name": "ikd_transformer", "decoder": {"xformers_att_config": "RUN"}}}, "xformers"),
-        ({"model": {"_name": "ikd_transformer", "encoder_xformers_att_config": "RUN"}}, "option encoder_xf"),
+        (torch.tensor([1.0, float("nan")]), r"holds weights that are not finite \(encoder\.weight\)"),
+        (torch.tensor([float("inf")]).half(), "holds weights that are not finite"),
+        (torch.zeros(1).expand(10**13), "entry encoder.weight is no tensor that is in the file"),
+        (torch.eye(3).to_sparse(), "entry encoder.weight is no tensor that is in the file"),
+        (3.0, "entry encoder.weight is no tensor that is in the file"),
     ],
 )
-def test_no_string_of_a_checkpoint_runs_and_nothing_of_another_kind_is_built(tmp_path, settings, culprit):
-    path, marker = tmp_path / "bad.pt", tmp_path / "marker"
-    text = f"__import__('pathlib').Path({str(marker)!r}).touch() or [9]"
-
-    def fill(value):
-        if isinstance(value, dict):
-            return {key: fill(entry) for key, entry in value.items()}
-        return text if value == "RUN" else value
-
-    torch.save({"model": {}, "args": None, "cfg": {**HARMLESS, **fill(settings)}}, path)
-    with pytest.raises(IkdError, match=rf"bad\.pt is refused: .*{culprit}"):
-        checkpoint_utils.load_model_ensemble([str(path)])
-    assert not marker.exists()
-
-
-def test_checkpoints_from_before_hydra_are_looked_at_too(tmp_path):
-    args = Namespace(arch="transformer", task="translation", criterion="wav2vec")
-    torch.save({"model": {}, "args": args}, tmp_path / "bad.pt")
-    with pytest.raises(IkdError, match="its criterion is 'wav2vec'"):
-        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "bad.pt"))
-
-
-def test_settings_of_translation_are_harmless():
-    cutoff = {"_name": "transformer", "adaptive_softmax_cutoff": "[5, 10]"}
-    ours = {"_name": "inversion_distillation"}
-    for settings in (
-        {},
-        {"model": cutoff},
-        {"criterion": ours},
-        {"task": {"_name": "multimodal_translation"}},
-    ):
-        compat.check_settings({"model": {}, "cfg": {**HARMLESS, **settings}}, "good.pt")
-    args = Namespace(arch="transformer_iwslt_de_en", task="translation", criterion="cross_entropy")
-    compat.check_settings({"model": {}, "args": args}, "good.pt")
+def test_weights_that_are_none_are_refused_wherever_fairseq_loads(tmp_path, weight, message):
+    path = str(tmp_path / "bad.pt")
+    torch.save({"model": {"encoder.weight": weight}, "args": None, "cfg": HARMLESS}, path)
+    with pytest.raises(IkdError, match=f"bad.pt .*{message}"):
+        checkpoint_utils.load_checkpoint_to_cpu(path)
 
 
 @pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
@@ -165,3 +131,80 @@ def test_debug_lines_that_an_import_of_fairseq_switches_on_are_off_again():
             env={**environment, **variables},
         )
         assert run.stdout.split() == [level]
+
+
+@pytest.mark.parametrize(
+    ("content", "wrong"),
+    [
+        (b"the 3\nball\n", "line 2, 'ball', is not one word and its count"),
+        (b"the 3\n\nball 2\n", "line 2, '', is not one word"),
+        (b"the 3ball 2\n", "line 1, 'the 3ball 2', is not one word"),
+        (b"the 3\nball x\n", "line 2, 'ball x', is not one word"),
+        (b"the 3\nball 1\nthe 1\n", "line 3 has the word 'the', as line 1 has"),
+        (b"the 3\n<pad> 1\n", "line 2 has the word '<pad>', which is a symbol of fairseq's"),
+        (b"the 3\nb\xff 1\n", "line 2 is no UTF-8"),
+        (b"".join(b"w%d 1\n" % n for n in range(5000)) + b"\xff 1\n", "line 5001 is no UTF-8"),
+        (b"the 3\n\0\0\0", "line 2, "),
+        (b"", "it is empty"),
+    ],
+)
+def test_a_damaged_dictionary_is_told_with_its_file_and_line(tmp_path, content, wrong):
+    path = tmp_path / "dict.en.txt"
+    path.write_bytes(content)
+    with pytest.raises(IkdError, match=rf"dict\.en\.txt is damaged: {wrong}"):
+        Dictionary.load(str(path))
+
+
+def test_a_dictionary_that_cannot_be_read_is_told(tmp_path):
+    with pytest.raises(IkdError, match="cannot be read"):
+        Dictionary.load(str(tmp_path))
+
+
+def test_dictionaries_that_fairseq_reads_are_read(tmp_path):
+    (tmp_path / "dict.txt").write_bytes("the 3\r\n\u2028x 0\nthe 4 #fairseq:overwrite".encode())
+    assert Dictionary.load(str(tmp_path / "dict.txt")).symbols[4:] == ["the", "\u2028x", "the"]
+
+
+def test_files_that_went_into_the_weights_long_ago_are_not_looked_for(tmp_path):
+    cfg = {
+        "task": {"_name": "translation"},
+        "criterion": None,
+        "model": {"_name": "transformer", "encoder_embed_path": "/nowhere"},
+    }
+    history = [{"num_updates": 1, "optimizer_name": "A", "lr_scheduler_state": {}}]
+    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": history, "extra_state": {}}
+    torch.save(state, tmp_path / "a.pt")
+    assert (
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "a.pt"))["cfg"].model.encoder_embed_path
+        is None
+    )
+
+
+def test_a_pipe_is_no_checkpoint(tmp_path):
+    os.mkfifo(tmp_path / "pipe.pt")
+    with pytest.raises(IkdError, match=r"pipe\.pt is a pipe or a device"):
+        checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "pipe.pt"))
+
+
+@pytest.mark.parametrize(
+    ("change", "wrong"),
+    [
+        (lambda state: state.pop("extra_state"), "checkpoint .*a.pt is malformed"),
+        (lambda state: state.update(optimizer_history=[]), "checkpoint .*a.pt is malformed"),
+        (lambda state: state.update(model={"weight": torch.zeros(1)}), "a.pt does not fit the model"),
+        (lambda state: state["cfg"]["model"].update(encoder_layers="many"), "a.pt does not fit the model"),
+    ],
+)
+def test_checkpoints_with_other_content_are_told_in_a_sentence(tmp_path, change, wrong):
+    task = {"_name": "translation", "source_lang": "en", "target_lang": "de", "data": str(tmp_path)}
+    cfg = {"model": {"_name": "transformer"}, "task": task, "criterion": None}
+    history = [{"num_updates": 1, "optimizer_name": "A", "lr_scheduler_state": {}}]
+    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": history, "extra_state": {}}
+    change(state)
+    for language in ("en", "de"):
+        (tmp_path / f"dict.{language}.txt").write_text("the 1\n")
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(IkdError, match=wrong):
+        checkpoint_utils.load_model_ensemble_and_task([str(tmp_path / "a.pt")])
+    with pytest.raises(IkdError, match="b.pt: there is no such file"):
+        checkpoint_utils.load_model_ensemble([str(tmp_path / "b.pt")])

@@ -1,5 +1,6 @@
 """Errors of the user's end in one sentence, those of ours in a traceback."""
 
+import os
 import pickle
 import sys
 
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from ikd_fairseq import errors
-from ikd_fairseq.errors import IkdError, check, command, reading_checkpoint
+from ikd_fairseq.errors import IkdError, check, check_file, command, reading_checkpoint
+from ikd_fairseq.io.progress import progress
 
 
 def test_check_raises_the_sentence():
@@ -52,6 +54,14 @@ def test_error_in_a_process_for_a_gpu_is_its_sentence_too(hook, capsys):
     assert hook == [(type(other), other, None)]
 
 
+def test_a_sentence_that_another_error_hides_is_shown(hook, capsys):
+    """fairseq's trainer raises an error of its own for whatever keeps a checkpoint from being loaded."""
+    error = Exception("Cannot load model parameters from checkpoint")
+    error.__context__ = IkdError("give --region-bias none")
+    sys.excepthook(Exception, error, None)
+    assert capsys.readouterr().err == "ikd_fairseq: error: give --region-bias none\n" and not hook
+
+
 def test_other_errors_keep_their_traceback(hook, capsys):
     error = KeyError("x")
     sys.excepthook(KeyError, error, None)
@@ -71,6 +81,32 @@ def test_command_ends_with_the_sentence_and_status_1(capsys):
 
     assert main([]) == 1
     assert capsys.readouterr().err.endswith("error: no such file\n")
+
+
+def test_the_sentence_begins_a_line_of_its_own_behind_a_bar(capsys):
+    @command
+    def main(argv=None):
+        for number in progress(range(3)):
+            check(number < 1, "no such file")
+
+    assert main([]) == 1
+    bar, line = capsys.readouterr().err.rstrip("\n").rsplit("\n", 1)
+    assert "1/3" in bar and line.endswith("error: no such file") and "it/s" not in line
+
+
+def test_only_plain_files_are_read(tmp_path):
+    (tmp_path / "a").touch()
+    os.mkfifo(tmp_path / "pipe")
+    check_file(tmp_path / "a")
+    for path, message in (
+        (tmp_path / "pipe", "pipe is a pipe or a device, not a file: save"),
+        ("/dev/zero", "/dev/zero is a pipe or a device"),
+        (tmp_path, "is a folder, not a file: copy it"),
+        (tmp_path / "b", "b cannot be read .No such file or directory.: copy it"),
+        ("a\0b", "cannot be read .embedded null byte."),
+    ):
+        with pytest.raises(IkdError, match=message):
+            check_file(path, "copy it")
 
 
 def test_unreadable_checkpoint_is_named():

@@ -10,6 +10,7 @@ from fairseq.data import Dictionary, data_utils, indexed_dataset
 
 from ...constants import FEATURES_SUFFIX, IMAGES_SUFFIX
 from ...errors import check
+from ...io.text_index import sentence_count
 from ..feature_pack import FeaturePack
 from ..image_pack import ImagePack
 from .image_pair_dataset import BySentence, concatenate
@@ -49,13 +50,21 @@ def split_parts(
     Args:
         pair: source and target language.
         words: the source dictionary.
+
+    Raises:
+        IkdError: a file is damaged, or the two sides hold different numbers of sentences.
     """
     source, target = pair
     parts: list[Part] = []
     for k in itertools.count():
         name = f"{split}{k or ''}"
         for files in (f"{source}-{target}", f"{target}-{source}"):
-            prefix = os.path.join(folder, f"{name}.{files}.{source}")
+            stem = os.path.join(folder, f"{name}.{files}")
+            indexes = [path for language in pair if os.path.exists(path := f"{stem}.{language}.idx")]
+            counts = [sentence_count(path) for path in indexes]
+            equal = f"{' and '.join(indexes)} hold {' and '.join(map(str, counts))} sentences"
+            check(len(set(counts)) <= 1, f"{equal} instead of one number: run fairseq-preprocess again")
+            prefix = f"{stem}.{source}"
             if indexed_dataset.dataset_exists(prefix, impl=dataset_impl):
                 text = data_utils.load_indexed_dataset(prefix, words, dataset_impl)
                 parts.append(Part(folder, name, len(text)))
@@ -81,10 +90,13 @@ def open_split_images(
         pack, file = _open_pack(part, demands), _file_of(part, demands)
         if pack is None:
             command = "ikd-extract-features" if demands.features else "ikd-pack-images"
+            without = "translate by the text path alone with --image-free"
+            if demands.every_sentence:
+                without = "leave that option out"
             check(
                 demands.asked_by is None,
                 f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
-                f"{name}, or translate by the text path alone with --image-free",
+                f"{name}, or {without}",
             )
             packs.append([None] * sentences)
             continue
@@ -100,6 +112,8 @@ def open_split_images(
             "have no image",
         )
         logger.info("%s %s: %d of %d sentences have an image", folder, name, with_image, sentences)
+        if (variety := pack.variety).suspicious:
+            logger.warning("%s: %s", file, variety)
         packs.append(pack)
     if all(isinstance(pack, list) for pack in packs):
         logger.info("%s %s: no images, text only", parts[0].folder, parts[0].name)

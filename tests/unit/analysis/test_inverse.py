@@ -53,7 +53,7 @@ def test_both_images_are_exact_on_the_sheet(size, factor):
     pytest.importorskip("matplotlib")
     pixels = np.random.default_rng(1).integers(0, 256, (2, 3, size, size, 3), dtype=np.uint8)
     stream = io.BytesIO()
-    figure = contact_sheet(*pixels, ["a", "a long caption " * 20, "$b_"])
+    figure = contact_sheet(pixels, ["a", "a long caption " * 20, "$b_"])
     figure.savefig(stream, format="png", dpi=figure.dpi)
     sheet = np.array(Image.open(stream).convert("RGB"))
     cell, found_factor = cell_size(size)

@@ -112,6 +112,14 @@ def test_a_second_run_does_nothing_and_one_with_other_options_is_refused(distil,
     assert status == 1 and "other generate-output" in sentence
 
 
+def test_a_run_that_was_killed_in_its_first_write_is_started_again(distil, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / ".distilled.json.1.tmp").touch()
+    (tmp_path / "out" / ".distilled.json.ikd-lock").touch()
+    assert distil("--select", "best")[0] is None
+    assert not [name for name in os.listdir(tmp_path / "out") if name.startswith(".")]
+
+
 def test_an_interrupted_run_is_finished_by_the_next(distil, tmp_path, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt

@@ -51,6 +51,12 @@ def ikd_state():
     return model, toy_state(model.state_dict(), model_cfg, task_cfg)
 
 
+def test_weights_that_are_not_finite_are_not_exported(tmp_path):
+    with pytest.raises(IkdError, match=r"full\.pt holds weights that are not finite \(weight\)"):
+        exported(tmp_path, toy_state({"weight": torch.tensor([float("nan")])}))
+    assert os.listdir(tmp_path) == ["full.pt"]
+
+
 def test_exported_model_is_built_without_student_and_encodes_and_decodes_the_same(tmp_path):
     model, state = ikd_state()
     assert any(key.startswith("student.") for key in state["model"])

@@ -180,7 +180,9 @@ def test_what_cannot_be_pruned_or_packed_is_refused_and_writes_nothing(dense, tm
     prune.prune_checkpoint(dense, pruned, 0.6)
     foreign = checkpoint(tmp_path / "foreign.pt", {"weight": torch.ones(2, 2)}, _name="transformer")
     empty = checkpoint(tmp_path / "empty.pt", {})
+    bias = checkpoint(tmp_path / "nan.pt", {"weight": torch.ones(2, 2), "bias": torch.tensor([torch.nan])})
     for action, message in (
+        (lambda: prune.prune_checkpoint(bias, output, 0.5), r"nan.pt holds weights .*not finite \(bias\)"),
         (lambda: prune.prune_checkpoint(pruned, output, 0.5), "are pruned already: ask for more"),
         (lambda: prune.prune_checkpoint(foreign, output, 0.5), "architecture transformer,.*transformer_mmt"),
         (lambda: prune.prune_checkpoint(empty, output, 0.5), "empty.pt .*'model' holds no parameters"),

@@ -194,6 +194,16 @@ def test_workers_count_images_and_tokens_together(monkeypatch):
     assert_close_to_scale(again, expected)
 
 
+@pytest.mark.parametrize("make", MODELS)
+def test_a_second_pass_leaves_the_terms_alone(make):
+    model, sample = make(dropout=0.0).train(), sample_with([0, 2, 3])
+    plain, twice = (criterion_of(model, consistency_weight=w).train()(model, sample) for w in (0.0, 3.0))
+    assert_close_to_scale(twice[0], plain[0])
+    assert twice[2]["consistency"].abs() < 1e-4
+    for name, value in plain[2].items():
+        assert float(twice[2][name]) == pytest.approx(float(value), rel=1e-4), name
+
+
 def test_each_term_is_logged_as_its_mean():
     translation = {"loss": 1.0, "nll_loss": 1.0, "ntokens": 4, "sample_size": 4}
     outputs = [

@@ -157,7 +157,7 @@ def test_subsample_is_random_in_training_and_fixed_in_validation():
     drawn = set()
     for seed in range(20):
         torch.manual_seed(seed)
-        images, positions = criterion.train()._choose_images(net_input)
+        images, positions, _ = criterion.train()._choose_images(net_input)
         assert len(images) == len(positions) == 2
         for image, position in zip(images, positions):
             assert torch.equal(image, net_input["images"][position])
@@ -216,3 +216,41 @@ def test_other_models_are_refused_in_a_sentence():
             criterion_of(toy.ikd_model(), image_weight=weight)
     with pytest.raises(IkdError, match="/nowhere/weights.pt"):
         criterion_of(toy.ikd_model(), teacher_weights="/nowhere/weights.pt")
+
+
+def test_a_second_pass_leaves_the_distillation_alone():
+    model, sample = toy.ikd_model().train(), sample_with([0, 2, 3])
+    plain, twice = (criterion_of(model, consistency_weight=w).train()(model, sample) for w in (0.0, 3.0))
+    assert_close_to_scale(twice[0], plain[0], 1e-4)
+    assert twice[2]["consistency"].abs() < 1e-3
+    for name, value in plain[2].items():
+        assert float(twice[2][name]) == pytest.approx(float(value), rel=1e-3), name
+
+
+@pytest.mark.parametrize("iam_weight", [1.0, 0.0])
+def test_the_teachers_maps_may_come_with_the_batch_and_are_not_made_again(iam_weight):
+    model = toy.ikd_model().eval()
+    sample = sample_with([0, 2, 3])
+    teacher = FrozenCNN(model.backbone, "random")
+    images = sample["net_input"]["images"]
+    with torch.no_grad():
+        maps = teacher(model.backbone.normalise(images))[-1].flatten(2).transpose(1, 2)
+    options = {"iam_weight": iam_weight, "kd_images_per_batch": 2}
+    made, read = (criterion_of(model, teacher_features=name, **options).eval() for name in (None, "maps"))
+    expected = made(model, sample)[0]
+    seen = []
+    if iam_weight:
+        read.teacher._original.register_forward_pre_hook(lambda cnn, inputs: seen.append(len(inputs[0])))
+    sample["net_input"]["features"] = maps
+    assert_close_to_scale(read(model, sample)[0], expected)
+    assert seen == ([2] if iam_weight else [])  # the inverse images alone
+    assert (read.teacher is None) == (not iam_weight)
+    assert read.image_maps == (
+        "maps",
+        {"backbone": "efficientnet_lite0", "weights": "random", "image_size": 64},
+    )
+
+
+def test_maps_of_a_pack_stand_for_the_last_one_alone():
+    with pytest.raises(IkdError, match="--teacher-features maps .* --granularity block"):
+        criterion_of(toy.ikd_model(), teacher_features="maps", granularity="block")

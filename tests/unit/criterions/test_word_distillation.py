@@ -5,11 +5,12 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
 from fairseq.logging import metrics
 
+from ikd_fairseq.criterions.translation_criterion import PlainTranslationCriterion, TranslationCriterionConfig
 from ikd_fairseq.criterions.word_distillation import (
     Answers,
+    Taught,
     WordDistillationConfig,
     WordDistillationCriterion,
     word_distillation,
@@ -18,6 +19,7 @@ from ikd_fairseq.distillation.teacher_models import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
+from ikd_fairseq.modules.vocabulary_loss import SmoothedLikelihood, vocabulary_loss
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
@@ -43,9 +45,8 @@ def criterion_of(student, teachers=(), **options):
 
 
 def plain_criterion(student, **options):
-    return LabelSmoothedCrossEntropyCriterion(
-        toy.toy_task(models=[student]), sentence_avg=False, label_smoothing=0.1, **options
-    )
+    cfg = TranslationCriterionConfig(sentence_avg=False, label_smoothing=0.1, **options)
+    return PlainTranslationCriterion(cfg, toy.toy_task(models=[student]))
 
 
 def logits(model, **images):
@@ -119,7 +120,7 @@ def test_teacher_distilled_into_itself_has_zero_excess_loss_and_gradient(tempera
 
 
 @pytest.mark.parametrize("teachers", [[], [text_model(2)]])
-def test_alpha_0_is_label_smoothed_cross_entropy_to_the_last_bit(teachers):
+def test_alpha_0_is_the_translation_criterion_to_the_last_bit(teachers):
     student = text_model(1, dropout=0.3).train()
     options = dict(teacher_cache="top8", report_accuracy=True)
     criterion = criterion_of(student, teachers, distillation_alpha=0.0, **options)
@@ -216,6 +217,34 @@ def test_top_k_is_scaled_to_one_and_gives_padding_no_gradient():
     assert all(gradient.isfinite().all() for gradient in gradients(student, loss).values())
 
 
+@pytest.mark.parametrize("k", [None, 3])
+def test_two_passes_learn_from_their_teachers_as_each_by_itself(k):
+    torch.manual_seed(1)
+    logits, theirs = torch.randn(2, 6, 9), torch.randn(8, 9).log_softmax(-1)
+    answers = Answers(theirs) if k is None else Answers(*theirs.topk(k))
+    positions, target = torch.tensor([0, 2, 3, 4, 6, 7]), torch.randint(9, (6,))
+
+    def sums(*passes):
+        taught = Taught(SmoothedLikelihood(target, 0.1), answers, positions, alpha=0.3, temperature=2.0)
+        given = torch.stack(passes).requires_grad_()
+        found = vocabulary_loss(given, None, taught, rows=4)
+        return found, torch.autograd.grad(found["loss"], given)[0]
+
+    both, gradient = sums(*logits)
+    for name, value in both.items():
+        assert_close_to_scale(value, sum(sums(one)[0][name] for one in logits) / 2, what=name)
+    assert_close_to_scale(gradient, torch.cat([sums(one)[1] for one in logits]) / 2)
+
+
+def test_passes_that_agree_change_nothing():
+    student, sample = text_model(1), toy.batch(SOURCES, TARGETS)
+    losses = [
+        criterion_of(student, [text_model(2)], consistency_weight=weight).train()(student, sample)[0]
+        for weight in (0.0, 3.0)
+    ]
+    assert_close_to_scale(losses[1], losses[0])
+
+
 def test_answers_of_probability_zero_are_harmless():
     lprobs = torch.tensor([[0.5, 0.3, 0.2]]).log().requires_grad_()
     answers = Answers(torch.tensor([[1.0, 1e-12]]).log(), torch.tensor([[0, 2]]))
@@ -235,7 +264,7 @@ def test_image_must_teacher_sees_the_images_and_the_text_only_student_does_not()
     student.forward = lambda **inputs: spy.seen.append(set(inputs)) or spy.real(**inputs)
     with_images = criterion(student, toy.batch(SOURCES, TARGETS, **IMAGES))
     without = criterion(student, toy.batch(SOURCES, TARGETS))
-    assert spy.seen == [{"src_tokens", "src_lengths", "prev_output_tokens"}] * 2
+    assert spy.seen == [{"src_tokens", "src_lengths", "prev_output_tokens", "features_only"}] * 2
 
     log_p, theirs = logits(student).log_softmax(-1), logits(teacher.eval(), **IMAGES).softmax(-1)
     torch.testing.assert_close(with_images[0], -(theirs * log_p)[REAL].sum(), rtol=1e-4, atol=1e-4)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from ikd_fairseq.data.feature_pack import (
 )
 from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.checksums import sha256_of_file
 from ikd_fairseq.io.manifests import text_fingerprint
 
 INDEX = np.array([1, -1, 0, 1], dtype=np.int32)
@@ -139,6 +141,20 @@ def test_a_truncated_array_is_refused(prefix):
     path = prefix + ".features.cnn.npy"
     os.truncate(path, os.path.getsize(path) - 1)
     with pytest.raises(IkdError, match=r"features\.cnn\.npy"):
+        FeaturePack.open(prefix, "cnn")
+
+
+def test_other_values_than_were_written_are_refused(prefix):
+    path = prefix + ".features.cnn.npy"
+    changed = np.load(path)
+    changed[0, 0, 0] = np.nan
+    np.save(path, changed)
+    with pytest.raises(IkdError, match=r"features\.cnn\.npy does not have the SHA-256"):
+        FeaturePack.open(prefix, "cnn")
+    manifest = json.loads(Path(prefix + ".features.cnn.json").read_text())
+    manifest["sha256"] = sha256_of_file(path)
+    Path(prefix + ".features.cnn.json").write_text(json.dumps(manifest))
+    with pytest.raises(IkdError, match=r"features\.cnn\.npy holds features that are not finite"):
         FeaturePack.open(prefix, "cnn")
 
 

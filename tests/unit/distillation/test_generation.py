@@ -12,6 +12,7 @@ from fairseq.sequence_generator import SequenceGenerator
 from ikd_fairseq.distillation.distilled_folder import Split
 from ikd_fairseq.distillation.generation import Generation, Teacher, generate_shards, shard_path
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.locks import claim
 from ikd_fairseq.io.manifests import differences
 from ikd_fairseq.tasks.open_task import open_task
 from tests import toy
@@ -88,6 +89,22 @@ def test_after_an_interruption_only_what_is_missing_is_translated(run, tmp_path)
     assert len(os.listdir(tmp_path / "generated")) == SHARDS + 1  # no temporary file
     run()
     assert run.ran == [] and not run.loaded
+
+
+def test_a_shard_that_another_process_translates_is_refused_before_the_teacher_is_loaded(run, tmp_path):
+    paths = run(only_shard=0)
+    with claim(paths[1]):
+        child = os.fork()
+        if child == 0:
+            try:
+                run()
+            except IkdError as error:
+                told = "shard-1-of-3.txt is being written by process" in str(error)
+                os._exit(0 if told and not run.loaded else 1)
+            os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+        run(only_shard=2)
+        assert run.ran == [2]
 
 
 def test_one_machine_can_do_one_shard(run, tmp_path):

@@ -10,6 +10,7 @@ import pytest
 
 from ikd_fairseq.distillation.teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.checksums import sha256_of_file
 from ikd_fairseq.io.manifests import text_fingerprint
 
 LENGTHS = np.array([3, 0, 1, 4])
@@ -19,7 +20,7 @@ K = 2
 def answers(sentence, vocabulary=100):
     random = np.random.default_rng(sentence)
     shape = (int(LENGTHS[sentence]), K)
-    return random.integers(0, vocabulary, shape), random.random(shape).astype(np.float16)
+    return random.integers(0, vocabulary, shape), (random.random(shape) / K).astype(np.float16)
 
 
 def write(prefix, order=(3, 0, 2), vocabulary=100, teachers=(), text=None, commit=True):
@@ -92,12 +93,56 @@ def test_damaged_files_are_refused(prefix):
     with pytest.raises(IkdError, match=r"offsets\.npy does not have the SHA-256"):
         TeacherCache.open(prefix, "own")
     write(prefix)
+    np.save(f"{prefix}.teacher.own.probs.npy", probs[::-1].copy())
+    with pytest.raises(IkdError, match=r"probs\.npy does not have the SHA-256"):
+        TeacherCache.open(prefix, "own")
+    write(prefix)
     path = f"{prefix}.teacher.own.json"
     manifest = json.load(open(path))
     del manifest["covered_mass"]
     json.dump(manifest, open(path, "w"))
     with pytest.raises(IkdError, match="no valid entry 'covered_mass'"):
         TeacherCache.open(prefix, "own")
+
+
+@pytest.mark.parametrize(
+    "name, change, message",
+    [
+        ("ids", lambda ids: ids + 100, "ids.npy holds words that the dictionary lacks"),
+        (
+            "probs",
+            lambda probs: probs * np.float16(np.nan),
+            "probs.npy holds values that are no probabilities",
+        ),
+        ("probs", lambda probs: -probs, "probs.npy holds values that are no probabilities"),
+        ("probs", lambda probs: probs + 1, "probs.npy holds values that are no probabilities"),
+        ("offsets", lambda offsets: offsets + 1, "offsets.npy does not part the answers into sentences"),
+        ("offsets", lambda offsets: offsets[[0, 3, 2, 1, 4]], "offsets.npy does not part the answers"),
+    ],
+)
+def test_a_cache_of_an_old_version_is_refused_for_what_it_holds(prefix, name, change, message):
+    write(prefix)
+    array = np.load(path := f"{prefix}.teacher.own.{name}.npy")
+    np.save(path, change(array).astype(array.dtype))
+    manifest = json.load(open(f"{prefix}.teacher.own.json"))
+    manifest = {key: value for key, value in manifest.items() if not key.endswith(("_sha256", "_blocks"))}
+    manifest["offsets_sha256"] = sha256_of_file(f"{prefix}.teacher.own.offsets.npy")
+    json.dump(manifest, open(f"{prefix}.teacher.own.json", "w"))
+    with pytest.raises(IkdError, match=message):
+        TeacherCache.open(prefix, "own")
+    np.save(path, array)
+    manifest["offsets_sha256"] = sha256_of_file(f"{prefix}.teacher.own.offsets.npy")
+    json.dump(manifest, open(f"{prefix}.teacher.own.json", "w"))
+    assert len(TeacherCache.open(prefix, "own")) == len(LENGTHS)
+
+
+def test_answers_that_are_not_finite_are_not_written(prefix, tmp_path):
+    ids, probs = answers(0)
+    probs[1, 1] = np.nan
+    with pytest.raises(IkdError, match="answer to sentence 0 is not finite"):
+        with TeacherCacheWriter(prefix, "own", LENGTHS, K, 100) as writer:
+            writer.write(0, ids, probs)
+    assert not os.listdir(tmp_path)
 
 
 def test_full_disk_is_refused_before_the_teachers_run(prefix, monkeypatch):

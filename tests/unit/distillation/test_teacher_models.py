@@ -29,7 +29,8 @@ def checkpoint(path, data, encoder=WORDS, decoder=WORDS, **settings):
     model = {
         f"{part}.embed_tokens.weight": torch.zeros(len(tables[part]), 2) for part in tables if tables[part]
     }
-    torch.save({"args": None, "cfg": {"task": {**task, **settings}}, "model": model}, path)
+    state = {"optimizer_history": [{"num_updates": 1}], "extra_state": {}}
+    torch.save({"args": None, "cfg": {"task": {**task, **settings}}, "model": model, **state}, path)
     return str(path)
 
 
@@ -91,6 +92,13 @@ def test_what_is_no_translation_model_is_refused(data, tmp_path):
         check_here("/nowhere.pt")
     path = checkpoint(tmp_path / "a.pt", data, encoder=None)
     with pytest.raises(IkdError, match="no encoder with word embeddings"):
+        check_here(path)
+    state = torch.load(checkpoint(tmp_path / "a.pt", data))
+    state["model"]["decoder.weight"] = torch.tensor([float("nan")])
+    torch.save(state, path)
+    with pytest.raises(
+        IkdError, match=r"teacher .*a\.pt holds weights that are not finite \(decoder\.weight"
+    ):
         check_here(path)
     torch.save([1, 2], path)
     with pytest.raises(IkdError, match="no checkpoint of fairseq"):

@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from fairseq.models import ARCH_MODEL_REGISTRY
 from snakemake.cli import main as snakemake
 
 from ikd_fairseq.criterions.inversion_distillation import InversionDistillationConfig
@@ -401,6 +402,9 @@ def test_systems_without_the_images_that_they_need_are_refused(workflow, tmp_pat
         ("table1", [], {"index_images": 4, "train": 60, "average": 60, "translate": 132}),
         ("table2", [], {"train": 45, "average": 45, "translate": 180}),
         ("table5", [], {"train": 6, "average": 6, "translate": 18}),
+        ("learning", [], {"train": 48, "average": 48, "translate": 48}),
+        ("nano8", [], {"index_images": 2, "train": 33, "average": 33}),
+        ("released", [], {"train": 30, "average": 30}),
         ("table6", ["folder=folder"], {"mask": 2, "prepare_masked": 2, "train": 27, "translate": 63}),
         (
             "kim-rush",
@@ -421,15 +425,18 @@ def test_plans_that_are_shipped_are_the_tables_of_the_papers(workflow, tmp_path,
     assert {**found, **expected, "table": 1, "all": 1} == found
 
 
-@pytest.mark.parametrize("name", ["table2", "table5"])
+@pytest.mark.parametrize("name", ["table2", "table5", "learning", "released"])
 def test_every_option_of_a_variant_is_one_that_training_takes(name):
     criterion, model = InversionDistillationConfig(), IKDTransformerConfig()
     for system in (row.system for row in read_plan(RECIPES / "plans" / f"{name}.yaml").rows):
-        assert system.like in ("ikd", "text")
         words = system.own_options
-        for option, value in zip(words, [*words[1:], ""]):
+        assert system.like in ("ikd", "text") or not words
+        for option, value in zip(words, [*words[1:], "--"]):
             key = option[2:].replace("-", "_")
             if key == "backbone":
                 assert value in BACKBONES, system.name
-            elif option.startswith("--"):  # False: takes no value
-                assert hasattr(criterion, key) or getattr(model, key, None) is False, system.name
+            elif key == "arch":
+                assert value in ARCH_MODEL_REGISTRY, system.name
+            elif option.startswith("--"):
+                default = getattr(criterion, key, getattr(model, key, None))
+                assert default is not None and (default is False) == value.startswith("--"), system.name

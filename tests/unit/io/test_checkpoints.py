@@ -2,7 +2,10 @@
 
 import copy
 import errno
+import math
 import os
+import resource
+import signal
 from argparse import Namespace
 
 import numpy as np
@@ -13,6 +16,7 @@ from fairseq.checkpoint_utils import load_checkpoint_to_cpu
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io import checkpoints
 from ikd_fairseq.io.checkpoints import load_checkpoint
+from ikd_fairseq.io.locks import claim
 from tests.saved_checkpoints import save, toy_state
 
 
@@ -193,6 +197,60 @@ def test_a_full_disk_leaves_the_old_output_and_nothing_else(tmp_path, monkeypatc
     with pytest.raises(IkdError, match="mean.pt cannot be written .No space left"):
         checkpoints.average_checkpoints([path], output)
     assert output.read_bytes() == b"old" and sorted(os.listdir(tmp_path)) == files
+
+
+def test_the_reason_of_the_system_is_told_where_pytorch_makes_another_of_it(tmp_path):
+    """With a limit on the size of files, which fails as a full disk does."""
+    child = os.fork()
+    if child == 0:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+        try:
+            checkpoints.write_checkpoint({"weight": torch.zeros(1_000_000)}, tmp_path / "a.pt")
+        except IkdError as error:
+            os._exit(0 if str(error).endswith("a.pt cannot be written (File too large)") else 1)
+        os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0 and os.listdir(tmp_path) == []
+
+
+def test_weights_that_are_not_finite_are_not_averaged(tmp_path):
+    paths = [save(tmp_path / "a.pt", 1), save(tmp_path / "b.pt", math.inf)]
+    with pytest.raises(IkdError, match=r"b\.pt holds weights that are not finite \(weight\)"):
+        checkpoints.average_checkpoints(paths, tmp_path / "mean.pt")
+    assert sorted(os.listdir(tmp_path)) == ["a.pt", "b.pt"]
+
+
+def test_one_process_at_a_time_averages_into_a_file(tmp_path):
+    path, output = save(tmp_path / "a.pt", 1), tmp_path / "mean.pt"
+    with claim(output):
+        child = os.fork()
+        if child == 0:
+            try:
+                checkpoints.average_checkpoints([path], output)
+            except IkdError as error:
+                os._exit(0 if "mean.pt is being written by process" in str(error) else 1)
+            os._exit(2)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (lambda state: state.update(args=[1]), "entry 'args' is malformed"),
+        (lambda state: state.update(cfg=[1]), "entry 'cfg' is malformed"),
+        (lambda state: state["cfg"].update(model="text"), "section 'model' of its entry 'cfg' is malformed"),
+        (lambda state: state["cfg"].update(task=[1]), "section 'task' of its entry 'cfg' is malformed"),
+        (lambda state: state["optimizer_history"].append(3), "entry 'optimizer_history' is malformed"),
+        (lambda state: state["optimizer_history"][-1].update(num_updates="x"), "'optimizer_history' is mal"),
+        (lambda state: state["model"].update({3: torch.zeros(1)}), "entry 'model' holds no parameters"),
+    ],
+)
+def test_malformed_settings_are_one_sentence(tmp_path, change, message):
+    state = toy_state({"weight": torch.zeros(1)})
+    change(state)
+    torch.save(state, tmp_path / "a.pt")
+    with pytest.raises(IkdError, match=f"a.pt is no checkpoint of fairseq 0.10 or later: .*{message}"):
+        load_checkpoint(tmp_path / "a.pt")
 
 
 def test_states_are_not_changed_by_averaging():

@@ -1,5 +1,7 @@
 """Output of fairseq-generate in all its forms: n-best lists, shards, log lines, and every kind of damage."""
 
+import os
+
 import pytest
 
 from ikd_fairseq.errors import IkdError
@@ -72,6 +74,14 @@ def test_a_file_that_is_cut_off_or_is_no_such_output_is_refused(write, tmp_path)
         read_generate_output(*write("nothing\n"))
     with pytest.raises(IkdError, match="cannot be read"):
         read_generate_output(str(tmp_path / "nowhere"))
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(IkdError, match="pipe is a pipe or a device, not a file"):
+        read_generate_output(str(tmp_path / "pipe"))
+    for number in ("3000000000", "9" * 5000):
+        with pytest.raises(IkdError, match=f"line 1: {number[:20]} is the number of no sentence"):
+            read_generate_output(*write(f"H-{number}\t-1\ta\n"))
+    with pytest.raises(IkdError, match="line 1: a score is no number"):
+        read_generate_output(*write("P-0\t-1 x\n"))
     (tmp_path / "bytes").write_bytes(b"\xff\xfe\n")
     with pytest.raises(IkdError, match="not UTF-8"):
         read_generate_output(str(tmp_path / "bytes"))

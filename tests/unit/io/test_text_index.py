@@ -47,6 +47,23 @@ def test_an_unreadable_index_is_named(tmp_path, write_text_split, content):
         sentence_counts(str(tmp_path), "train")
 
 
+@pytest.mark.parametrize("suffix", ["idx", "bin"])
+def test_a_pipe_is_not_waited_for(tmp_path, write_text_split, suffix):
+    write_text_split(tmp_path, "train", 5)
+    os.remove(tmp_path / f"train.en-de.en.{suffix}")
+    os.mkfifo(tmp_path / f"train.en-de.en.{suffix}")
+    with pytest.raises(IkdError, match=rf"train\.en-de\.en\.{suffix} is a pipe or a device"):
+        sentence_counts(str(tmp_path), "train")
+
+
+def test_a_text_that_is_cut_off_is_refused(tmp_path, write_text_split):
+    write_text_split(tmp_path, "train", 5)
+    path = tmp_path / "train.en-de.de.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(IkdError, match=r"de\.bin does not hold all sentences of .*train\.en-de\.de\.idx"):
+        sentence_counts(str(tmp_path), "train")
+
+
 def test_an_index_without_its_text_is_refused(tmp_path, write_text_split):
     write_text_split(tmp_path, "train", 5)
     os.remove(tmp_path / "train.en-de.en.bin")

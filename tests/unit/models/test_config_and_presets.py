@@ -4,10 +4,11 @@ import pytest
 from fairseq import options
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.initialize import add_defaults
+from fairseq.dataclass.utils import convert_namespace_to_omegaconf
 from omegaconf import OmegaConf
 
-from ikd_fairseq.models.base import PRESETS as SIZES
 from ikd_fairseq.models.config import FlatTransformerConfig, nested_config
+from ikd_fairseq.models.presets import PRESETS as SIZES
 
 TINY, NANO, POST_NORM = SIZES["tiny"], SIZES["nano"], SIZES["tiny_postnorm"]
 PRESETS = [
@@ -31,6 +32,35 @@ def test_a_configuration_file_gets_the_presets_sizes_and_overrides_them(name, si
     add_defaults(cfg)  # what fairseq-hydra-train does
     for option, value in sizes.items():
         assert cfg.model[option] == (2 if option == "encoder_layers" else value)
+
+
+OURS = {
+    "text_memory": "layer",
+    "region_bias": "learned",
+    "generator_norm": "region",
+    "student_kernels": "even",
+}
+PAPER = {
+    "text_memory": "embedding",
+    "region_bias": "none",
+    "generator_norm": "channel",
+    "student_kernels": "even",
+}
+
+
+@pytest.mark.parametrize(
+    "name, expected",
+    [("ikd_transformer_tiny", OURS), ("ikd_transformer_nano", OURS), ("ikd_transformer_tiny_paper", PAPER)],
+)
+def test_what_leaves_the_paper_is_in_our_presets_and_not_in_its_own(name, expected):
+    cfg = OmegaConf.structured(FairseqConfig())
+    cfg.model = {"_name": name}
+    add_defaults(cfg)
+    line = ["data", "--arch", name, "--criterion", "label_smoothed_cross_entropy"]
+    args = options.parse_args_and_arch(options.get_training_parser("translation"), line)
+    classic = convert_namespace_to_omegaconf(args)
+    for option, value in {**expected, "region_dropout": 0.0, "regions_at_test": "shown"}.items():
+        assert str(cfg.model[option]) == str(classic.model[option]) == str(value), option
 
 
 def test_nano_halves_tiny_and_keeps_the_width_of_a_head():

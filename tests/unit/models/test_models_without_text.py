@@ -12,13 +12,17 @@ from tests.closeness import assert_close_to_scale
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 
 
-def by_hand(encoder, m):
-    """The encoder's output for one sentence from its feature m, ``P x C`` to ``P x d``."""
+def by_hand(encoder, m, memory=None):
+    """The encoder's output for one sentence from its feature m, ``P x C`` to ``P x d``.
+
+    *memory*, ``I x d``, is asked by the regions instead of their own states.
+    """
     x = encoder.region_projection(m)
     for layer in encoder.layers:
         attention = layer.self_attn
         states = layer.self_attn_layer_norm(x)
-        q, k, v = attention.q_proj(states), attention.k_proj(states), attention.v_proj(states)
+        asked = states if memory is None else memory
+        q, k, v = attention.q_proj(states), attention.k_proj(asked), attention.v_proj(asked)
         size = x.size(1) // attention.num_heads
         heads = [
             torch.softmax(q[:, part] @ k[:, part].T / size**0.5, dim=1) @ v[:, part]
@@ -39,6 +43,17 @@ def test_regions_attend_to_regions_alone_and_all_of_them_reach_the_decoder():
         assert [len(state) for state in out["encoder_states"]] == [toy.REGIONS] * 3
         for number, m in enumerate(out["regions"][0]):
             assert_close_to_scale(states[:, number], by_hand(encoder, m))
+
+
+def test_in_the_released_form_regions_ask_and_the_text_embeddings_answer():
+    encoder = toy.trained(toy.ikd_model(no_text=True, text_memory="embedding")).encoder
+    with torch.no_grad():
+        out = encoder(toy.tokens(*SENTENCES))
+        states = out["encoder_out"][0]
+        assert states.shape == (toy.REGIONS, len(SENTENCES), 16) and not out["encoder_padding_mask"][0].any()
+        for number, words in enumerate(SENTENCES):
+            text, _ = encoder.forward_embedding(toy.tokens(words))
+            assert_close_to_scale(states[:, number], by_hand(encoder, out["regions"][0][number], text[0]))
 
 
 def test_the_text_reaches_the_output_through_the_feature_alone():
@@ -123,8 +138,9 @@ def test_image_must_model_refuses_a_sentence_without_image(images, training):
 
 
 def test_options_that_contradict_it_are_refused_in_a_sentence():
-    with pytest.raises(IkdError, match="--no-text .* --text-memory embedding .* one of the two"):
-        toy.ikd_model(no_text=True, text_memory="embedding")
+    for hiding in (dict(region_dropout=0.5), dict(region_warmup=5), dict(regions_at_test="ensemble")):
+        with pytest.raises(IkdError, match="--no-text .* cannot be hidden .* drop"):
+            toy.ikd_model(no_text=True, **hiding)
     task = toy.toy_task()
     task.cfg.image_free = True
     config = ImageMustTransformerConfig(**toy.SIZES, backbone_weights="random", no_text=True)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
-from fairseq.sequence_generator import SequenceGenerator
+from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 
 from ikd_fairseq.constants import STUDENT
 from ikd_fairseq.errors import IkdError
@@ -71,6 +71,20 @@ def test_reordering_for_beam_search_reorders_everything():
         assert torch.equal(new[key][0], out[key][0][order]), key
     for state, old in zip(new["encoder_states"], states):
         assert torch.equal(state, old[:, order])
+
+
+@pytest.mark.parametrize("make", [toy.ikd_model, toy.image_must_model])
+def test_beam_search_carries_no_channels_of_regions_along(make):
+    model = toy.trained(make())
+    net_input = {"src_tokens": toy.tokens(*SENTENCES), "src_lengths": None}
+    if make is toy.image_must_model:
+        net_input |= {"images": toy.images(2), "image_positions": torch.tensor([0, 2])}
+    with torch.no_grad():
+        (out,) = EnsembleModel([model]).forward_encoder(net_input)
+        whole = model.encoder(**net_input)
+    assert out["regions"][0].shape == (len(SENTENCES), toy.REGIONS, 0)
+    assert whole["regions"][0].shape == (len(SENTENCES), toy.REGIONS, toy.CHANNELS)
+    assert torch.equal(out["encoder_out"][0], whole["encoder_out"][0])
 
 
 def test_image_free_model_does_not_look_at_images():

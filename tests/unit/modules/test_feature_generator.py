@@ -3,7 +3,13 @@
 import pytest
 import torch
 
-from ikd_fairseq.modules.feature_generator import UNPOOLS, ConvUnpool, FeatureGenerator, masked_mean
+from ikd_fairseq.modules.feature_generator import (
+    UNPOOLS,
+    ConvUnpool,
+    FeatureGenerator,
+    FrozenGenerator,
+    masked_mean,
+)
 from tests.closeness import assert_close_to_scale
 
 
@@ -68,3 +74,65 @@ def test_every_weight_learns(unpool):
     for name, parameter in generator.named_parameters():
         moved = parameter.grad.abs().max() > 1e-5
         assert moved or name in idle, name
+
+
+def call(generator, count=5):
+    torch.manual_seed(4)
+    return generator(torch.randn(count, 3, 8), torch.zeros(count, 3, dtype=torch.bool))
+
+
+@pytest.mark.parametrize("unpool", list(UNPOOLS))
+def test_norm_by_region_takes_out_what_is_the_same_for_every_sentence(unpool):
+    torch.manual_seed(1)
+    by_channel, by_region = (
+        FeatureGenerator(8, 6, 9, unpool, signed=True, norm=norm) for norm in ("channel", "region")
+    )
+    for name in ("projection", "unpool"):
+        getattr(by_region, name).load_state_dict(getattr(by_channel, name).state_dict())
+    m = call(by_region)
+    assert m.shape == (5, 9, 6)
+    assert m.mean(dim=0).abs().max() < 1e-5
+    text, mask = torch.randn(5, 3, 8), torch.zeros(5, 3, dtype=torch.bool)
+    raw = by_region.unpool(by_region.projection(masked_mean(text, mask)))
+    expected = (raw - raw.mean(dim=0)) / (raw.var(dim=0, unbiased=False) + 1e-5).sqrt()
+    assert_close_to_scale(by_region(text, mask), expected)
+    if unpool != "repeat":
+        assert call(by_channel).mean(dim=0).abs().max() > 0.1
+
+
+def test_in_eval_mode_norm_by_region_does_not_look_at_batch_mates():
+    torch.manual_seed(1)
+    generator = FeatureGenerator(8, 6, 9, "conv", norm="region")
+    for _ in range(3):
+        call(generator)
+    generator.eval()
+    text, mask = torch.randn(5, 3, 8), torch.zeros(5, 3, dtype=torch.bool)
+    assert_close_to_scale(generator(text[2:3], mask[2:3]), generator(text, mask)[2:3])
+
+
+def test_called_again_it_gives_the_same_and_counts_no_statistics_twice():
+    torch.manual_seed(1)
+    generator = FeatureGenerator(8, 6, 9, "conv")
+    text, mask = torch.randn(5, 3, 8), torch.zeros(5, 3, dtype=torch.bool)
+    m = generator(text, mask)
+    mean, var = generator.batch_norm.running_mean.clone(), generator.batch_norm.running_var.clone()
+    assert torch.equal(generator.again(text, mask), m)
+    assert torch.equal(generator.batch_norm.running_mean, mean)
+    assert torch.equal(generator.batch_norm.running_var, var)
+    generator(text, mask)
+    assert not torch.equal(generator.batch_norm.running_mean, mean)
+
+
+def test_a_frozen_generator_never_learns_and_is_another_one_when_decoding():
+    torch.manual_seed(1)
+    generator = FrozenGenerator(8, 6, 9, "conv")
+    assert not any(parameter.requires_grad for parameter in generator.parameters())
+    text = torch.randn(5, 3, 8, requires_grad=True)
+    mask = torch.zeros(5, 3, dtype=torch.bool)
+    m = generator(text, mask)
+    (m * torch.randn_like(m)).sum().backward()
+    assert text.grad.any()  # the graph goes through it all the same
+    assert torch.equal(generator.eval()(text, mask), m)  # no call turns its batch norm
+    assert not torch.allclose(generator(text[:2], mask[:2]), m[:2])
+    generator.make_generation_fast_()
+    assert not torch.allclose(generator(text, mask), m)

@@ -120,3 +120,62 @@ def test_files_that_do_not_fit_are_refused_in_a_sentence(tmp_path):
     (tmp_path / "index.pt").write_bytes(b"no checkpoint")
     with pytest.raises(IkdError, match="image index .*index.pt is truncated or is no checkpoint"):
         load_image_index(path, "topic", toy.dictionary())
+
+
+def change(name, to):
+    return lambda tensors: {**tensors, name: to(tensors[name])}
+
+
+@pytest.mark.parametrize(
+    "kind, damage, message",
+    [
+        ("topic", change("vectors", lambda v: v.float()), "'vectors' is torch.float32"),
+        ("topic", change("vectors", lambda v: v * math.nan), "'vectors' holds values that are not finite"),
+        (
+            "topic",
+            change("vectors", lambda v: v[:1].expand(10**12, -1)),
+            "'vectors' is not stored row by row",
+        ),
+        ("topic", change("vectors", lambda v: v[:0]), "no vectors of images"),
+        ("topic", change("vectors", lambda v: v[:2]), "'rows' names images that it lacks"),
+        ("topic", change("vectors", lambda v: 3), "entries that are no tensors"),
+        ("topic", change("idf", lambda idf: idf[:-1]), "'idf' is torch.float32 .23,. instead of .* .24,."),
+        ("topic", change("idf", lambda idf: -idf - 1), "'idf' has values below 0"),
+        ("topic", change("offsets", lambda o: o * 10**12), "'offsets' does not part the images"),
+        ("topic", change("offsets", lambda o: o.flip(0)), "'offsets' does not part the images"),
+        ("topic", change("offsets", lambda o: o.int()), "'offsets' is torch.int32"),
+        ("topic", change("rows", lambda rows: rows - 100), "'rows' names images that it lacks"),
+        ("topic", change("topics", lambda topics: topics - 10), "'topics' is no number of words"),
+        ("topic", change("topics", lambda topics: topics.expand(3)), "'topics' is torch.int64 .3,."),
+        ("dense", change("words", lambda words: words[1:]), "'words' is torch.float32 .23, 4. instead of"),
+        ("dense", change("words", lambda words: words / 0), "'words' holds values that are not finite"),
+        (
+            "dense",
+            change("images", lambda images: images[:, :-1]),
+            "'words' is torch.float32 .24, 4. instead",
+        ),
+        (
+            "dense",
+            change("images", lambda images: images[0, 0]),
+            "'words' is torch.float32 .24, 4. instead of",
+        ),
+    ],
+)
+def test_tensors_that_training_would_stumble_over_are_refused_when_read(kind, damage, message, tmp_path):
+    path = str(tmp_path / "index.pt")
+    {"topic": lambda: topic_index()[0], "dense": dense_index}[kind]().save(path, toy.dictionary(), {})
+    content = torch.load(path, weights_only=True)
+    torch.save({**content, "tensors": damage(content["tensors"])}, path)
+    with pytest.raises(IkdError, match=f"index.pt is damaged: .*{message}.*: run ikd-build-image-index"):
+        load_image_index(path, kind, toy.dictionary())
+
+
+def test_a_flipped_bit_is_found(tmp_path):
+    path = tmp_path / "index.pt"
+    index = dense_index()
+    index.save(str(path), toy.dictionary(), {})
+    content = bytearray(path.read_bytes())
+    content[content.find(index.images.numpy().tobytes())] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(IkdError, match="image index .*index.pt is damaged .Bad CRC-32"):
+        load_image_index(str(path), "dense", toy.dictionary())

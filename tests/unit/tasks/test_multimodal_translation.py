@@ -9,8 +9,8 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY
 from omegaconf import OmegaConf
 
 from ikd_fairseq.contracts import CriterionContract, ModelContract
-from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
-from ikd_fairseq.data.image_pack import ImagePackWriter
+from ikd_fairseq.data.feature_pack import BY_IMAGE, BY_SENTENCE, write_features
+from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
 from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
@@ -64,6 +64,53 @@ def task_of(data, model=None, criterion=None, **options):
 def test_one_language_that_is_given_settles_the_direction(data, options, pair):
     cfg = task_of(data, **options).cfg
     assert (cfg.source_lang, cfg.target_lang) == pair
+
+
+# ------------------------------------------------------------------ BPE-dropout
+
+
+def write_merges(folder, *merges):
+    (folder / "code").write_text("#version: 0.2\n" + "\n".join(merges) + "\n", encoding="utf-8")
+
+
+def whole_words():
+    """The merges of the toy dictionary's words, w0 to w19, each into one piece."""
+    teens = [f"1 {digit}</w>" for digit in range(10)]
+    return [*teens, *(f"w {number}</w>" for number in range(20))]
+
+
+@pytest.mark.parametrize("target", [False, True])
+def test_bpe_dropout_is_of_training_alone_and_starts_at_the_epoch_that_is_resumed(data, target):
+    write_merges(data, *whole_words())
+    task = task_of(data, bpe_dropout=0.5, bpe_dropout_target=target, image_free=True, seed=1)
+    for split in ("train", "valid"):
+        task.load_dataset(split)
+    assert not hasattr(task.dataset("valid"), "samplers")
+    training = task.dataset("train")
+    assert list(training.samplers) == ["source", "target"][: 1 + target]
+    task.criterion = object()
+    task.get_batch_iterator(training, max_tokens=100, epoch=3)
+    assert training.epoch == 3
+    words = [task.src_dict.string(training[row]["source"], "subword_nmt") for row in range(6)]
+    assert words == [task.src_dict.string(training.src[row], "subword_nmt") for row in range(6)]
+
+
+def test_bpe_dropout_that_cannot_be_is_refused(data):
+    with pytest.raises(IkdError, match="--bpe-dropout 1.0: give a number"):
+        task_of(data, bpe_dropout=1.0)
+    with pytest.raises(IkdError, match="do nothing without --bpe-dropout"):
+        task_of(data, bpe_dropout_target=True)
+    with pytest.raises(IkdError, match="there is no such file of BPE merges"):
+        task_of(data, bpe_dropout=0.1, image_free=True, seed=1).load_dataset("train")
+    write_merges(data, *whole_words()[:10])
+    with pytest.raises(IkdError, match="by its merges w.* does not become"):
+        task_of(data, bpe_dropout=0.1, image_free=True, seed=1).load_dataset("train")
+    write_merges(data, *whole_words())
+    teacher = toy.kept(CriterionContract, teacher_cache="top8")
+    task = task_of(data, bpe_dropout=0.1, bpe_dropout_target=True, image_free=True, seed=1)
+    task.criterion = teacher
+    with pytest.raises(IkdError, match="--bpe-dropout-target makes other tokens than"):
+        task.load_dataset("train")
 
 
 def test_a_language_that_the_data_lack_is_refused(data):
@@ -152,14 +199,42 @@ def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
     task = task_of(data, criterion=toy.kept(CriterionContract, uses_images=True))
     for split in ("train", "valid"):
         task.load_dataset(split)
-        task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=8)
-    assert asked == [8, 1]
+        task.get_batch_iterator(task.dataset(split), required_batch_size_multiple=4)
+    assert asked == [4, 1]
+
+
+def test_a_corpus_below_that_multiple_is_trained_on_whole(data):
+    task = task_of(data, criterion=SimpleNamespace(uses_images=True))
+    task.load_dataset("train")
+    batches = task.get_batch_iterator(task.dataset("train"), max_sentences=8, required_batch_size_multiple=8)
+    assert [len(batch) for batch in batches.frozen_batches] == [6]
+
+
+def test_batches_are_the_same_in_a_later_epoch_where_the_seed_grows_with_it(data):
+    found = []
+    for epoch in (1, 3):
+        task = task_of(data, criterion=SimpleNamespace(uses_images=True), update_ordered_indices_seed=True)
+        task.load_dataset("train")
+        batches = task.get_batch_iterator(task.dataset("train"), max_sentences=2, seed=1 + epoch, epoch=epoch)
+        found.append((batches.seed, [list(batch) for batch in batches.frozen_batches]))
+    assert found[0] == found[1]
+
+
+def test_parts_of_a_split_count_once_by_default_and_never_less(data):
+    task = task_of(data)
+    task.load_dataset("train", combine=True)
+    assert len(task.dataset("train")) == 6 + 2
+    with pytest.raises(IkdError, match="--upsample-primary 0: give how many times"):
+        task_of(data, upsample_primary=0)
 
 
 def test_images_that_must_be_there_are_asked_for(data):
     must = toy.kept(ModelContract, requires_images=True, image_size=SIZE)
     with pytest.raises(IkdError, match=r"valid\.images\.npy is missing.*ikd-pack-images.*--split valid"):
         task_of(data, must).load_dataset("valid")
+    with pytest.raises(IkdError, match="--require-images needs it: .*, or leave that option out") as refused:
+        task_of(data, must, require_images=True).load_dataset("valid")
+    assert "--image-free" not in str(refused.value)
     with pytest.raises(IkdError, match="--require-images: 2 of the 6 sentences of train"):
         task_of(data, must, require_images=True).load_dataset("train")
     task_of(data, must, require_images=True).load_dataset("test")
@@ -223,3 +298,37 @@ def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
     (data / "dict.de.txt").unlink()
     with pytest.raises(IkdError, match=r"dict\.de\.txt is missing"):
         task_of(data)
+
+
+def test_batches_carry_the_teachers_maps_beside_the_images(data):
+    facts = {"backbone": "efficientnet_lite0", "weights": "random", "image_size": SIZE}
+    criterion = toy.kept(CriterionContract, uses_images=True, image_maps=("maps", facts))
+
+    def load(split="train", **options):
+        task = task_of(data, toy.kept(ModelContract), criterion, upsample_primary=1)
+        task.load_dataset(split, **options)
+        return task.datasets[split]
+
+    with pytest.raises(IkdError, match="no such features: run ikd-extract-features .* --split train --name"):
+        load()
+    images = ImagePack.read_manifest(str(data / "train"))
+    same = {key: images[key] for key in ("images_sha256", "index_sha256")}
+    rows = np.arange(3 * 2 * 5, dtype=np.float16).reshape(3, 2, 5)
+    for made_with, complaint in (
+        ({**facts, "weights": "imagenet"}, "weights imagenet, .* has random"),
+        (facts, ""),
+    ):
+        write_features(
+            str(data / "train"), "maps", rows.shape, [rows], {"rows": BY_IMAGE, **made_with, **same}
+        )
+        if complaint:
+            with pytest.raises(IkdError, match=complaint):
+                load()
+    dataset = load(combine=True)  # with train1, which has no images
+    net_input = dataset.collater([dataset[sentence] for sentence in range(len(dataset))])["net_input"]
+    by_map = {
+        float(image[0, 0, 0]): found[0, 0] for image, found in zip(net_input["images"], net_input["features"])
+    }
+    assert by_map == {0: 0, 1: 10, 2: 20}
+    assert len(net_input["image_positions"]) == 4
+    load("valid")  # has no images, and so needs no maps

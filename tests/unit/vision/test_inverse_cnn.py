@@ -10,7 +10,7 @@ from torch import nn
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import BACKBONES, get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
-from ikd_fairseq.vision.inverse_cnn import InverseCNN, _Growth, _TransposedConv, _Unpool
+from ikd_fairseq.vision.inverse_cnn import KERNELS, InverseCNN, _Growth, _TransposedConv, _Unpool
 
 LITE = get_backbone("efficientnet_lite0")
 RESNET = get_backbone("resnet50")
@@ -58,12 +58,11 @@ def test_resnet50_has_the_shapes_and_blocks_of_table_7():
         return [(m.kernel_size[0], m.stride[0], m.in_channels, m.out_channels) for m in found]
 
     assert [sum(hasattr(m, "body") for m in stage) for stage in student.stages] == [3, 6, 4, 3]
-    assert not any(isinstance(m, _Unpool) for stage in student.stages[:3] for m in stage.modules())
-    assert isinstance(student.stages[3][3][0], _Unpool)
+    assert convolutions(student.stages[3][3]) == [(2, 2, 64, 64)]  # the unpooling
     # S-conv4_x, the teacher's conv4_x backwards: five blocks at 1024, then the one that doubles the side.
     *same, grow = map(convolutions, student.stages[1])
     assert same == [[(1, 1, 1024, 256), (3, 1, 256, 256), (1, 1, 256, 1024)]] * 5
-    assert grow == [(1, 1, 1024, 256), (3, 2, 256, 256), (1, 1, 256, 512), (1, 2, 1024, 512)]
+    assert grow == [(1, 1, 1024, 256), (4, 2, 256, 256), (1, 1, 256, 512), (2, 2, 1024, 512)]
     # S-conv2_x does not stride in a block, but has the projection that conv2_x has.
     *body, shortcut = convolutions(student.stages[3][2])
     assert body == [(1, 1, 256, 64), (3, 1, 64, 64), (1, 1, 64, 64)] and shortcut == (1, 1, 256, 64)
@@ -91,12 +90,13 @@ def test_stage_by_stage_at_224_pixels(backbone):
 
 
 # An odd size (the smallest of all backbones), and that of the paper.
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("size", [63, 224])
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-def test_every_map_has_the_shape_of_its_teachers_at_any_size(backbone, size):
+def test_every_map_has_the_shape_of_its_teachers_at_any_size(backbone, size, kernels):
     layers, taps = layers_of(backbone.name, size)
     with torch.device("meta"):
-        student = InverseCNN(backbone, size)
+        student = InverseCNN(backbone, size, kernels)
         regions = make_regions(backbone, size)
     for granularity, expected in (("model", taps[-1:]), ("block", taps), ("layer", layers)):
         output = student(regions, granularity)
@@ -123,7 +123,7 @@ def test_each_convolution_mirrors_one_of_the_teachers(backbone):
         ]
 
     with torch.device("meta"):
-        student, regions = InverseCNN(backbone, 128), make_regions(backbone, 128, count=1)
+        student, regions = InverseCNN(backbone, 128, "odd"), make_regions(backbone, 128, count=1)
     taught = convolutions(meta_teacher(backbone.name), torch.empty(1, 3, 128, 128, device="meta"))
     mirrors = convolutions(student, regions)
     turned = [(*kind, made, read, larger, smaller) for *kind, read, made, smaller, larger in mirrors]
@@ -156,6 +156,29 @@ def test_unpooling_puts_each_value_top_left_among_zeros():
     assert _Unpool(_Growth(2, 1, 3))(maps[..., :1, :1]).view(3, 3).tolist() == [[1, 0, 0], [0] * 3, [0] * 3]
 
 
+@pytest.mark.parametrize("name", BACKBONES)
+def test_even_kernels_paint_every_position_by_equally_many(name):
+    """Odd ones chequer what equal maps and weights paint, or leave holes in it."""
+
+    def is_uneven(layer):
+        for weight in layer.parameters():
+            nn.init.ones_(weight)
+        side = layer.growth.before if isinstance(layer, _Unpool) else 9
+        painted = layer(torch.ones(1, getattr(layer, "in_channels", 1), side, side))[0, 0]
+        edge = 2 * len(painted) // side
+        return len(painted[edge:-edge, edge:-edge].unique()) > 1
+
+    uneven = {
+        kernels: [
+            is_uneven(layer)
+            for layer in InverseCNN(get_backbone(name), 288, kernels).modules()
+            if isinstance(layer, (_TransposedConv, _Unpool))
+        ]
+        for kernels in KERNELS
+    }
+    assert any(uneven["odd"]) and not any(uneven["even"])
+
+
 @pytest.mark.parametrize("size", range(224, 228))
 def test_transposed_convolution_undoes_the_size_of_an_unpadded_one_and_paints_up_to_every_edge(size):
     # AlexNet's first: 11x11, stride 4, padding 2.
@@ -166,9 +189,10 @@ def test_transposed_convolution_undoes_the_size_of_an_unpadded_one_and_paints_up
     assert output.shape == (1, 1, size, size) and output.detach().min() > 0
 
 
+@pytest.mark.parametrize("kernels", KERNELS)
 @pytest.mark.parametrize("backbone", BACKBONES.values(), ids=BACKBONES)
-def test_every_parameter_and_the_regions_get_a_gradient(backbone):
-    student, regions = InverseCNN(backbone, 64), make_regions(backbone, 64, count=3).requires_grad_()
+def test_every_parameter_and_the_regions_get_a_gradient(backbone, kernels):
+    student, regions = InverseCNN(backbone, 64, kernels), make_regions(backbone, 64, count=3).requires_grad_()
     everything(student(regions)).backward()
     assert regions.grad.abs().max() > 0
     for name, parameter in student.named_parameters():

@@ -1,15 +1,14 @@
-"""A killed run goes on as if nothing had happened, and two workers are one worker with twice the batch."""
+"""Two workers are one worker with twice the batch. Runs that are killed: see tests.faults.resume."""
 
 import json
 import shutil
-import signal
 import socket
 import time
 
 import pytest
 import torch
 
-from tests.integration.command_line import IKD, OPTIMIZER, TASK, run, start
+from tests.integration.command_line import IKD, MODEL, OPTIMIZER, TASK, run, start
 from tests.integration.conftest import prepare
 
 
@@ -24,35 +23,26 @@ def updates_logged(log: str) -> dict:
     return found
 
 
-def test_killed_run_resumes_with_the_losses_of_an_uninterrupted_one(toy_data, tmp_path):
+def test_run_of_fairseqs_criterion_and_adam_goes_on_with_ours(toy_data, tmp_path):
     command = [
         "fairseq_cli.train",
         [str(toy_data)],
         TASK,
-        IKD,
+        f"--arch transformer_mmt_tiny {MODEL} --dropout 0.1 --label-smoothing 0.1 --report-accuracy",
         OPTIMIZER,
-        "--batch-size 8 --max-update 14 --save-interval-updates 3 --kd-images-per-batch 2 --seed 5",
-        "--disable-validation",
+        "--batch-size 8 --update-freq 2 --seed 5 --disable-validation",
     ]
-    whole = updates_logged(run(*command, f"--save-dir {tmp_path / 'whole'}"))
-
-    killed = tmp_path / "killed"
-    process = start(*command, f"--save-dir {killed}")
-    for line in process.stdout:  # update 7 lies between two saves, in the middle of an epoch of 8 updates
-        if "train_inner" in line and json.loads(line[line.index("{") :])["num_updates"] == "7":
-            process.send_signal(signal.SIGKILL)
-            break
-    process.wait()
-    assert (killed / "checkpoint_last.pt").exists()
-    resumed = updates_logged(run(*command, f"--save-dir {killed}"))
-    assert min(resumed) == 7 and max(resumed) == 14
-    assert {update: whole[update] for update in resumed} == resumed
-    states = [
-        torch.load(folder / "checkpoint_last.pt", weights_only=True)["model"]
-        for folder in (tmp_path / "whole", killed)
-    ]
-    for key, value in states[0].items():
-        assert torch.equal(value, states[1][key]), key
+    fairseqs = "--criterion label_smoothed_cross_entropy --use-old-adam"
+    whole = updates_logged(run(*command, fairseqs, f"--max-update 6 --save-dir {tmp_path / 'whole'}"))
+    folder = f"--save-dir {tmp_path / 'begun'}"
+    run(*command, fairseqs, f"--max-update 3 {folder}")
+    resumed = updates_logged(run(*command, "--criterion translation", f"--max-update 6 {folder}"))
+    assert sorted(resumed) == [4, 5, 6]
+    for update, values in resumed.items():
+        compared = [(float(a), float(b)) for a, b in zip(values, whole[update]) if a is not None]
+        assert len(compared) == 3
+        for a, b in compared:
+            assert a == pytest.approx(b, rel=1e-3), (update, values, whole[update])
 
 
 def free_port() -> int:
@@ -89,8 +79,8 @@ def eight_pairs(tmp_path_factory):
     return prepare(folder, {"train": (8, [0, 1, 5]), "valid": (4, [0])})
 
 
-@pytest.mark.parametrize("images", ["some", "none"])
-def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, images):
+@pytest.mark.parametrize("images, options", [("some", ""), ("none", ""), ("some", "--consistency-weight 5")])
+def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, images, options):
     data = eight_pairs
     if images == "none":  # neither worker has an image: nothing hangs, nothing is unused
         data = shutil.copytree(eight_pairs, tmp_path / "data", ignore=shutil.ignore_patterns("*.images.*"))
@@ -104,6 +94,7 @@ def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, image
         "--optimizer sgd --lr 0.000001 --log-format json --log-interval 1 --num-workers 0 --cpu",
         "--dropout 0 --max-update 3 --seed 3 --disable-validation --granularity block",
         "--required-batch-size-multiple 1",  # fairseq would drop a last batch of four
+        options,
     ]
     one = updates_logged(run(*command, f"--batch-size 8 --save-dir {tmp_path / 'one'}"))
     two = updates_logged(run_two_workers(*command, f"--batch-size 4 --save-dir {tmp_path / 'two'}"))

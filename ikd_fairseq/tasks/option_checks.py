@@ -1,0 +1,103 @@
+"""Options that contradict each other, or ask for what this machine or this data cannot do.
+
+Refused when the model is built, before any data is read.
+"""
+
+from typing import Any
+
+import torch
+from fairseq.data import Dictionary
+
+from ..contracts import CriterionContract
+from ..errors import check
+
+
+def check_precision(cfg: Any) -> None:
+    """Refuses ``--fp16`` and ``--bf16`` where training could not use them.
+
+    Args:
+        cfg: with fairseq's options ``cpu``, ``fp16``, ``bf16``, each maybe unresolved.
+
+    Raises:
+        IkdError: there is no GPU, ``--cpu`` was given, or the GPU knows no bfloat16.
+    """
+    for name in ("fp16", "bf16"):
+        if getattr(cfg, name, None) is True:
+            option = f"--{name} trains in half precision on a GPU"
+            check(
+                getattr(cfg, "cpu", None) is not True, f"{option}, and --cpu uses none: give one of the two"
+            )
+            check(torch.cuda.is_available(), f"{option}, and this machine has none: leave it out")
+            fits = name == "fp16" or torch.cuda.is_bf16_supported()
+            check(fits, f"{option}, and this one knows no bfloat16: give --fp16")
+
+
+def check_bpe_dropout(cfg: Any) -> None:
+    """Refuses options of BPE-dropout that cannot be.
+
+    Args:
+        cfg: the options of the task.
+
+    Raises:
+        IkdError: the share is none, or what needs it stands without it.
+    """
+    check(0 <= cfg.bpe_dropout < 1, f"--bpe-dropout {cfg.bpe_dropout}: give a number from 0 to below 1")
+    check(
+        cfg.bpe_dropout > 0 or not (cfg.bpe_dropout_target or cfg.bpe_dropout_codes),
+        "--bpe-dropout-target and --bpe-dropout-codes do nothing without --bpe-dropout: give that too",
+    )
+
+
+def check_model_options(cfg: Any, source: Dictionary, target: Dictionary) -> None:
+    """Refuses sizes and rates of a Transformer that cannot be, and shared embeddings of two dictionaries.
+
+    Args:
+        cfg: the options of the model, flat.
+
+    Raises:
+        IkdError: one is out of its range, or does not go with another.
+    """
+    for name in (
+        "dropout",
+        "attention_dropout",
+        "activation_dropout",
+        "encoder_layerdrop",
+        "decoder_layerdrop",
+    ):
+        rate = getattr(cfg, name, None)
+        fits = not isinstance(rate, int | float) or 0 <= rate < 1
+        check(fits, f"--{name.replace('_', '-')} {rate}: give a share of 0 or more, below 1")
+    for part in ("encoder", "decoder"):
+        for name in ("embed_dim", "ffn_embed_dim", "layers", "attention_heads"):
+            size = getattr(cfg, f"{part}_{name}", None)
+            option = f"--{part}-{name.replace('_', '-')} {size}"
+            check(not isinstance(size, int) or size > 0, f"{option}: give a number above 0")
+        width, heads = (getattr(cfg, f"{part}_{name}", None) for name in ("embed_dim", "attention_heads"))
+        known = isinstance(width, int) and isinstance(heads, int)
+        check(
+            not known or width % heads == 0,
+            f"--{part}-attention-heads {heads} does not divide --{part}-embed-dim {width}",
+        )
+    shares = getattr(cfg, "share_all_embeddings", False) and not getattr(cfg, "separate_embeddings", False)
+    check(
+        not shares or source == target,
+        "source and target have dictionaries of their own, and this architecture shares all embeddings: "
+        "prepare the data with --joined-dictionary, or add --separate-embeddings",
+    )
+
+
+def check_criterion(criterion: Any, model: Any) -> None:
+    """Refuses a label smoothing that is no share, and an adaptive softmax where all words' logits are needed.
+
+    Raises:
+        IkdError: ``--label-smoothing`` is out of its range, or ``--adaptive-softmax-cutoff`` is given with a
+            criterion of the plugin.
+    """
+    smoothing = getattr(criterion, "eps", 0.0)
+    check(0 <= smoothing < 1, f"--label-smoothing {smoothing}: give a share of 0 or more, below 1")
+    adaptive = getattr(getattr(model, "decoder", None), "adaptive_softmax", None) is not None
+    check(
+        not (adaptive and isinstance(criterion, CriterionContract)),
+        f"--adaptive-softmax-cutoff leaves no logits of all words for {type(criterion).__name__}: leave it "
+        "out, or train with --criterion adaptive_loss",
+    )

@@ -1,0 +1,92 @@
+"""How a training starts: it goes on from a checkpoint, takes the weights of another model, or begins anew.
+
+fairseq's trainer looks for a checkpoint once model, criterion and task are built, and before it builds the
+optimizer. That is where a checkpoint is held against the data, and where ``--init-from`` applies.
+"""
+
+import functools
+import logging
+import os
+from typing import Any
+
+from fairseq.trainer import Trainer
+
+from ..compat import load_safely
+from ..constants import CHECKPOINT
+from ..contracts import TaskContract
+from ..errors import IkdError, check
+from .divergence import Divergence
+from .init_from import take_weights
+
+logger = logging.getLogger(__name__)
+
+# What the trainer says of a checkpoint that is not of this training; what we do, and what helps.
+_OTHERS = {
+    "Cannot load model parameters": (
+        "another model (its weights do not fit this --arch and its options)",
+        "start from its weights with --init-from",
+    ),
+    "Criterion does not match": ("a training with another --criterion", "add --reset-optimizer"),
+    "Optimizer does not match": ("a training with another --optimizer", "add --reset-optimizer"),
+}
+
+_load_checkpoint = Trainer.load_checkpoint
+
+
+@functools.wraps(_load_checkpoint)
+def load_checkpoint(self: Trainer, filename: str, *args: Any, **kwargs: Any) -> Any:
+    """As fairseq's, for all tasks; with the plugin's, see :func:`prepare` too.
+
+    Raises:
+        IkdError: the checkpoint is of another model or training.
+    """
+    if isinstance(self.task, TaskContract):
+        prepare(self, filename)
+    try:
+        return _load_checkpoint(self, filename, *args, **kwargs)
+    except IkdError:
+        raise
+    except Exception as error:
+        if isinstance(error.__context__, IkdError):  # the trainer has told another story over ours
+            raise error.__context__ from None
+        for sign, (other, remedy) in _OTHERS.items():
+            if sign in str(error):
+                raise IkdError(f"{filename} is of {other}: give another --save-dir, or {remedy}") from error
+        raise
+
+
+def prepare(trainer: Trainer, filename: str) -> None:
+    """Holds the checkpoint that training goes on from against the data, or takes the weights of another.
+
+    Args:
+        filename: where training goes on from, if there is such a file.
+
+    Raises:
+        IkdError: it was trained with other dictionaries, is asked for and missing, or does not go with
+            ``--init-from``.
+    """
+    task, settings = trainer.task, trainer.cfg.checkpoint
+    first = task.cfg.init_from
+    Divergence.folder = settings.save_dir
+    exists = os.path.exists(filename)
+    own = filename == os.path.join(settings.save_dir, f"checkpoint_last{trainer.checkpoint_suffix}.pt")
+    check(
+        own or exists or "://" in filename,
+        f"--restore-file {filename} does not exist: give a checkpoint, or leave the option out",
+    )
+    check(
+        own or not first,
+        f"--init-from {first} and {filename} (of --restore-file or --finetune-from-model) both say where to "
+        "start from: give one of the two",
+    )
+    if exists:
+        if first:
+            logger.info("--init-from %s is not read: training goes on from %s", first, filename)
+        state = load_safely(filename)
+        if isinstance(state, dict) and isinstance(state.get("task_state"), dict):
+            task.load_state_dict({**state["task_state"], CHECKPOINT: filename})
+    elif first:
+        task.load_state_dict({**take_weights(trainer.get_model(), first), CHECKPOINT: first})
+
+
+Trainer.load_checkpoint = load_checkpoint

@@ -1,0 +1,153 @@
+"""Languages, dictionaries and BPE merges of a data folder, held against its text and against checkpoints.
+
+fairseq's checkpoints know neither: with two words swapped in a dictionary a model translates to nonsense.
+"""
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from fairseq.data import Dictionary, data_utils, indexed_dataset
+
+from ..errors import check
+from ..io.checksums import sha256_of_file
+
+MERGES = "code"  # of subword-nmt, where prepare.sh leaves them in the data folder
+
+
+def find_languages(folders: Sequence[str], source: str | None, target: str | None) -> tuple[str, str]:
+    """Source and target language of data folders: those given, or the pair of the files in the first.
+
+    Raises:
+        IkdError: a folder or a dictionary is missing, there is no pair, or it lacks the language given.
+    """
+    for folder in folders:
+        check(os.path.isdir(folder), f"data folder {folder} does not exist")
+    folder = folders[0]
+    if source is None or target is None:
+        pair = data_utils.infer_language_pair(folder)
+        for option, language in (("source", source), ("target", target)):
+            known = language is None or language in pair
+            check(known, f"--{option}-lang {language}: {folder} holds {'-'.join(map(str, pair))}")
+        if (source or pair[0]) == (target or pair[1]):  # the one that is given turns it
+            pair = pair[::-1]
+        source, target = source or pair[0], target or pair[1]
+    check(
+        source is not None and target is not None,
+        f"{folder} holds no binarised pair to tell the languages from: run fairseq-preprocess, or give "
+        "--source-lang and --target-lang",
+    )
+    for language in (source, target):
+        path = os.path.join(folder, f"dict.{language}.txt")
+        check(os.path.isfile(path), f"dictionary {path} is missing: run fairseq-preprocess into {folder}")
+    return source, target
+
+
+def fingerprints(source: Dictionary, target: Dictionary, folder: str) -> dict[str, Any]:
+    """What stands in a checkpoint: number and SHA-256 of the words of each side, and SHA-256 of the merges.
+
+    Args:
+        folder: the data folder. Without a file of merges there, their entry is None.
+    """
+    merges = os.path.join(folder, MERGES)
+    return {
+        "source": _fingerprint(source),
+        "target": _fingerprint(target),
+        "merges": sha256_of_file(merges) if os.path.isfile(merges) else None,
+    }
+
+
+def _fingerprint(words: Dictionary) -> dict[str, Any]:
+    digest = hashlib.sha256("\n".join(words.symbols).encode("utf-8", "surrogatepass")).hexdigest()
+    return {"words": len(words), "sha256": digest}
+
+
+def check_fingerprints(
+    trained: Mapping[str, Any],
+    here: Mapping[str, Any],
+    languages: tuple[str, str],
+    folder: str,
+    checkpoint: str,
+) -> None:
+    """Refuses a checkpoint that was trained with other words, or merges, than those of the data folder.
+
+    Args:
+        trained, here: :func:`fingerprints` of the checkpoint and of *folder*.
+        languages: source and target.
+        checkpoint: its file, for the message.
+
+    Raises:
+        IkdError: they differ.
+    """
+    remedy = "give the data folder that it was trained on"
+    for side, language in zip(("source", "target"), languages):
+        theirs, ours = trained.get(side), here[side]
+        if not isinstance(theirs, Mapping) or theirs == ours:
+            continue
+        count = f"{theirs.get('words')} words, and this one has {ours['words']}"
+        other = count if theirs.get("words") != ours["words"] else "other words, or the same in another order"
+        path = os.path.join(folder, f"dict.{language}.txt")
+        check(False, f"checkpoint {checkpoint} was trained with another {path} ({other}): {remedy}")
+    known = trained.get("merges") and here["merges"]
+    path = os.path.join(folder, MERGES)
+    same = not known or trained["merges"] == here["merges"]
+    check(same, f"checkpoint {checkpoint} was trained with other BPE merges than {path}: {remedy}")
+
+
+def check_merges(trained: Mapping[str, Any], bpe: Any) -> None:
+    """Refuses BPE merges other than those that a checkpoint was trained with.
+
+    Args:
+        trained: :func:`fingerprints` of the checkpoint; empty if it has none.
+        bpe: fairseq's settings of the BPE.
+
+    Raises:
+        IkdError: the file of ``--bpe-codes`` is missing or another one.
+    """
+    path = getattr(bpe, "bpe_codes", None)
+    if not path or "://" in str(path):
+        return
+    check(os.path.isfile(path), f"--bpe-codes {path}: there is no such file; give the BPE merges (code)")
+    same = not trained.get("merges") or trained["merges"] == sha256_of_file(path)
+    check(same, f"--bpe-codes {path}: the checkpoint was trained with other BPE merges; give those")
+
+
+def check_words_of(
+    prefix: str,
+    languages: tuple[str, str],
+    dictionaries: tuple[Dictionary, Dictionary],
+    folder: str,
+) -> None:
+    """Refuses binarised text with words beyond the end of its dictionary, which training would die of later.
+
+    One pass over the files, a chunk at a time. Only fairseq's default format (mmap) is looked at.
+
+    Args:
+        prefix: ``DATA/SPLIT``.
+        languages, dictionaries: of source and target.
+        folder: where the dictionaries are from, for the message.
+
+    Raises:
+        IkdError: a word's number is too high.
+    """
+    for language, words in zip(languages, dictionaries):
+        for pair in ("-".join(languages), "-".join(languages[::-1])):
+            text = f"{prefix}.{pair}.{language}"
+            if os.path.exists(f"{text}.bin"):
+                highest = _highest_id(text)
+                path = os.path.join(folder, f"dict.{language}.txt")
+                cut = f"{path} has {len(words)} words, and {text}.bin one with the number {highest}"
+                remedy = "the dictionary is cut off, or of other text; prepare the data again"
+                check(highest < len(words), f"{cut}: {remedy}")
+
+
+def _highest_id(prefix: str, chunk: int = 1 << 24) -> int:
+    if indexed_dataset.infer_dataset_impl(prefix) != "mmap":
+        return 0
+    index = indexed_dataset.MMapIndexedDataset.Index(indexed_dataset.index_file_path(prefix))
+    if not len(index):
+        return 0
+    ids = np.memmap(f"{prefix}.bin", dtype=index.dtype, mode="r")
+    return max(int(ids[start : start + chunk].max()) for start in range(0, len(ids), chunk))

@@ -1,0 +1,289 @@
+"""What writes, interrupted: killed at a random moment, short of disk, and started twice at once.
+
+What holds afterwards, of every file that the command makes: it is not there, or as it was, or as it shall be;
+what was whole before can still be read; and the command, run again, ends with what an uninterrupted one makes
+and leaves no temporary file.
+"""
+
+import itertools
+import pickle
+import random
+import re
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.faults import workbench
+from tests.faults.workbench import content, copy_workbench, must, ours, start, train, translate, walk
+
+HANG = 300
+SENTENCE = re.compile(r"^[\w./:-]+: error: (.+)$", re.MULTILINE)
+TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.lock$")
+TRAINING = train(
+    "text", "--max-update 12 --save-interval-updates 4 --no-epoch-checkpoints --save-dir {w}/new"
+)
+
+
+@dataclass(frozen=True)
+class Writer:
+    """A command that writes.
+
+    Attributes:
+        name: row of the table.
+        command: module and line.
+        outputs: patterns of the files that it makes, relative to the workbench.
+        reader: a command that reads them, which must refuse what is not whole.
+        other: makes an earlier, different output under the same names.
+    """
+
+    name: str
+    command: tuple[str, str]
+    outputs: tuple[str, ...]
+    reader: tuple[str, str]
+    other: tuple[str, str] | None = None
+
+    def contents(self, folder: Path) -> dict[str, str | None]:
+        found = itertools.chain.from_iterable(sorted(folder.glob(pattern)) for pattern in self.outputs)
+        return {str(path.relative_to(folder)): _content(path) for path in found if path.is_file()}
+
+    def clear(self, folder: Path) -> None:
+        for path in list(itertools.chain.from_iterable(folder.glob(pattern) for pattern in self.outputs)):
+            path.unlink()
+
+
+def _content(path: Path) -> str | None:
+    try:
+        return content(path)
+    except (RuntimeError, ValueError, EOFError, pickle.UnpicklingError):
+        return "damaged"
+
+
+def _finished(found: dict[str, str | None]) -> dict[str, str | None]:
+    return {name: value for name, value in found.items() if not TEMPORARY.search(name)}
+
+
+def _small(command: tuple[str, str], old: str, new: str) -> tuple[str, str]:
+    assert old in command[1]
+    return command[0], command[1].replace(old, new)
+
+
+_QUICK = "--max-update 1 --disable-validation --no-save --save-dir {w}/read"
+WRITERS = {
+    writer.name: writer
+    for writer in (
+        Writer(
+            "pack-images",
+            workbench.PACK,
+            ("data/train.images.*",),
+            ours("extract_features", f"--data {{w}}/data --split train --name read {workbench.CNN}"),
+            _small(workbench.PACK, "--image-size 64", "--image-size 32"),
+        ),
+        Writer(
+            "extract-features",
+            workbench.EXTRACT,
+            ("data/train.features.cnn.*",),
+            train("featured", _QUICK),
+            _small(workbench.EXTRACT, "--backbone-weights random", ""),
+        ),
+        Writer(
+            "build-image-index",
+            workbench.TOPIC,
+            ("data/image-index.topic.pt",),
+            train("topic", _QUICK),
+            _small(workbench.TOPIC, "--topics 4", "--topics 3"),
+        ),
+        Writer(
+            "cache-teacher",
+            workbench.CACHE,
+            ("data/train.teacher.own.*",),
+            train("taught", _QUICK),
+            _small(workbench.CACHE, "--top-k 3", "--top-k 2"),
+        ),
+        Writer(
+            "distil-data",
+            workbench.DISTIL,
+            ("distilled/*",),
+            (train("text", _QUICK)[0], train("text", _QUICK)[1].replace("{w}/data", "{w}/distilled")),
+        ),
+        Writer(
+            "average-checkpoints",
+            workbench.AVERAGE,
+            ("average.pt",),
+            translate("average.pt"),
+            ours("average_checkpoints", "{w}/text.pt --output {w}/average.pt"),
+        ),
+        Writer(
+            "export",
+            workbench.EXPORT,
+            ("exported.pt",),
+            translate("exported.pt"),
+            ours("export", "{w}/text.pt {w}/exported.pt"),
+        ),
+        Writer(
+            "prune",
+            workbench.PRUNE,
+            ("pruned.pt",),
+            translate("pruned.pt"),
+            _small(workbench.PRUNE, "--sparsity 0.4", "--sparsity 0.6"),
+        ),
+        Writer("score", workbench.SCORE, ("score.json",), ours("systems", "")),
+        Writer("record", workbench.RECORD_SCORE, ("run/run.json",), workbench.TABLE),
+        Writer("table", workbench.TABLE, ("table.md",), ours("systems", "")),
+        Writer("report", workbench.REPORT, ("report.html",), ours("systems", "")),
+        Writer("train", TRAINING, ("new/*.pt",), translate("new/checkpoint_last.pt")),
+    )
+}
+# What these say depends on how often they ran: a record grows, a report has a date.
+_COMPARED_BY_READING = ("report",)
+
+
+@dataclass
+class Counts:
+    """What was found over all trials of a writer."""
+
+    trials: int = 0
+    early: int = 0  # that ended by themselves before the kill
+    corrupt: int = 0  # neither old nor new, and accepted by a reader
+    lost: int = 0  # whole before, and gone
+    differs: int = 0  # run again, it fails or makes something else
+    left_over: int = 0
+    unclear: int = 0  # refusals without one sentence
+    hangs: int = 0
+
+    @property
+    def faults(self) -> int:
+        return self.corrupt + self.lost + self.differs + self.left_over + self.unclear + self.hangs
+
+
+class Trials:
+    """Interrupts one writer again and again, on copies of a workbench."""
+
+    def __init__(self, writer: Writer, bench: Path, scratch: Path, seed: int):
+        self.writer, self.bench, self.scratch = writer, bench, scratch
+        self.choose = random.Random(f"{writer.name} {seed}")
+        self.counts, self.notes = Counts(), []
+        folder = self._fresh(older=False)
+        begun = time.monotonic()
+        must(writer.command, folder)
+        self.seconds = time.monotonic() - begun
+        self.whole = writer.contents(folder)
+        assert self.whole, f"{writer.name} wrote nothing"
+
+    def _fresh(self, older: bool) -> Path:
+        """A copy of the workbench without the outputs, or with an *older* one that is whole and another."""
+        shutil.rmtree(self.scratch, ignore_errors=True)
+        folder = copy_workbench(self.bench, self.scratch)
+        if self.writer.name != "record":
+            self.writer.clear(folder)
+        if older and self.writer.other:
+            must(self.writer.other, folder)
+        return folder
+
+    def kill(self) -> None:
+        """Kills the command at a random moment of its life."""
+        folder = self._fresh(older=self.choose.random() < 0.5)
+        older = self.writer.contents(folder)
+        process = start(self.writer.command, folder)
+        ended = not process.runs_after(self.choose.uniform(0, self.seconds))
+        process.kill()
+        self.counts.early += ended
+        self._judge(folder, older)
+
+    def fill_disk(self) -> None:
+        """Lets no file grow beyond a random size below that of the largest output."""
+        folder = self._fresh(older=self.choose.random() < 0.5)
+        older = self.writer.contents(folder)
+        largest = max((self._size_of(name) for name in self.whole), default=2)
+        most = self.choose.randrange(1, max(2, largest))
+        status, output = start(self.writer.command, folder, limits={"RLIMIT_FSIZE": most}).wait(HANG)
+        if status is None:
+            self._count("hangs", "hangs when the disk is full")
+        elif status and (len(SENTENCE.findall(output)) != 1 or "Traceback" in output):
+            self._count("unclear", f"disk full at {most} bytes: {output[-600:]}")
+        self._judge(folder, older)
+
+    def _size_of(self, name: str) -> int:
+        folder = self._reference()
+        return (folder / name).stat().st_size if (folder / name).exists() else 0
+
+    def _reference(self) -> Path:
+        folder = self.scratch.with_name(f"{self.scratch.name}-whole")
+        if not folder.exists():
+            must(self.writer.command, self._fresh(older=False))
+            shutil.copytree(self.scratch, folder)
+        return folder
+
+    def race(self) -> None:
+        """Starts the command twice on the same output."""
+        folder = self._fresh(older=False)
+        pair = [start(self.writer.command, folder)]
+        if self.choose.random() < 0.7:
+            time.sleep(self.choose.uniform(0, self.seconds / 2))
+        pair.append(start(self.writer.command, folder))
+        results = [process.wait(HANG) for process in pair]
+        if any(status is None for status, _ in results):
+            self._count("hangs", "two at once hang")
+        if all(results_status for results_status, _ in results):
+            self._count("lost", "two at once, and none made it")
+        for status, output in results:
+            if status and (len(SENTENCE.findall(output)) != 1 or "Traceback" in output):
+                self._count("unclear", f"two at once: {output[-600:]}")
+        if self._said_done(results) and self._differs(self.writer.contents(folder)):
+            self._count("corrupt", "two at once: other than one alone makes")
+        self._judge(folder, {})
+
+    @staticmethod
+    def _said_done(results: Sequence[tuple[int | None, str]]) -> bool:
+        return any(status == 0 for status, _ in results)
+
+    def _differs(self, found: dict[str, str | None]) -> bool:
+        if self.writer.name in _COMPARED_BY_READING:
+            return found.keys() != self.whole.keys()
+        return _finished(found) != self.whole
+
+    def _judge(self, folder: Path, older: dict[str, str | None]) -> None:
+        self.counts.trials += 1
+        found = _finished(self.writer.contents(folder))
+        if older and set(older) - set(found):
+            self._count("lost", f"the older {sorted(set(older) - set(found))} are gone")
+        elif found not in ({}, _finished(older), self.whole) and not self._is_part_of_training(found):
+            if self.writer.name not in _COMPARED_BY_READING and self._read(folder) == 0:
+                self._count("corrupt", f"{sorted(found)} are neither old nor new, and load")
+        status, output = start(self.writer.command, folder).wait(HANG)
+        if status is None:
+            self._count("hangs", "hangs when run again")
+        elif status:
+            self._count("differs", f"fails when run again: {output[-600:]}")
+        elif self._differs(self.writer.contents(folder)):
+            now = self.writer.contents(folder)
+            others = [n for n in sorted({*now, *self.whole}) if now.get(n) != self.whole.get(n)]
+            self._count("differs", f"run again, {others} differ from an uninterrupted run's")
+        left = [str(p.relative_to(folder)) for p in walk(folder) if re.search(r"\.tmp$|\.partial$", p.name)]
+        if left:
+            self._count("left_over", f"run again, {left} stay")
+
+    def _is_part_of_training(self, found: dict[str, str | None]) -> bool:
+        """Checkpoints on the way to the last, each of them readable: resuming shows what they hold."""
+        return self.writer.name == "train" and "damaged" not in found.values()
+
+    def _read(self, folder: Path) -> int | None:
+        """Status of the reading command; how it refuses is judged too."""
+        status, output = start(self.writer.reader, folder).wait(HANG)
+        if status is None:
+            self._count("hangs", "the reader hangs")
+        elif status and (len(SENTENCE.findall(output)) != 1 or "Traceback" in output):
+            self._count("unclear", f"the reader: {output[-600:]}")
+        return status
+
+    def _count(self, fault: str, note: str) -> None:
+        setattr(self.counts, fault, getattr(self.counts, fault) + 1)
+        self.notes.append(f"{self.writer.name}: {fault}: {note}")
+
+
+WAYS: dict[str, Callable[[Trials], None]] = {
+    "killed": Trials.kill,
+    "disk full": Trials.fill_disk,
+    "two at once": Trials.race,
+}

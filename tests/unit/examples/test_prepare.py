@@ -1,0 +1,69 @@
+"""What prepare.sh fetches is held against the checksums beside it before anything takes its place."""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+FILES = {"tok/train.lc.norm.tok.en": b"a ball\n", "image_splits/train.txt": b"1.jpg\n"}
+# Says what it was asked for, and answers with a file of the same path in the folder "served".
+CURL = """#!/usr/bin/env bash
+echo "$@" >>"$0.calls"
+while (($# > 1)); do [[ $1 != --output ]] || output=$2; shift; done
+cat "$(dirname "$0")/../served/${1#*/task1/}" >"$output"
+"""
+
+
+@pytest.fixture
+def prepare(tmp_path):
+    """A copy of the recipe that knows two small files, and a curl that serves them."""
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    (tmp_path / "examples" / "set_up.sh").write_text("")  # the tests' own interpreter has all that is needed
+    lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in FILES.items()]
+    (tmp_path / "examples" / "multi30k" / "multi30k.sha256").write_text("".join(lines))
+    for name, content in FILES.items():
+        (tmp_path / "served" / name).parent.mkdir(parents=True)
+        (tmp_path / "served" / name).write_bytes(content)
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "curl").write_text(CURL)
+    (tmp_path / "bin" / "curl").chmod(0o755)
+
+    def run() -> str:
+        recipe = tmp_path / "examples" / "multi30k" / "prepare.sh"
+        path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+        done = subprocess.run(
+            ["bash", str(recipe), str(tmp_path / "raw"), str(tmp_path / "data")],
+            env={**os.environ, "PATH": path},
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1  # two files are no data set
+        return done.stderr.splitlines()[-1]
+
+    return run
+
+
+def test_what_is_fetched_is_of_one_commit_by_https_and_as_it_was(prepare, tmp_path):
+    assert "holds no test set" in prepare()
+    assert (tmp_path / "raw/text/train.lc.norm.tok.en").read_bytes() == b"a ball\n"
+    assert (tmp_path / "raw/image_splits/train.txt").read_bytes() == b"1.jpg\n"
+    calls = (tmp_path / "bin/curl.calls").read_text().splitlines()
+    assert len(calls) == 2 and all("--proto =https" in call and "/master/" not in call for call in calls)
+
+
+def test_a_file_that_differs_is_refused_and_takes_no_place(prepare, tmp_path):
+    (tmp_path / "served/image_splits/train.txt").write_bytes(b"2.jpg\n")
+    assert "image_splits/train.txt is not the file that it was (its SHA-256 differs)" in prepare()
+    assert not (tmp_path / "raw/text").exists() and not list((tmp_path / "raw/image_splits").iterdir())
+
+
+def test_the_checksums_name_text_and_image_lists_of_every_split():
+    lines = (EXAMPLES / "multi30k" / "multi30k.sha256").read_text().splitlines()
+    assert all(len(line.split("  ")[0]) == 64 for line in lines)
+    splits = ("train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
+    names = [f"tok/{split}.lc.norm.tok.{language}" for split in splits for language in ("en", "de", "fr")]
+    assert {line.split("  ")[1] for line in lines} == {*names, *(f"image_splits/{s}.txt" for s in splits)}

@@ -1,0 +1,116 @@
+"""Regions that the decoder does not see: in training at random, in warm-up, at test, and by request."""
+
+import pytest
+import torch
+from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
+
+from ikd_fairseq.constants import STUDENT
+from ikd_fairseq.errors import IkdError
+from tests import toy
+from tests.closeness import assert_close_to_scale
+
+SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
+MODELS = {"ikd": toy.ikd_model, "image-must": toy.image_must_model}
+
+
+def sample():
+    pictures = {"images": toy.images(3), "image_positions": torch.arange(3)}
+    source = toy.tokens(*SENTENCES, left_pad=True)
+    return toy.batch(source, toy.tokens(*SENTENCES))["net_input"], pictures
+
+
+def run(model, **options):
+    net_input, pictures = sample()
+    with torch.no_grad():
+        return model(**net_input, **(pictures if model.requires_images else {}), **options)[0]
+
+
+def decode_the_words_alone(model):
+    """Logits of fairseq's decoder, handed the text positions of the encoder's output and nothing else."""
+    net_input, pictures = sample()
+    words = net_input["src_tokens"].size(1)
+    with torch.no_grad():
+        out = model.encoder(net_input["src_tokens"], **(pictures if model.requires_images else {}))
+        out["encoder_out"] = [out["encoder_out"][0][:words]]
+        out["encoder_padding_mask"] = [out["encoder_padding_mask"][0][:, :words]]
+        return model.decoder(net_input["prev_output_tokens"], encoder_out=out)[0]
+
+
+@pytest.mark.parametrize("bias", ["none", "learned"])
+@pytest.mark.parametrize("name", MODELS)
+def test_hidden_regions_are_as_if_they_were_not_there(name, bias):
+    model = toy.trained(MODELS[name](region_bias=bias))
+    expected, seen = decode_the_words_alone(model), run(model)
+    assert_close_to_scale(run(model, hide_regions=True), expected)
+    assert not torch.allclose(seen, expected, atol=1e-3)
+    model.encoder.regions_at_test = "hidden"
+    assert_close_to_scale(run(model), expected)
+    assert torch.equal(run(model, hide_regions=False), seen)
+
+
+def test_in_training_all_regions_of_a_share_of_the_sentences_are_hidden():
+    encoder = toy.ikd_model(region_dropout=0.25).encoder.train()
+    source = toy.tokens(*[[1, 2]] * 2000)
+    torch.manual_seed(7)
+    hidden = encoder(source)["encoder_padding_mask"][0][:, -toy.REGIONS :]
+    assert torch.equal(hidden.all(dim=1), hidden.any(dim=1))
+    assert 0.2 < hidden[:, 0].float().mean() < 0.3
+    assert not encoder.eval()(source)["encoder_padding_mask"][0].any()
+
+
+def test_without_the_option_training_draws_no_random_number_for_it():
+    encoder = toy.ikd_model().encoder.train()  # toys have no dropout either
+    state = torch.get_rng_state()
+    encoder(toy.tokens(*SENTENCES))
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_in_warm_up_the_regions_of_all_sentences_are_hidden_and_distilled():
+    model = toy.ikd_model(region_warmup=3)
+    source = toy.tokens(*SENTENCES)
+
+    def hidden():
+        mask = model.encoder(source)["encoder_padding_mask"][0]
+        return mask[:, -toy.REGIONS :].all().item()
+
+    assert not hidden()  # nobody has said how far training is: an exported model
+    model.set_num_updates(2)
+    assert hidden()
+    net_input = toy.batch(source, source)["net_input"]
+    logits, extra = model(**net_input, student_positions=torch.arange(3))
+    (logits.square().mean() + extra[STUDENT].image.square().mean()).backward()
+    assert model.encoder.generator.projection.weight.grad.any()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+    model.set_num_updates(3)
+    assert not hidden()
+
+
+def test_an_ensemble_of_both_views_is_the_mean_of_their_probabilities():
+    model = toy.trained(toy.ikd_model(regions_at_test="ensemble", region_bias="learned"))
+    views = model.views()
+    assert len(views) == 2 and views[0] is model
+    assert all(a is b for a, b in zip(views[0].parameters(), views[1].parameters(), strict=True))
+    net_input, _ = sample()
+    start = torch.full((len(SENTENCES), 1), toy.dictionary().eos())
+    found = []
+    with torch.no_grad():
+        for members in ([views[0]], [views[1]], views):
+            ensemble = EnsembleModel(members)
+            outs = ensemble.forward_encoder(net_input)
+            found.append(ensemble.forward_decoder(start, outs, [{} for _ in members], 1.0)[0].exp())
+        expected = run(model)[:, 0].softmax(dim=-1), run(model, hide_regions=True)[:, 0].softmax(dim=-1)
+    assert_close_to_scale(found[0], expected[0])
+    assert_close_to_scale(found[1], expected[1])
+    assert_close_to_scale(found[2], (found[0] + found[1]) / 2)
+    search = SequenceGenerator(views, toy.dictionary(), beam_size=3, max_len_b=8)
+    assert len(search.generate(views, {"net_input": net_input})) == len(SENTENCES)
+    assert len(toy.ikd_model().views()) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [dict(region_dropout=1.0), dict(region_dropout=-0.1), dict(region_warmup=-1)]
+)
+def test_a_share_or_a_number_that_is_none_is_refused(options):
+    (name,) = options
+    with pytest.raises(IkdError, match=f"--{name.replace('_', '-')} .*: give "):
+        toy.ikd_model(**options)

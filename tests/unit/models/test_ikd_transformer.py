@@ -1,0 +1,110 @@
+"""What IKD-MMT's own options change: the generator, and where the gradient of the distillation ends."""
+
+import pytest
+import torch
+from fairseq import checkpoint_utils
+from fairseq.models import MODEL_DATACLASS_REGISTRY
+
+from ikd_fairseq.constants import STUDENT
+from ikd_fairseq.errors import IkdError
+from tests import toy
+from tests.closeness import assert_close_to_scale
+
+SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
+POSITIONS = torch.tensor([2, 0])
+
+
+def gradients(model, of_translation: float, of_student: float) -> dict[str, torch.Tensor]:
+    """By parameter, of a weighted sum of something of the translation and something of the image."""
+    model.zero_grad()
+    sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
+    logits, extra = model(**sample["net_input"], student_positions=POSITIONS)
+    loss = of_translation * logits.square().mean() + of_student * extra[STUDENT].image.square().mean()
+    loss.backward()
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def test_the_gradient_of_the_distillation_can_end_in_the_generator():
+    whole, ending = (toy.ikd_model(kd_gradient=kind).train() for kind in ("embeddings", "generator"))
+    ending.load_state_dict(whole.state_dict())
+    translating, unchanged = gradients(whole, 1, 0), gradients(ending, 1, 0)
+    for name, expected in translating.items():
+        assert_close_to_scale(unchanged[name], expected, what=name)
+    taught, stopped = gradients(whole, 0, 1), gradients(ending, 0, 1)
+    embeddings = "encoder.embed_tokens.weight"
+    assert taught[embeddings].any() and not stopped[embeddings].any()
+    for name, expected in taught.items():
+        if name.startswith(("student.", "encoder.generator.")):
+            assert_close_to_scale(stopped[name], expected, what=name)
+    for name, buffer in whole.named_buffers():
+        if name.startswith("encoder.generator.") and "running" in name:
+            assert_close_to_scale(ending.get_buffer(name), buffer, what=name)
+
+
+def test_with_a_frozen_generator_the_student_rests_too_and_the_rest_learns():
+    model = toy.ikd_model(generator="frozen", unpool="conv").train()
+    learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learning and not any(name.startswith(("student.", "encoder.generator.")) for name in learning)
+    found = gradients(model, 0, 1)
+    assert found["encoder.embed_tokens.weight"].any()  # through both, as released
+    assert found.keys() <= learning
+
+
+def test_a_frozen_generator_is_saved_for_training_and_drawn_anew_for_decoding():
+    model, other = (toy.ikd_model(generator="frozen", unpool="conv") for _ in range(2))
+    source = toy.tokens(*SENTENCES)
+    with torch.no_grad():
+        for parameter in other.encoder.generator.parameters():
+            parameter.normal_()
+        m = model.encoder(source)["regions"][0]
+        assert not torch.allclose(other.encoder(source)["regions"][0], m)
+        other.load_state_dict(model.state_dict())
+        assert torch.equal(other.encoder(source)["regions"][0], m)
+        other.make_generation_fast_()  # as fairseq's commands and hub do
+        assert not torch.allclose(other.encoder(source)["regions"][0], m)
+
+
+DIFFERENT = [
+    ("region_bias", "none", "learned"),
+    ("generator_norm", "channel", "region"),
+    ("student_kernels", "odd", "even"),
+]
+
+
+@pytest.mark.parametrize("option, one, other", DIFFERENT)
+def test_training_that_cannot_go_on_from_a_checkpoint_says_which_option_differs(option, one, other):
+    models = {value: toy.ikd_model(**{option: value}) for value in (one, other)}
+    for value, another in ((one, other), (other, one)):
+        expected = f"not of a model with --{option.replace('_', '-')} {value}: give {another}, which it was"
+        with pytest.raises(IkdError, match=expected):
+            models[value].load_state_dict(models[another].state_dict())
+
+
+@pytest.mark.parametrize("student_kernels", ["odd", "even"])
+def test_decoding_does_not_care_how_the_student_was_built(student_kernels):
+    trained = toy.ikd_model(student_kernels="odd")
+    decoding = toy.ikd_model(student_kernels=student_kernels, no_student=True)
+    decoding.load_state_dict(trained.state_dict())
+
+
+def settings_after_loading(tmp_path, named, overrides=None):
+    model = {"_name": "ikd_transformer_tiny", **named}
+    cfg = {"model": model, "task": {"_name": "translation"}, "criterion": None}
+    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": [{}], "extra_state": {}}
+    state["optimizer_history"] = [{"optimizer_name": "x", "lr_scheduler_state": {}, "num_updates": 1}]
+    state["extra_state"] = {"train_iterator": {}}
+    torch.save(state, tmp_path / "checkpoint.pt")
+    return checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "checkpoint.pt"), overrides)["cfg"]["model"]
+
+
+def test_a_checkpoint_from_before_an_option_is_built_as_it_was(tmp_path):
+    preset = MODEL_DATACLASS_REGISTRY["ikd_transformer_tiny"]()
+    assert (preset.region_bias, preset.generator_norm, preset.student_kernels) == (
+        "learned",
+        "region",
+        "even",
+    )
+    found = settings_after_loading(tmp_path, {"region_bias": "learned"})
+    assert (found.region_bias, found.generator_norm, found.student_kernels) == ("learned", "channel", "odd")
+    found = settings_after_loading(tmp_path, {}, {"regions_at_test": "hidden", "no_such_option": 1})
+    assert (found.region_bias, found.regions_at_test) == ("none", "hidden") and "no_such_option" not in found

@@ -1,0 +1,83 @@
+"""Options that cannot be are refused in a sentence when the model is built."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from ikd_fairseq.contracts import CriterionContract
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.models.config import nested_config
+from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig
+from ikd_fairseq.tasks.option_checks import check_criterion, check_model_options, check_precision
+from tests import toy
+
+
+def machine(monkeypatch, gpu: bool, bfloat16: bool = True) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpu)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: bfloat16)
+
+
+@pytest.mark.parametrize("option", ["fp16", "bf16"])
+def test_half_precision_needs_a_gpu_that_is_there_and_used(monkeypatch, option):
+    asked = {"fp16": False, "bf16": False, option: True}
+    machine(monkeypatch, gpu=True)
+    check_precision(SimpleNamespace(cpu=False, **asked))
+    with pytest.raises(IkdError, match=f"--{option} .* --cpu uses none"):
+        check_precision(SimpleNamespace(cpu=True, **asked))
+    machine(monkeypatch, gpu=False)
+    with pytest.raises(IkdError, match=f"--{option} .* this machine has none"):
+        check_precision(SimpleNamespace(cpu=False, **asked))
+    check_precision(SimpleNamespace(cpu=True, fp16=False, bf16=False))
+    check_precision(SimpleNamespace(cpu="${common.cpu}", fp16="${common.fp16}", bf16=None))  # built by hand
+
+
+def test_bfloat16_needs_a_gpu_that_knows_it(monkeypatch):
+    machine(monkeypatch, gpu=True, bfloat16=False)
+    with pytest.raises(IkdError, match="--bf16 .* no bfloat16: give --fp16"):
+        check_precision(SimpleNamespace(cpu=False, fp16=False, bf16=True))
+
+
+@pytest.mark.parametrize(
+    ("options", "wrong"),
+    [
+        ({"dropout": 1.5}, "--dropout 1.5: "),
+        ({"attention_dropout": -0.1}, "--attention-dropout -0.1: "),
+        ({"encoder_layers": 0}, "--encoder-layers 0: "),
+        ({"decoder_ffn_embed_dim": -8}, "--decoder-ffn-embed-dim -8: "),
+        (
+            {"encoder_attention_heads": 3},
+            "--encoder-attention-heads 3 does not divide --encoder-embed-dim 16",
+        ),
+    ],
+)
+def test_sizes_and_rates_that_cannot_be_are_refused(options, wrong):
+    words = toy.dictionary()
+    check_model_options(IKDTransformerConfig(**toy.SIZES), words, words)
+    with pytest.raises(IkdError, match=wrong):
+        check_model_options(IKDTransformerConfig(**{**toy.SIZES, **options}), words, words)
+
+
+def test_separate_dictionaries_need_separate_embeddings():
+    words, others = toy.dictionary(), toy.dictionary(21)
+    shared = IKDTransformerConfig(**toy.SIZES)
+    with pytest.raises(IkdError, match="--joined-dictionary, or add --separate-embeddings"):
+        check_model_options(shared, words, others)
+    assert nested_config(shared).share_all_embeddings
+    separate = IKDTransformerConfig(**toy.SIZES, separate_embeddings=True)
+    check_model_options(separate, words, others)
+    assert not nested_config(separate).share_all_embeddings
+
+
+def test_an_adaptive_softmax_is_refused_for_criterions_that_need_all_logits():
+    adaptive = SimpleNamespace(decoder=SimpleNamespace(adaptive_softmax=torch.nn.Identity()))
+    with pytest.raises(IkdError, match="--adaptive-softmax-cutoff .* --criterion adaptive_loss"):
+        check_criterion(CriterionContract(), adaptive)
+    check_criterion(SimpleNamespace(eps=0.1), adaptive)
+    check_criterion(CriterionContract(), SimpleNamespace(decoder=SimpleNamespace(adaptive_softmax=None)))
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, float("nan")])
+def test_label_smoothing_is_a_share(smoothing):
+    with pytest.raises(IkdError, match=f"--label-smoothing {smoothing}: give a share"):
+        check_criterion(SimpleNamespace(eps=smoothing), None)
