@@ -17,7 +17,7 @@ from typing import Any
 from .checkpoint_settings import check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
 from .constants import CHECKPOINT, DICTIONARIES
-from .errors import IkdError, check, check_file, reading_checkpoint
+from .errors import IkdError, check, check_file, naming, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
 
@@ -157,7 +157,8 @@ def refuse_unsafe_checkpoints() -> None:
         for name in filenames:
             parts = kwargs.get("suffix") or kwargs.get("num_shards", 1) > 1
             check(parts or "://" in name or os.path.exists(name), f"checkpoint {name}: there is no such file")
-        with _saying_what_is_wrong(f"{files} does not fit the model that its settings describe"):
+        misfit = f"{files} does not fit the model that its settings describe"
+        with naming(files), _saying_what_is_wrong(misfit):
             return load_models(filenames, *args, **kwargs)
 
     checkpoint_utils.load_model_ensemble_and_task = load_models_that_fit

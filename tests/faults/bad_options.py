@@ -83,7 +83,6 @@ DECODING = [
     ("text.pt", "--beam -2", "beam"),
     ("text.pt", "--nbest 5", "nbest"),
     ("text.pt", "--fp16", "fp16"),
-    ("text.pt", "--bf16", "bf16"),
     ("fused.pt", "--require-images", "image"),
     ("fused.pt", "--image-free --require-images", "image"),
     ("topic.pt", "--image-index {w}/nothing.pt", "nothing.pt"),
