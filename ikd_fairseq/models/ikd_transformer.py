@@ -48,7 +48,7 @@ class IKDTransformerConfig(MultimodalTransformerConfig):
     student_kernels: ChoiceEnum(list(KERNELS)) = option(
         "odd",
         "sides of the student's kernels where its maps grow: even, 4x4, with 2x2 shortcuts and a learned 2x2 "
-        "unpooling, as in the paper's Table 7; or odd, those of the CNN, as version 0.2 had them",
+        "unpooling, as in the paper's Table 7; or odd, those of the CNN, as version 0.1 had them",
     )
     no_student: bool = option(
         False,
