@@ -117,6 +117,8 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         """Raises :class:`IkdError` for a checkpoint of a model that other options made."""
         super().upgrade_state_dict(state_dict)
         own = self.state_dict()
+        if not any(key.startswith("encoder.generator.") for key in state_dict):
+            return  # of another architecture, as fairseq will find
         for name, (part, first, second) in _PARTS.items():
             here, there = (
                 {key: tensor.shape for key, tensor in state.items() if part in key}

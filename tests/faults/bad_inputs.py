@@ -224,7 +224,7 @@ def _bad_entry(name: str, key: str, value: object, command, section: str = "") -
             change(state[section] if section else state)
             torch.save(state, path)
 
-        harmless = key in ("version", "made", "created")
+        harmless = "source" in (key, section)  # where it comes from
         yield BadInput(
             "image indexes", f"{name} {key!r} {what}", _at(f"data/{name}", spoil), command, name, harmless
         )
@@ -376,7 +376,7 @@ def dictionaries(folder: Path) -> Iterator[BadInput]:
             harmless |= (
                 what in ("a flipped bit in its header", "a flipped bit in the middle") and name == "train"
             )
-            yield BadInput("dictionaries", what, _both_dictionaries(spoil), command, "dict.", harmless)
+            yield BadInput("dictionaries", what, _both_dictionaries(spoil), command, "dict", harmless)
 
 
 def outputs(folder: Path) -> Iterator[BadInput]:

@@ -45,7 +45,6 @@ TRAINING = [
     ("ikd", "--source-lang xx", "xx"),
     ("ikd", "--source-lang en --target-lang en", "en"),
     ("ikd", "--train-subset nothing", "nothing"),
-    ("ikd", "--valid-subset nothing", "nothing"),
     ("ikd", "--fp16", "fp16"),
     ("ikd", "--bf16", "bf16"),
     ("ikd", "--memory-efficient-fp16", "fp16"),

@@ -105,7 +105,7 @@ WRITERS = {
             "distil-data",
             workbench.DISTIL,
             ("distilled/*",),
-            (train("text", _QUICK)[0], train("text", _QUICK)[1].replace("{w}/data", "{w}/distilled")),
+            _small(train("fused", _QUICK), "{w}/data", "{w}/distilled"),
         ),
         Writer(
             "average-checkpoints",
@@ -250,7 +250,10 @@ class Trials:
             self._count("lost", f"the older {sorted(set(older) - set(found))} are gone")
         elif found not in ({}, _finished(older), self.whole) and not self._is_part_of_training(found):
             if self.writer.name not in _COMPARED_BY_READING and self._read(folder) == 0:
-                self._count("corrupt", f"{sorted(found)} are neither old nor new, and load")
+                others = sorted(
+                    n for n, value in found.items() if value not in (older.get(n), self.whole.get(n))
+                )
+                self._count("corrupt", f"{others} of {len(found)} files are neither old nor new, and load")
         status, output = start(self.writer.command, folder).wait(HANG)
         if status is None:
             self._count("hangs", "hangs when run again")

@@ -198,7 +198,7 @@ def test_pictures_and_tables_of_analyses_are_carried_along(runs, tmp_path):
     assert "the first 40 of 50 rows of attention.tsv" in page.words
     assert (
         "elsewhere: retrieval" in page.words
-        and "Nothing was found of inverse, inversion, regions, clusters" in page.words
+        and "Nothing was found of inverse, inversion, clusters, regions" in page.words
     )
 
 
