@@ -285,7 +285,7 @@ def train_refused(tmp_path):
 @pytest.mark.parametrize(
     "option, choices",
     [
-        ("--backbone resnet51", "is unknown; choose from resnet50"),
+        ("--backbone resnet51", "unknown; choose from resnet50"),
         ("--unpool max", "invalid choice: 'max' (choose from 'conv', 'depthwise'"),
         ("--distance l7", "invalid choice: 'l7'"),
     ],
