@@ -1,4 +1,4 @@
-"""Two kills of every writing command, and one full disk and one race; ``python -m tests.faults`` does more."""
+"""Two kills of every writing command, one full disk and one race; ``python -m tests.faults`` does more."""
 
 import pytest
 
