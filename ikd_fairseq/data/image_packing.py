@@ -78,7 +78,7 @@ def _stat_inside(path: str, name: str, where: str, folder: str) -> os.stat_resul
     inside = not os.path.isabs(name) and Path(os.path.abspath(path)).is_relative_to(os.path.abspath(folder))
     check(inside, f"{where} leads out of the image folder {folder}")
     linked = f"{where} is a link that leads out of the image folder {folder}"
-    within = Path(path).resolve().is_relative_to(Path(folder).resolve())
+    within = Path(os.path.realpath(path)).is_relative_to(os.path.realpath(folder))
     check(within, f"{linked}: copy the file, or give the folder that it points to")
     try:
         stat = os.stat(path)

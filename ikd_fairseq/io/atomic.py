@@ -106,7 +106,7 @@ def check_disk_space(path: str, size: int) -> None:
 
 def check_output(output: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     """Refuses, before any work, an *output* that is one of the *inputs* or that cannot be written."""
-    folder = Path(output).resolve().parent
+    folder = Path(os.path.realpath(output)).parent
     check(not os.path.isdir(output), f"{output}: the output is a folder; give the name of a file")
     plain = os.path.isfile(output) or not os.path.exists(output)
     check(plain, f"{output}: the output is a pipe or a device; give the name of a file")
