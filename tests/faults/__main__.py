@@ -9,6 +9,7 @@ with nothing else to do: what takes longer than a minute counts as hanging.
 import argparse
 import collections
 import json
+import random
 import shutil
 import sys
 import tempfile
@@ -81,6 +82,12 @@ def build_parser() -> argparse.ArgumentParser:
     add("--kills", type=int, default=100, help="of every writing command (default: 100)")
     add("--others", type=int, default=10, help="full disks and races of every one (default: 10)")
     add("--inputs", nargs="*", choices=list(KINDS), default=list(KINDS), help="kinds of bad inputs")
+    add(
+        "--share",
+        type=float,
+        default=1.0,
+        help="of the bad inputs of each kind, drawn by --seed (default: all)",
+    )
     add("--writers", nargs="*", choices=list(WRITERS), default=list(WRITERS))
     add("--seed", type=int, default=1)
     add("--jobs", type=int, default=2, metavar="N", help="processes at once (default: 2)")
@@ -100,9 +107,12 @@ def main() -> int:
         make_workbench(bench)
         (args.results / "workbench.complete").touch()
     known = {result.get("input") or (result["writer"], result["way"]) for result in results}
-    inputs = [
-        n for n, bad in enumerate(all_bad_inputs(bench)) if bad.kind in args.inputs and str(bad) not in known
-    ]
+    choose = random.Random(args.seed)
+    inputs = []
+    for number, bad in enumerate(all_bad_inputs(bench)):
+        drawn = choose.random() < args.share
+        if drawn and bad.kind in args.inputs and str(bad) not in known:
+            inputs.append(number)
     trials = {"killed": args.kills}
     with ProcessPoolExecutor(args.jobs) as pool, kept.open("a") as stream:
         jobs = [pool.submit(judge_number, bench, number) for number in inputs]
