@@ -3,7 +3,9 @@
 import argparse
 import itertools
 import json
+import logging
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 
@@ -14,6 +16,8 @@ from ..serving.input_lines import input_lines
 from ..serving.text import TOKENIZERS
 from ..serving.translator import SentenceTranslator, Translation
 from .arguments import parse, positive_float, positive_int
+
+logger = logging.getLogger(__name__)
 
 _DESCRIPTION = """\
 Translates plain sentences, one a line, from FILEs or standard input. They are prepared as the model's
@@ -45,13 +49,13 @@ def build_parser() -> argparse.ArgumentParser:
     read = "lines that are read before the first of them is printed; 1 answers every line at once "
     add("--buffer-size", type=positive_int, default=4096, metavar="N", help=f"{read}(default: %(default)s)")
     add("--cpu", action="store_true", help="use no GPU (default: one, where there is one)")
-    add = parser.add_argument_group("for a checkpoint").add_argument
-    data = "data folder of its training (default: what travels in an exported checkpoint, else where it was)"
-    add("--data", metavar="DATA", help=data)
     words = (
         "how words are told apart: moses, or none for sentences in words parted by spaces (default: moses)"
     )
     add("--tokenizer", choices=TOKENIZERS, help=words)
+    add = parser.add_argument_group("for a checkpoint").add_argument
+    data = "data folder of its training (default: what travels in an exported checkpoint, else where it was)"
+    add("--data", metavar="DATA", help=data)
     add("--images", metavar="FOLDER", help="for a model that looks at images: the folder of --list")
     add("--list", metavar="FILE", help="an image's name for every sentence; an empty line for none")
     add("--image-free", action="store_true", help="translate by the text path alone")
@@ -99,6 +103,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = {name: value for name in ("data", "tokenizer", "image_free") if (value := getattr(args, name))}
     translator = SentenceTranslator.load(args.model, cpu=args.cpu, **options)
     with write_atomically(args.output) if args.output else nullcontext(sys.stdout.buffer) as stream:
+        begin, count = time.monotonic(), 0
         for source, translations in _results(args, translator):
+            count += 1
             stream.write(_line(source, translations, args.nbest is not None).encode() + b"\n")
             stream.flush()
+    seconds = time.monotonic() - begin
+    logger.info("%d sentences in %.2f s, %.1f sentences/s", count, seconds, count / max(seconds, 1e-9))

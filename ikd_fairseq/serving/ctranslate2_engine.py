@@ -18,6 +18,7 @@ class CTranslate2Engine:
     Args:
         folder: the export.
         cpu: use no GPU even if there is one.
+        tokenizer: instead of the one that the export says.
         threads: of one translation; 0 leaves it to CTranslate2 and ``OMP_NUM_THREADS``.
 
     Raises:
@@ -26,7 +27,9 @@ class CTranslate2Engine:
 
     image_size: int | None = None
 
-    def __init__(self, folder: str, cpu: bool = False, threads: int = 0, **others: Any):
+    def __init__(
+        self, folder: str, cpu: bool = False, tokenizer: str | None = None, threads: int = 0, **others: Any
+    ):
         foreign = ", ".join(f"--{name.replace('_', '-')}" for name in others)
         check(
             not others,
@@ -43,7 +46,7 @@ class CTranslate2Engine:
                 record = json.load(stream)
         except (OSError, ValueError) as error:
             raise IkdError(f"{path} cannot be read ({error}): export the model again") from error
-        self.facts = TextFacts.of_record(record, path)
+        self.facts = TextFacts.of_record(record, path).with_tokenizer(tokenizer)
         longest = record.get("longest")
         check(isinstance(longest, int) and longest > 0, f"{path} is damaged: export the model again")
         self.longest: int = longest

@@ -36,8 +36,7 @@ def facts_of_checkpoint(
         IkdError: they are nowhere, cannot be read, or are not those of the training.
     """
     if state.get(TEXT) is not None and data is None:
-        facts = TextFacts.of_record(state[TEXT], str(checkpoint))
-        return facts if tokenizer is None else TextFacts(**{**vars(facts), "tokenizer": tokenizer})
+        return TextFacts.of_record(state[TEXT], str(checkpoint)).with_tokenizer(tokenizer)
     task = config_section(state, "task")
     folder = data or next(iter(utils.split_paths(str(task.get("data") or ""))), "")
     remedy = "give the data folder that the model was trained on with --data"

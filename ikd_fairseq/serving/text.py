@@ -7,7 +7,7 @@ import functools
 import io
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..errors import check
@@ -82,6 +82,10 @@ class TextFacts:
         """The facts of dictionaries: a model is lower-cased if they hold no word with a capital letter."""
         lowercase = all(word == word.lower() for side in words for word in side)
         return cls(*languages, *words, lowercase, tokenizer, merges)
+
+    def with_tokenizer(self, tokenizer: str | None) -> "TextFacts":
+        """The same facts, but for the tokenizer if one is given."""
+        return self if tokenizer is None else replace(self, tokenizer=tokenizer)
 
     @property
     def of_subwords(self) -> bool:
