@@ -47,8 +47,9 @@ def facts_of_checkpoint(
     languages = find_languages([folder], task.get("source_lang"), task.get("target_lang"))
     source, target = (Dictionary.load(os.path.join(folder, f"dict.{side}.txt")) for side in languages)
     here = fingerprints(source, target, folder)
-    trained = (state.get("task_state") or {}).get(DICTIONARIES) or {}
-    check_fingerprints(trained, here, languages, folder, str(checkpoint))
+    trained = state.get("task_state")
+    trained = trained.get(DICTIONARIES) if isinstance(trained, dict) else None  # version 0.1 has none
+    check_fingerprints(trained if isinstance(trained, dict) else {}, here, languages, folder, str(checkpoint))
     words = (tuple(source.symbols[source.nspecial :]), tuple(target.symbols[target.nspecial :]))
     return TextFacts.of_words(languages, words, _merges(str(checkpoint), folder), tokenizer or MOSES)
 

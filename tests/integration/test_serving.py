@@ -137,13 +137,22 @@ def test_the_export_needs_no_file_beside_it_and_a_checkpoint_its_data(model, tmp
     assert translator.translate([]) == [] and translator.translate(["", " "]) == [[], []]
 
 
+def test_an_image_free_system_of_whole_words_is_translated_with_too(trained, tmp_path):
+    log = run("fairseq_cli.generate", [str(trained.data)], TASK, f"--path {trained.last} --beam 3 --cpu")
+    run(EXPORT, f"{trained.last} {tmp_path / 'model.pt'}")
+    text, output = trained.data.parent / "test.en", tmp_path / "out.txt"
+    run(TRANSLATE, f"{tmp_path / 'model.pt'} {text} --cpu --beam 3 --output {output}")
+    wanted = translations(log)
+    assert output.read_text(encoding="utf-8").splitlines() == [wanted[number] for number in range(39)]
+
+
 def test_input_that_cannot_be_translated_is_refused_and_no_output_is_left(model, tmp_path):
     (tmp_path / "bytes.txt").write_bytes(b"red ball\n\xff\xfe\n")
     (tmp_path / "long.txt").write_text("red ball\n" + "red " * 1100 + "\n")
     output = tmp_path / "out.txt"
     for name, message in (("bytes.txt", "line 2: not UTF-8"), ("long.txt", "sentence 2 has 1,100 subwords")):
         assert message in refused(TRANSLATE, f"{model.file} {tmp_path / name} --cpu --output {output}")
-    assert "takes images" not in refused(
+    assert "this model translates without images" in refused(
         TRANSLATE, f"{model.file} {model.text} --cpu --images {tmp_path} --list {model.text}"
     )
     assert not output.exists()
