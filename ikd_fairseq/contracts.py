@@ -128,11 +128,12 @@ def contract_of(part: Any, contract: type[Contract]) -> Contract:
 def output_matrix_of(model: Any) -> Tensor | None:
     """The matrix of :meth:`ModelContract.output_matrix`, where it may be used outside of the forward pass.
 
-    A wrapper for distributed training that looks for unused parameters would take it for one.
+    A wrapper for distributed training that looks for unused parameters would take it for one, and one that
+    shards parameters (FSDP) has put it away by then.
     """
     wrapper = model
     while isinstance(getattr(wrapper, "module", None), nn.Module):
-        if getattr(wrapper, "find_unused_parameters", False):
+        if getattr(wrapper, "find_unused_parameters", False) or hasattr(wrapper, "reshard_after_forward"):
             return None
         wrapper = wrapper.module
     return contract_of(model, ModelContract).output_matrix()

@@ -15,7 +15,14 @@ from fairseq.logging import metrics
 from torch import Tensor
 
 from ..constants import IGNORED, IMAGE_INPUTS, IMAGE_POSITIONS
-from ..contracts import CriterionContract, inputs_of, output_matrix_of
+from ..contracts import (
+    CriterionContract,
+    ModelContract,
+    contract_of,
+    inputs_of,
+    model_to_train,
+    output_matrix_of,
+)
 from ..errors import check
 from ..modules.options import option
 from ..modules.vocabulary_loss import Agreement, Objective, SmoothedLikelihood, vocabulary_loss
@@ -31,6 +38,11 @@ class TranslationCriterionConfig(LabelSmoothedCrossEntropyCriterionConfig):
         "weight how far its two answers diverge (R-Drop's alpha, 5 there); an update takes about twice the "
         "time and memory",
     )
+    consistency_hides_regions: bool = option(
+        False,
+        "with --consistency-weight: hide the regions from the decoder in the second pass, so that the model "
+        "is to translate alike with and without them",
+    )
 
 
 class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion):
@@ -44,7 +56,7 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
     :class:`~ikd_fairseq.modules.vocabulary_loss.Agreement`. Further terms are of the first pass.
 
     Raises:
-        IkdError: the weight is negative or no number.
+        IkdError: the weight is negative or no number, or the model has no regions to hide.
     """
 
     def __init__(self, cfg, task):
@@ -54,6 +66,15 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
         self.consistency_weight = cfg.consistency_weight
         fits = 0 <= self.consistency_weight < math.inf
         check(fits, f"--consistency-weight {self.consistency_weight}: give a number of 0 or more")
+        self.hides_regions = cfg.consistency_hides_regions
+        if self.hides_regions:
+            check(self.consistency_weight > 0, "--consistency-hides-regions needs a --consistency-weight")
+            model = model_to_train(task)
+            check(
+                contract_of(model, ModelContract).hides_regions,
+                f"--consistency-hides-regions: {type(model).__name__} has no regions that it can do without; "
+                "leave it out",
+            )
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
@@ -73,12 +94,11 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
             asked["features_only"] = True
         inputs = inputs_of(net_input, model)
         if self.consistency_weight and self.training:
-            inputs = {**twice(inputs), **self.second_pass(model, net_input)}
+            inputs = twice(inputs)
+            if self.hides_regions:
+                second = torch.arange(len(inputs["src_tokens"])) >= len(net_input["src_tokens"])
+                inputs["hide_regions"] = second.unsqueeze(1).to(net_input["src_tokens"].device)
         return model(**inputs, **asked)
-
-    def second_pass(self, model, net_input: dict[str, Any]) -> dict[str, Any]:
-        """Hook: what the model is told beside the sentences, all of which follow a second time."""
-        return {}
 
     def translation(self, model, net_output, sample, reduce: bool = True) -> tuple[Tensor, dict[str, Any]]:
         """The translation loss of what :meth:`run` returned, and all that is logged of it but for ``loss``.
@@ -107,7 +127,7 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
             log["consistency_tokens"] = len(counted)
         sums = vocabulary_loss(features, matrix, objective)
         if self.report_accuracy:
-            log.update(n_correct=utils.item(sums.pop("n_correct")), total=len(counted))
+            log.update(n_correct=int(sums.pop("n_correct")), total=len(counted))
         loss = sums.pop("loss")
         return loss, {**log, **sums}
 

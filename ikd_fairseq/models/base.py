@@ -8,7 +8,7 @@ looks at images in training and at test.
 import copy
 from argparse import SUPPRESS, ArgumentError, ArgumentTypeError
 from contextlib import suppress
-from typing import Any, NamedTuple, Optional
+from typing import Any, NamedTuple, Optional, Union
 
 from fairseq.models.transformer import TransformerDecoderBase, TransformerEncoderBase, TransformerModelBase
 from torch import Tensor, nn
@@ -169,7 +169,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         images: Optional[Tensor] = None,
         features: Optional[Tensor] = None,
         image_positions: Optional[Tensor] = None,
-        hide_regions: Optional[bool] = None,
+        hide_regions: Union[bool, Tensor, None] = None,
         **asked: Any,
     ) -> tuple[Tensor, dict[str, Any]]:
         """
@@ -181,7 +181,8 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images: uint8 ``K x H x W x 3``.
             features: ``K x P x C``, used instead of images.
             image_positions: int64 ``K``, the sentence that each of them belongs to.
-            hide_regions: of a model that ``hides_regions``, whether to hide them; None: by its options.
+            hide_regions: of a model that ``hides_regions``, whether to hide them, or whose, bool ``B x 1``;
+                None: by its options.
             asked: what :meth:`extra_outputs` is asked for.
 
         Returns:

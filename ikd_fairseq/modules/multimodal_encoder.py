@@ -104,8 +104,7 @@ class MultimodalEncoder(TransformerEncoderBase):
         src_lengths: Tensor | None = None,
         return_all_hiddens: bool = False,
         token_embeddings: Tensor | None = None,
-        hide_regions: bool | None = None,
-        keep_regions: bool = True,
+        hide_regions: bool | Tensor | None = None,
         **images: Tensor | None,
     ) -> dict[str, list[Tensor]]:
         """
@@ -114,19 +113,19 @@ class MultimodalEncoder(TransformerEncoderBase):
             src_lengths: int64 ``B`` (not used: padding tells).
             return_all_hiddens: also return the input and every layer's output.
             token_embeddings: ``B x I x d`` instead of an embedding lookup.
-            hide_regions: whether to hide the regions of all sentences from the decoder; None: by the options.
-            keep_regions: hand out m with all of its channels, and not with none of them.
+            hide_regions: whether to hide the regions of all sentences from the decoder, or whose, bool ``B x
+                1``; None: by the options.
             images: what :meth:`regions` takes.
 
         Returns:
             fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
             (I+P)`` (True for padding, and for regions that are hidden or that a sentence does not have),
             ``encoder_embedding`` ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and
-            ``regions``, m as ``B x P x C`` (``B x P x 0`` without *keep_regions*: how many there are is all
-            that beam search needs), whose last entry is what a student is to read. Without text the first two
-            have P positions instead of I+P.
+            ``regions``, m as ``B x P x C``, whose last entry is what a student is to read. Without text the
+            first two have P positions instead of I+P.
         """
-        assert not (hide_regions and self.no_text), "without text and regions nothing is left"
+        shows = hide_regions is None or hide_regions is False
+        assert shows or not self.no_text, "without text and regions nothing is left"
         text_padding_mask = src_tokens.eq(self.padding_idx)
         text, embedding = self.forward_embedding(src_tokens, token_embeddings)
         text = text.masked_fill(text_padding_mask.unsqueeze(-1), 0)
@@ -138,7 +137,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
             hidden = self.hidden(text_padding_mask) if hide_regions is None else hide_regions
             padding_mask = torch.cat([text_padding_mask, region_mask | hidden], dim=1)
-            regions = [m if keep_regions else m[..., :0], *for_student]
+            regions = [m, *for_student]
         if self.no_text:
             x, padding_mask = x[:, text.size(1) :], padding_mask[:, text.size(1) :]
             memory_mask = padding_mask
@@ -167,8 +166,12 @@ class MultimodalEncoder(TransformerEncoderBase):
         return states
 
     def forward_non_torchscript(self, net_input: dict[str, Tensor]) -> dict[str, list[Tensor]]:
-        """The encoder output for beam search, which would copy m at every step and never look at it."""
-        return super().forward_non_torchscript({**net_input, "keep_regions": False})
+        """The encoder output for beam search, which would copy m at every step and only asks for P.
+
+        As a call, but for ``regions``: m without its channels, ``B x P x 0``.
+        """
+        encoder_out = super().forward_non_torchscript(net_input)
+        return {**encoder_out, "regions": [m[..., :0] for m in encoder_out["regions"]]}
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Rearranges the sentences, as beam search asks for. *new_order*: int64."""

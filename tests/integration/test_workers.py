@@ -79,7 +79,7 @@ def eight_pairs(tmp_path_factory):
     return prepare(folder, {"train": (8, [0, 1, 5]), "valid": (4, [0])})
 
 
-@pytest.mark.parametrize("images, options", [("some", ""), ("none", ""), ("some", "--consistency-weight 5")])
+@pytest.mark.parametrize("images, options", [("some", ""), ("none", "--consistency-weight 5")])
 def test_two_workers_equal_one_with_twice_the_batch(eight_pairs, tmp_path, images, options):
     data = eight_pairs
     if images == "none":  # neither worker has an image: nothing hangs, nothing is unused

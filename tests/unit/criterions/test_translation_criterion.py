@@ -11,6 +11,7 @@ from ikd_fairseq.criterions.translation_criterion import PlainTranslationCriteri
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
+from ikd_fairseq.modules.vocabulary_loss import Agreement, SmoothedLikelihood, vocabulary_loss
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
@@ -115,10 +116,9 @@ def test_half_precision_is_as_near_to_float32_as_fairseqs(dtype):
     assert all(gradient.dtype == dtype for gradient in results[0][3].values())
 
 
-def test_a_wrapper_that_looks_for_unused_parameters_gets_logits():
+@pytest.mark.parametrize("attribute", ["find_unused_parameters", "reshard_after_forward"])
+def test_a_wrapper_that_must_see_all_parameters_used_gets_logits(attribute):
     class Wrapper(torch.nn.Module):
-        find_unused_parameters = True
-
         def __init__(self, module):
             super().__init__()
             self.module = module
@@ -132,6 +132,7 @@ def test_a_wrapper_that_looks_for_unused_parameters_gets_logits():
 
     model, sample = text_model(), toy.batch(SOURCES, TARGETS)
     wrapper = Wrapper(model)
+    setattr(wrapper, attribute, True)
     torch.manual_seed(7)
     loss = criterion_of(model)(wrapper, sample)[0]
     assert "features_only" not in wrapper.asked
@@ -198,6 +199,24 @@ def test_without_dropout_and_in_validation_one_pass_is_enough():
     model.eval()
     valid = criterion_of(model, consistency_weight=3.0).eval()(model, sample)
     assert "consistency" not in valid[2] and torch.equal(valid[0], criterion_of(model)(model, sample)[0])
+
+
+def test_the_second_pass_may_hide_the_regions():
+    model, sample = toy.ikd_model(no_student=True).eval(), toy.batch(SOURCES, TARGETS)
+    criterion = criterion_of(model, consistency_weight=3.0, consistency_hides_regions=True)
+    loss, _, logged = criterion(model, sample)
+    inputs = sample["net_input"]
+    views = torch.stack([model(**inputs, hide_regions=hidden)[0] for hidden in (False, True)])
+    real = sample["target"].ne(toy.dictionary().pad())
+    objective = Agreement(SmoothedLikelihood(sample["target"][real], 0.1), 3.0)
+    expected = vocabulary_loss(views[:, real], None, objective)
+    assert expected["consistency"] > 1e-3
+    assert_close_to_scale(logged["consistency"], expected["consistency"])
+    assert_close_to_scale(loss, expected["loss"])
+    with pytest.raises(IkdError, match="TextTransformerModel has no regions that it can do without"):
+        criterion_of(text_model(), consistency_weight=1.0, consistency_hides_regions=True)
+    with pytest.raises(IkdError, match="needs a --consistency-weight"):
+        criterion_of(model, consistency_hides_regions=True)
 
 
 def test_padding_and_the_other_sentences_of_a_batch_do_not_count():
