@@ -14,8 +14,12 @@ from .arguments import parse
 
 logger = logging.getLogger(__name__)
 
-CHECKPOINT, HUGGINGFACE, CTRANSLATE2 = "checkpoint", "huggingface", "ctranslate2"
-_NEEDED = {HUGGINGFACE: ("transformers", "tokenizers"), CTRANSLATE2: ("transformers", "ctranslate2")}
+CHECKPOINT, HUGGINGFACE, CTRANSLATE2, ONNX = "checkpoint", "huggingface", "ctranslate2", "onnx"
+_NEEDED = {
+    HUGGINGFACE: ("transformers", "tokenizers"),
+    CTRANSLATE2: ("transformers", "ctranslate2"),
+    ONNX: ("onnx", "onnxruntime"),
+}
 _QUANTIZATIONS = ("float32", "float16", "bfloat16", "int16", "int8", "int8_float16", "int8_bfloat16")
 
 
@@ -26,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
         "optimizer state and other training state. A checkpoint loads in fairseq-generate, "
         "fairseq-interactive and the hub interface; an image-free model needs no image, pack or teacher "
         "there. Languages, dictionaries and BPE merges travel in it, so that ikd-translate needs nothing "
-        "else. The other formats are for text-only models and need no fairseq where they run.",
+        "else. The other formats need no fairseq where they run.",
     )
     add = parser.add_argument
     add("checkpoint", metavar="CHECKPOINT", help="checkpoint of a training run or an average")
@@ -38,7 +42,8 @@ def build_parser() -> argparse.ArgumentParser:
     formats = (
         "checkpoint (the default) of fairseq; huggingface: a folder for transformers' from_pretrained, in "
     )
-    formats += "the M2M100 layout; ctranslate2: a folder for CTranslate2 and ikd-translate"
+    formats += "the M2M100 layout, and ctranslate2: a folder for CTranslate2 and ikd-translate, both for "
+    formats += "text-only models; onnx: a folder for ikd-translate, for IKD-MMT and others that see no image"
     add("--format", choices=(CHECKPOINT, *_NEEDED), default=CHECKPOINT, help=formats)
     half = "store parameters as float16: half the size, but translations may differ slightly"
     add("--half", action="store_true", help=f"{half} (default: the type that CHECKPOINT has)")
@@ -101,7 +106,11 @@ def _export_folder(args: argparse.Namespace) -> None:
     name = architecture_of(state) or "the model"
     title = os.path.basename(os.path.abspath(args.output))
     card = Card.of_checkpoint(args.checkpoint, title, name, args.data_licence)
-    passed = (args.checkpoint, args.output, facts, card, name, CHECKPOINT)
+    if args.format == ONNX:
+        from ..serving.onnx_export import export_onnx
+
+        return export_onnx(args.checkpoint, args.output, facts, card, name)
+    passed = (args.checkpoint, args.output, facts, card, name, f"{CHECKPOINT} or {ONNX}")
     if args.format == HUGGINGFACE:
         from ..serving.huggingface import export_huggingface
 

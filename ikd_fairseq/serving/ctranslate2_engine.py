@@ -1,15 +1,11 @@
 """Translation by CTranslate2, in a process without torch and fairseq."""
 
-import json
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from ..errors import IkdError, check
+from ..errors import IkdError
 from .engine import MAX_LENGTH, Found, SearchOptions
-from .text import TextFacts
-
-FACTS_FILE = "ikd_text.json"  # beside CTranslate2's own files
+from .folder import read_facts, refuse_options
 
 
 class CTranslate2Engine:
@@ -30,26 +26,9 @@ class CTranslate2Engine:
     def __init__(
         self, folder: str, cpu: bool = False, tokenizer: str | None = None, threads: int = 0, **others: Any
     ):
-        foreign = ", ".join(f"--{name.replace('_', '-')}" for name in others)
-        check(
-            not others,
-            f"{folder}: {foreign} is for checkpoints, and this is an exported folder: leave it out",
-        )
-        path = os.path.join(folder, FACTS_FILE)
-        check(
-            os.path.isfile(path),
-            f"{folder} holds no {FACTS_FILE}: "
-            "give a checkpoint, or what ikd-export --format ctranslate2 wrote",
-        )
-        try:
-            with open(path, encoding="utf-8") as stream:
-                record = json.load(stream)
-        except (OSError, ValueError) as error:
-            raise IkdError(f"{path} cannot be read ({error}): export the model again") from error
-        self.facts = TextFacts.of_record(record, path).with_tokenizer(tokenizer)
-        longest = record.get("longest")
-        check(isinstance(longest, int) and longest > 0, f"{path} is damaged: export the model again")
-        self.longest: int = longest
+        refuse_options(folder, others)
+        facts, self.longest = read_facts(folder)
+        self.facts = facts.with_tokenizer(tokenizer)
         try:
             import ctranslate2
         except ImportError as error:

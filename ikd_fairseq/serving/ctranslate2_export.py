@@ -1,13 +1,11 @@
 """A text-only model for CTranslate2, through its own loader of the M2M100 layout."""
 
-import json
 import os
 from types import SimpleNamespace
 
 from ..errors import check
 from .checkpoint_engine import load_model
-from .ctranslate2_engine import FACTS_FILE
-from .folder import new_folder
+from .folder import new_folder, write_facts
 from .huggingface import check_expressible, check_expressible_facts, to_m2m100
 from .model_card import Card, card_text
 from .subword_tokenizer import SPECIAL
@@ -55,7 +53,6 @@ def export_ctranslate2(
         spec.validate()
         spec.optimize(quantization=quantization)
         spec.save(folder)
-        with open(os.path.join(folder, FACTS_FILE), "w", encoding="utf-8") as stream:
-            json.dump({**facts.record(), "longest": int(model.encoder.max_positions()) - 1}, stream)
+        write_facts(folder, facts, int(model.encoder.max_positions()) - 1)
         with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as stream:
             stream.write(card_text(card, facts))

@@ -8,6 +8,8 @@ from .text import TextFacts
 # The number of a sentence, and score and subwords of its translations, the best first.
 Found = tuple[int, list[tuple[float, str]]]
 
+ENCODER, DECODER = "encoder.onnx", "decoder.onnx"  # files of a folder in ONNX
+
 MAX_LENGTH = 200  # of a translation in subwords, fairseq's --max-len-b
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import glob
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -9,6 +10,9 @@ from collections.abc import Iterator
 from ..errors import IkdError, check
 from ..io.atomic import sync_folder
 from ..io.locks import claim
+from .text import TextFacts
+
+FACTS_FILE = "ikd_text.json"  # beside an engine's own files
 
 
 @contextlib.contextmanager
@@ -47,3 +51,37 @@ def _check_free(path: str) -> None:
     check(not there or os.path.isdir(path), f"{path} is a file; give the name of a new folder")
     empty = not there or not os.listdir(path)
     check(empty, f"{path} is not empty: empty it, or give the name of a new folder")
+
+
+def write_facts(folder: str, facts: TextFacts, longest: int) -> None:
+    """Writes what the model's text went through, and how many subwords a sentence may have."""
+    with open(os.path.join(folder, FACTS_FILE), "w", encoding="utf-8") as stream:
+        json.dump({**facts.record(), "longest": longest}, stream)
+
+
+def read_facts(folder: str) -> tuple[TextFacts, int]:
+    """What :func:`write_facts` wrote.
+
+    Raises:
+        IkdError: the folder holds no such file, or it is damaged.
+    """
+    path = os.path.join(folder, FACTS_FILE)
+    unknown = f"{folder} holds no {FACTS_FILE}: give a checkpoint, or a folder of ikd-export"
+    check(os.path.isfile(path), f"{unknown} --format ctranslate2 or onnx")
+    try:
+        with open(path, encoding="utf-8") as stream:
+            record = json.load(stream)
+    except (OSError, ValueError) as error:
+        raise IkdError(f"{path} cannot be read ({error}): export the model again") from error
+    facts = TextFacts.of_record(record, path)
+    longest = record.get("longest")
+    check(isinstance(longest, int) and longest > 0, f"{path} is damaged: export the model again")
+    return facts, longest
+
+
+def refuse_options(folder: str, options: dict[str, object]) -> None:
+    """Refuses *options* that are for checkpoints. Raises :class:`IkdError`."""
+    foreign = ", ".join(f"--{name.replace('_', '-')}" for name in options)
+    check(
+        not options, f"{folder}: {foreign} is for checkpoints, and this is an exported folder: leave it out"
+    )

@@ -19,10 +19,12 @@ from .subword_tokenizer import SPECIAL, build_tokenizer, vocabulary
 from .text import TextFacts
 
 if TYPE_CHECKING:
-    from transformers import M2M100ForConditionalGeneration
+    from transformers import GenerationConfig, M2M100ForConditionalGeneration
 
 # Entries of fairseq's state dictionary that are computed, not learnt.
 _COMPUTED = re.compile(r"\.(embed_positions\._float_tensor|version)$")
+
+_TOKENS = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
 
 
 def check_expressible(model: nn.Module, name: str, others: str) -> None:
@@ -75,7 +77,7 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
         words: size of the vocabulary, where it is larger than the dictionary. A token behind the
             dictionary goes in as the unknown word does, and never comes out.
     """
-    from transformers import GenerationConfig, M2M100Config, M2M100ForConditionalGeneration
+    from transformers import M2M100Config, M2M100ForConditionalGeneration
 
     cfg, matrix = model.cfg, model.encoder.embed_tokens.weight
     known = len(matrix)
@@ -87,7 +89,6 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
         sizes[f"{side}_ffn_dim"] = part.ffn_embed_dim
         sizes[f"{side}_attention_heads"] = part.attention_heads
         sizes[f"{side}_layerdrop"] = 0.0
-    tokens = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
     config = M2M100Config(
         vocab_size=words,
         d_model=matrix.size(1),
@@ -99,7 +100,7 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
         activation_dropout=cfg.activation_dropout,
         tie_word_embeddings=True,
         **sizes,
-        **tokens,
+        **_TOKENS,
     )
     found = M2M100ForConditionalGeneration(config).eval()
     weights = {
@@ -115,21 +116,28 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise IkdError(f"the model has other weights than this format can hold ({reason})") from error
+    found.generation_config = _search_settings(known, words)
+    return found
+
+
+def _search_settings(known: int, words: int) -> "GenerationConfig":
+    """What ``generate`` does: *known* words can come out, of a vocabulary of *words*."""
+    from transformers import GenerationConfig
+
     # fairseq's search: as many hypotheses as beams are finished, and the best by the mean of its words taken.
     # None is empty, has padding or does not end. What is behind the dictionary is left out, and the rest made
     # to sum to 1, as there, where however padding and an end at once belong to the rest.
-    found.generation_config = GenerationConfig(
+    return GenerationConfig(
         num_beams=DEFAULT_SEARCH.beam,
         max_new_tokens=MAX_LENGTH + 1,
         early_stopping=True,
         length_penalty=DEFAULT_SEARCH.lenpen,
         min_new_tokens=1,
-        forced_eos_token_id=tokens["eos_token_id"],
-        suppress_tokens=[tokens["pad_token_id"], *range(known, words)],
+        forced_eos_token_id=_TOKENS["eos_token_id"],
+        suppress_tokens=[_TOKENS["pad_token_id"], *range(known, words)],
         renormalize_logits=words > known,
-        **tokens,
+        **_TOKENS,
     )
-    return found
 
 
 def export_huggingface(

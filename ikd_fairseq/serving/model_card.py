@@ -53,7 +53,7 @@ tags:
 
 # {title}
 
-Translates {source} to {target}. A `{system}` of ikd-fairseq, a text-only Transformer in the M2M100 layout.
+Translates {source} to {target}. A `{system}` of ikd-fairseq{layout}.
 
 ## Text
 
@@ -124,6 +124,7 @@ def card_text(card: Card, facts: TextFacts, for_transformers: bool = False) -> s
         target=facts.target,
         title=card.title,
         system=card.system,
+        layout=", in the M2M100 layout" if for_transformers else "",
         casing="lower-cased text" if facts.lowercase else "text with its capitals",
         words="tokenised by Moses after its normalisation of punctuation"
         if moses

@@ -7,7 +7,7 @@ from typing import Any
 
 from ..errors import check
 from ..io.progress import progress
-from .engine import DEFAULT_SEARCH, Engine, SearchOptions
+from .engine import DEFAULT_SEARCH, ENCODER, Engine, SearchOptions
 from .text import TextPipeline
 
 
@@ -38,13 +38,17 @@ class SentenceTranslator:
     @classmethod
     def load(cls, model: str | os.PathLike, **options: Any) -> "SentenceTranslator":
         """Loads *model*: a checkpoint, with the options of :class:`.CheckpointEngine`, or a folder of
-        ``ikd-export --format ctranslate2``, with those of :class:`.CTranslate2Engine`.
+        ``ikd-export --format ctranslate2`` or ``onnx``, with those of :class:`.CTranslate2Engine`.
 
         Raises:
             IkdError: it cannot be used.
         """
         engine: Engine
-        if os.path.isdir(model):
+        if os.path.isfile(os.path.join(model, ENCODER)):
+            from .onnx_engine import OnnxEngine
+
+            engine = OnnxEngine(os.fspath(model), **options)
+        elif os.path.isdir(model):
             from .ctranslate2_engine import CTranslate2Engine
 
             engine = CTranslate2Engine(os.fspath(model), **options)

@@ -308,3 +308,29 @@ def test_what_a_format_cannot_express_is_refused_and_leaves_no_folder(model, tra
         assert message in line
     assert sorted(os.listdir(tmp_path)) == before
     assert "holds no ikd_text.json" in refused(TRANSLATE, f"{tmp_path} {model.text}")
+
+
+@pytest.mark.parametrize("system", ["text", "ikd"])
+def test_onnx_translates_as_fairseq_generate_does(model, trained, tmp_path, system):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason=f"the extra `serving` is not installed ({package})")
+    data, file = (model.folder / "data", model.file) if system == "text" else (trained.data, trained.last)
+    text = model.text if system == "text" else trained.data.parent / "test.en"
+    search = f"--path {file} --beam 5 --nbest 2 --cpu --remove-bpe"
+    log = run("fairseq_cli.generate", [str(data)], TASK, search)
+    expected: dict[int, list[tuple[float, str]]] = {}
+    for line in log.splitlines():
+        if line.startswith("H-"):
+            tag, score, words = line.split("\t")
+            expected.setdefault(int(tag[2:]), []).append((float(score), words))
+    folder, output = tmp_path / "onnx", tmp_path / "out.jsonl"
+    run(EXPORT, f"{file} {folder} --format onnx --data {data}")
+    options = ["--nbest", "2", "--batch-size", "7", "--output", str(output)]
+    command = [sys.executable, "-c", _LIGHT, str(folder), str(text), *options]
+    done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stderr[-3000:]
+    for number, line in enumerate(output.read_text(encoding="utf-8").splitlines()):
+        found = json.loads(line)["translations"]
+        assert [one["text"] for one in found] == [words for _, words in expected[number]]
+        in_base_2 = [one["score"] / 0.6931471805599453 for one in found]
+        assert in_base_2 == pytest.approx([score for score, _ in expected[number]], abs=1e-3)
