@@ -53,7 +53,7 @@ def ours(data: Path, system: str, options: str = "", root: Path = ROOT) -> list[
 def naive_ikd(data: Path) -> list[str]:
     """The naive version that this folder keeps."""
     start = [str(data), "--user-dir", str(HERE / "naive_ikd"), "--task", "multimodal_translation"]
-    model = f"--arch naive_ikd_tiny --criterion naive_distillation {images_of(data)}"
+    model = f"--arch naive_ikd_tiny --criterion naive_distillation --use-old-adam {images_of(data)}"
     return [*start, *shlex.split(f"{model} {PROTOCOL}")]
 
 

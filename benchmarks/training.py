@@ -16,8 +16,6 @@ from fairseq.logging import metrics
 from fairseq.trainer import Trainer
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from ikd_fairseq.contracts import inputs_of
-
 # What a matrix product is called by the time it runs, forward or backward.
 PRODUCTS = ("mm", "addmm", "bmm", "baddbmm")
 
@@ -32,6 +30,8 @@ class Training:
 
     def __init__(self, command: list[str]):
         sys.argv = ["fairseq-train", *command]  # where fairseq looks for --user-dir
+        plain = "--user-dir" not in command
+        assert not (plain and "ikd_fairseq" in sys.modules), "stock fairseq is measured without the plugin"
         self.cfg = convert_namespace_to_omegaconf(options.parse_args_and_arch(options.get_training_parser()))
         if self.cfg.distributed_training.distributed_world_size > 1:
             distributed_utils.distributed_init(self.cfg)
@@ -74,6 +74,8 @@ class Converging(Training):
 
     def loss(self) -> float:
         """Of the development set, without label smoothing."""
+        from ikd_fairseq.contracts import inputs_of  # not above: stock fairseq's process has no plugin
+
         self.task.load_dataset("valid")
         pairs = self.task.dataset("valid")
         self.model.eval()

@@ -38,6 +38,7 @@ def check_weights(state: dict[str, Any], path: str | os.PathLike) -> None:
         plain = torch.is_tensor(tensor) and tensor.layout == torch.strided and tensor.device.type == "cpu"
         real = plain and tensor.untyped_storage().nbytes() >= tensor.nbytes
         check(real, f"{path} is damaged: its entry {name} is no tensor that is in the file")
+        check(not tensor.is_complex(), f"{path} is damaged: its entry {name} holds complex numbers")
         # fairseq's marks of a module's device and version, which are never read, may hold anything.
         if tensor.is_floating_point() and not str(name).endswith(("._float_tensor", ".version")):
             check(

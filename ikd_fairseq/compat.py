@@ -17,7 +17,7 @@ from typing import Any
 from .checkpoint_settings import check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
 from .constants import CHECKPOINT, DICTIONARIES
-from .errors import IkdError, check, check_file, reading_checkpoint
+from .errors import IkdError, check, check_file, naming, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
 
@@ -50,13 +50,12 @@ def require_fairseq() -> None:
     check(version.startswith(SUPPORTED_FAIRSEQ), f"{other}; {remedy}")
 
 
-@functools.cache
 def register_safe_globals() -> None:
     """Lets PyTorch's safe loader (``weights_only=True``) read the checkpoints of fairseq.
 
     A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes, and
     runs with ``--eval-bleu`` store their n-gram counts as numpy arrays. Turning the safe loader off instead
-    would let a checkpoint run code.
+    would let a checkpoint run code. Called before every load: timm takes Namespace off the list again.
     """
     import numpy as np
     import torch
@@ -113,6 +112,28 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
+def tell_of_unwritten_checkpoints() -> None:
+    """Makes a checkpoint that fairseq cannot write one sentence, and leaves no part of it behind."""
+    from fairseq import checkpoint_utils
+
+    save = checkpoint_utils.torch_persistent_save
+
+    @functools.wraps(save)
+    def save_or_tell(obj: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return save(obj, filename, *args, **kwargs)
+        except (OSError, RuntimeError) as error:  # RuntimeError: what torch.save makes of a full disk
+            with contextlib.suppress(OSError):
+                os.remove(f"{filename}.tmp")
+            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+            raise IkdError(
+                f"checkpoint {filename} cannot be written ({reason}): free some space, or see to the folder, "
+                "and run the same command again; the checkpoints there are whole"
+            ) from error
+
+    checkpoint_utils.torch_persistent_save = save_or_tell
+
+
 def refuse_unsafe_checkpoints() -> None:
     """Lets fairseq load only what the safe loader reads, with harmless settings; others are named.
 
@@ -157,7 +178,8 @@ def refuse_unsafe_checkpoints() -> None:
         for name in filenames:
             parts = kwargs.get("suffix") or kwargs.get("num_shards", 1) > 1
             check(parts or "://" in name or os.path.exists(name), f"checkpoint {name}: there is no such file")
-        with _saying_what_is_wrong(f"{files} does not fit the model that its settings describe"):
+        misfit = f"{files} does not fit the model that its settings describe"
+        with naming(files), _saying_what_is_wrong(misfit):
             return load_models(filenames, *args, **kwargs)
 
     checkpoint_utils.load_model_ensemble_and_task = load_models_that_fit
@@ -262,6 +284,7 @@ def apply() -> None:
     undo_debug_logging()
     register_safe_globals()
     copy_checkpoints_atomically()
+    tell_of_unwritten_checkpoints()
     refuse_unsafe_checkpoints()
     check_dictionaries()
     broadcast_objects_by_torch()

@@ -67,6 +67,17 @@ def reading_checkpoint(path: str | os.PathLike, what: str = "checkpoint") -> Ite
         raise IkdError(f"{damaged} ({reason})") from error
 
 
+@contextlib.contextmanager
+def naming(culprit: str) -> Iterator[None]:
+    """Puts *culprit* in front of the sentence of an :class:`IkdError` that does not name it."""
+    try:
+        yield
+    except IkdError as error:
+        if culprit in str(error):
+            raise
+        raise IkdError(f"{culprit}: {error}") from error
+
+
 def show_errors_without_traceback() -> None:
     """Makes an uncaught :class:`IkdError` end the process with its sentence alone, and status 1.
 

@@ -48,7 +48,7 @@ class IKDTransformerConfig(MultimodalTransformerConfig):
     student_kernels: ChoiceEnum(list(KERNELS)) = option(
         "odd",
         "sides of the student's kernels where its maps grow: even, 4x4, with 2x2 shortcuts and a learned 2x2 "
-        "unpooling, as in the paper's Table 7; or odd, those of the CNN, as version 0.2 had them",
+        "unpooling, as in the paper's Table 7; or odd, those of the CNN, as version 0.1 had them",
     )
     no_student: bool = option(
         False,
@@ -117,6 +117,8 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         """Raises :class:`IkdError` for a checkpoint of a model that other options made."""
         super().upgrade_state_dict(state_dict)
         own = self.state_dict()
+        if not any(key.startswith("encoder.generator.") for key in state_dict):
+            return  # of another architecture, as fairseq will find
         for name, (part, first, second) in _PARTS.items():
             here, there = (
                 {key: tensor.shape for key, tensor in state.items() if part in key}

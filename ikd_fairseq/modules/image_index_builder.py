@@ -167,7 +167,7 @@ def read_captions(
         The captions, and the pack's row of each of their N images.
 
     Raises:
-        IkdError: the language, its dictionary or its text is missing.
+        IkdError: the language, its dictionary or its text is missing, or they do not belong together.
     """
     names = list(sentence_counts(data_dir, split))  # SPLIT.SRC-TGT.LANG.idx
     pairs = {name[len(split) + 1 :].split(".")[0] for name in names}
@@ -185,6 +185,12 @@ def read_captions(
     dictionary = Dictionary.load(dictionary_path)
     text = data_utils.load_indexed_dataset(os.path.join(data_dir, texts[0][: -len(".idx")]), dictionary)
     with_image = np.flatnonzero(index != NO_IMAGE)
+    highest = max(int(text[row].max()) for row in with_image.tolist())
+    check(
+        highest < len(dictionary),
+        f"{dictionary_path} has {len(dictionary)} words, and {texts[0]} one with the number {highest}: the "
+        "dictionary is cut off, or of other text; prepare the data again",
+    )
     rows, images = np.unique(index[with_image], return_inverse=True)
     sentences = [
         [word for word in text[row].tolist() if word >= dictionary.nspecial] for row in with_image.tolist()

@@ -37,7 +37,13 @@ from .config import MultimodalTranslationConfig
 from .divergence import Divergence, check_finite
 from .logged_values import log_values, logged_values_of
 from .mixed_precision import check_machine, in_bf16
-from .option_checks import check_bpe_dropout, check_criterion, check_model_options, check_precision
+from .option_checks import (
+    check_bpe_dropout,
+    check_criterion,
+    check_model_options,
+    check_precision,
+    check_search,
+)
 from .run_facts import run_facts
 from .vocabulary import check_fingerprints, check_merges, check_words_of, find_languages, fingerprints
 
@@ -274,9 +280,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         )
         return super().build_dataset_for_inference(src_tokens, src_lengths, constraints)
 
-    def build_generator(self, models, *args, **kwargs):
+    def build_generator(self, models, args, *further, **kwargs):
+        check_search(args)
         several = [model.views() if isinstance(model, ModelContract) else [model] for model in models]
-        return super().build_generator(sum(several, []), *args, **kwargs)
+        return super().build_generator(sum(several, []), args, *further, **kwargs)
 
     def inference_step(self, generator, models, sample, *args, **kwargs):
         # Images may be there for a teacher alone, and fairseq's own encoders take none.

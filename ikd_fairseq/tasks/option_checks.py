@@ -71,7 +71,8 @@ def check_model_options(cfg: Any, source: Dictionary, target: Dictionary) -> Non
         for name in ("embed_dim", "ffn_embed_dim", "layers", "attention_heads"):
             size = getattr(cfg, f"{part}_{name}", None)
             option = f"--{part}-{name.replace('_', '-')} {size}"
-            check(not isinstance(size, int) or size > 0, f"{option}: give a number above 0")
+            most = 1000 if name == "layers" else 1 << 20  # beyond it building alone takes for ever
+            check(not isinstance(size, int) or 0 < size <= most, f"{option}: give a number from 1 to {most}")
         width, heads = (getattr(cfg, f"{part}_{name}", None) for name in ("embed_dim", "attention_heads"))
         known = isinstance(width, int) and isinstance(heads, int)
         check(
@@ -84,6 +85,17 @@ def check_model_options(cfg: Any, source: Dictionary, target: Dictionary) -> Non
         "source and target have dictionaries of their own, and this architecture shares all embeddings: "
         "prepare the data with --joined-dictionary, or add --separate-embeddings",
     )
+
+
+def check_search(cfg: Any) -> None:
+    """Refuses a beam that cannot be, which fairseq finds out in the midst of the search.
+
+    Args:
+        cfg: the options of the generation.
+    """
+    beam, nbest = getattr(cfg, "beam", 5), getattr(cfg, "nbest", 1)
+    check(beam > 0, f"--beam {beam}: give a number above 0")
+    check(nbest > 0, f"--nbest {nbest}: give a number above 0")
 
 
 def check_criterion(criterion: Any, model: Any) -> None:

@@ -14,7 +14,7 @@ from fairseq.trainer import Trainer
 from ..compat import load_safely
 from ..constants import CHECKPOINT
 from ..contracts import TaskContract
-from ..errors import IkdError, check
+from ..errors import IkdError, check, naming
 from .divergence import Divergence
 from .init_from import take_weights
 
@@ -42,6 +42,16 @@ def load_checkpoint(self: Trainer, filename: str, *args: Any, **kwargs: Any) -> 
     """
     if isinstance(self.task, TaskContract):
         prepare(self, filename)
+    with naming(filename):
+        extra_state = _load_or_explain(self, filename, *args, **kwargs)
+    done, most = self.get_num_updates(), self.cfg.optimization.max_update
+    if 0 < most <= done:  # fairseq would train one more update, and write its checkpoints anew
+        logger.info("%s has been trained for %d updates, and --max-update is %d: done", filename, done, most)
+        raise SystemExit(0)
+    return extra_state
+
+
+def _load_or_explain(self: Trainer, filename: str, *args: Any, **kwargs: Any) -> Any:
     try:
         return _load_checkpoint(self, filename, *args, **kwargs)
     except IkdError:

@@ -20,7 +20,7 @@ from tests.faults.workbench import content, copy_workbench, must, ours, start, t
 
 HANG = 300
 SENTENCE = re.compile(r"^[\w./:-]+: error: (.+)$", re.MULTILINE)
-TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.lock$")
+TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.ready$|\.ikd-lock$")
 TRAINING = train(
     "text", "--max-update 12 --save-interval-updates 4 --no-epoch-checkpoints --save-dir {w}/new"
 )
@@ -105,7 +105,7 @@ WRITERS = {
             "distil-data",
             workbench.DISTIL,
             ("distilled/*",),
-            (train("text", _QUICK)[0], train("text", _QUICK)[1].replace("{w}/data", "{w}/distilled")),
+            _small(train("fused", _QUICK), "{w}/data", "{w}/distilled"),
         ),
         Writer(
             "average-checkpoints",
@@ -250,7 +250,10 @@ class Trials:
             self._count("lost", f"the older {sorted(set(older) - set(found))} are gone")
         elif found not in ({}, _finished(older), self.whole) and not self._is_part_of_training(found):
             if self.writer.name not in _COMPARED_BY_READING and self._read(folder) == 0:
-                self._count("corrupt", f"{sorted(found)} are neither old nor new, and load")
+                others = sorted(
+                    n for n, value in found.items() if value not in (older.get(n), self.whole.get(n))
+                )
+                self._count("corrupt", f"{others} of {len(found)} files are neither old nor new, and load")
         status, output = start(self.writer.command, folder).wait(HANG)
         if status is None:
             self._count("hangs", "hangs when run again")
@@ -260,7 +263,7 @@ class Trials:
             now = self.writer.contents(folder)
             others = [n for n in sorted({*now, *self.whole}) if now.get(n) != self.whole.get(n)]
             self._count("differs", f"run again, {others} differ from an uninterrupted run's")
-        left = [str(p.relative_to(folder)) for p in walk(folder) if re.search(r"\.tmp$|\.partial$", p.name)]
+        left = [str(p.relative_to(folder)) for p in walk(folder) if TEMPORARY.search(p.name)]
         if left:
             self._count("left_over", f"run again, {left} stay")
 

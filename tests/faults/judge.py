@@ -3,7 +3,7 @@
 1. It ends with a status other than 0.
 2. It says why in one sentence, without a traceback.
 3. The sentence names the culprit: file, line or option.
-4. Nothing is written, and nothing that was there is changed.
+4. Nothing is written, what the next run can go on with apart, and nothing that was there is changed.
 5. It ends at all.
 
 A harmless input may also be accepted. Nothing hostile may run.
@@ -69,6 +69,9 @@ def judge(bad: BadInput, folder: Path) -> Judgement:
     before = files(folder)
     status, output = start(bad.command, folder).wait(HANG)
     changed = sorted(set(files(folder).items()) ^ set(before.items()))
+    changed = [
+        entry for entry in changed if not entry[0].endswith((".partial", ".ikd-lock"))
+    ]  # to go on with
     sentences = _ERROR.findall(output)
     said = sentences[0] if sentences else "\n".join(output.splitlines()[-12:])
     if (folder / "RAN").exists():

@@ -18,13 +18,13 @@ FUSED = f"--arch gated_fusion_tiny {MODEL} {SMOOTHED}"
 RETRIEVAL = f"--arch retrieval_transformer_tiny {MODEL} {SMOOTHED} --retriever"
 CNN = "--backbone efficientnet_lite0 --backbone-weights random"
 SYSTEMS = {
-    "text": f"--arch transformer_tiny {MODEL} {SMOOTHED}",
+    "text": f"--arch transformer_mmt_tiny {MODEL} {SMOOTHED}",
     "ikd": IKD,
     "fused": f"{FUSED} {CNN} --image-size 64",
     "featured": f"{FUSED} --backbone efficientnet_lite0 --image-size 64 --image-features cnn",
     "topic": f"{RETRIEVAL} topic",
     "dense": f"{RETRIEVAL} dense",
-    "taught": f"""--arch transformer_tiny {MODEL} --criterion word_distillation --label-smoothing 0.1
+    "taught": f"""--arch transformer_mmt_tiny {MODEL} --criterion word_distillation --label-smoothing 0.1
         --teacher-cache own""",
 }
 SHORT = "--max-tokens 300 --seed 3 --required-batch-size-multiple 1"

@@ -103,9 +103,7 @@ def go_on(old, tmp_path, *options, **how) -> str:
 
 def test_training_that_goes_on_with_todays_preset_is_told_what_to_give(old, tmp_path):
     output = go_on(old, tmp_path, fails=True)
-    assert (
-        "ikd_fairseq: error: the checkpoint is not of a model with --region-bias learned: give none" in output
-    )
+    assert "ikd.pt: the checkpoint is not of a model with --region-bias learned: give none" in output
 
 
 def test_training_goes_on_from_an_old_checkpoint(old, tmp_path):

@@ -196,7 +196,10 @@ def test_pictures_and_tables_of_analyses_are_carried_along(runs, tmp_path):
     assert (image["width"], image["height"]) == ("2", "1")
     assert "ikd-seed1: attention, sentence 7" in page.words
     assert "the first 40 of 50 rows of attention.tsv" in page.words
-    assert "elsewhere: retrieval" in page.words and "Nothing was found of inverse, clusters" in page.words
+    assert (
+        "elsewhere: retrieval" in page.words
+        and "Nothing was found of inverse, inversion, clusters, regions" in page.words
+    )
 
 
 def test_cases_mark_words_in_more_than_colour(runs):
