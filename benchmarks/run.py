@@ -17,6 +17,7 @@ import figures_before
 import figures_data
 import figures_decoding
 import figures_growth
+import figures_serving
 import figures_training
 from report import Row, as_json, machine, markdown, table
 
@@ -40,22 +41,25 @@ FIGURES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
 }
 
 
-# The same against an earlier commit, which an option names.
-BEFORE = "before"
+# What needs an option of its own: the same against an earlier commit, and a model that is served.
+BEFORE, SERVING = "before", "serving"
 
 
 def build_parser() -> argparse.ArgumentParser:
     summaries = [f"  {name:<10} {function.__doc__.splitlines()[0]}" for name, function in FIGURES.items()]
     summaries.append(f"  {BEFORE:<10} {figures_before.before.__doc__.splitlines()[0]}")
+    summaries.append(f"  {SERVING:<10} {figures_serving.serving.__doc__.splitlines()[0]}")
     parser = argparse.ArgumentParser(
         description="Measure the plugin's speed: ratios of two ways that take turns.",
         epilog="figures:\n" + "\n".join(summaries),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    names = [*FIGURES, BEFORE]
+    names = [*FIGURES, BEFORE, SERVING]
     add("--only", nargs="+", choices=names, default=names, metavar="NAME", help="some figures")
     add("--before", metavar="COMMIT", help="earlier commit, for the figures of that name; else left out")
+    served = "text-only checkpoint, for the figures of serving, with --data; else left out"
+    add("--checkpoint", type=Path, metavar="FILE", help=served)
     add("--data", type=Path, help="folder of prepare.sh, with images (default: synthetic data)")
     add("--json", type=Path, metavar="FILE", help="write every value of every round")
     add("--markdown", type=Path, metavar="FILE", help="write the page")
@@ -92,6 +96,9 @@ def main() -> None:
         figures = dict(FIGURES)
         if args.before:
             figures[BEFORE] = functools.partial(figures_before.before, commit=args.before)
+        if args.checkpoint:
+            model = args.checkpoint.resolve()
+            figures[SERVING] = functools.partial(figures_serving.serving, checkpoint=model)
         # Written each time, so that an end by Ctrl-C loses little.
         for rows in measure(figures, args.only, data, scratch):
             if args.json:

@@ -21,6 +21,9 @@ PROCESS = "process"
 DICTIONARIES = "dictionaries"
 CHECKPOINT = "checkpoint"
 
+# Key of an exported checkpoint: what its text went through, see serving.text.
+TEXT = "text"
+
 # Files beside the binarised text: DATA/SPLIT + suffix.
 IMAGES_SUFFIX = ".images.npy"  # uint8, N x H x W x 3
 INDEX_SUFFIX = ".images.index.npy"  # int32, a row of the array above for every sentence, or NO_IMAGE

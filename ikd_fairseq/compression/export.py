@@ -2,10 +2,12 @@
 
 import logging
 import os
+from typing import Any
 
 import torch
 
 from ..checkpoint_weights import check_weights
+from ..constants import TEXT
 from ..contracts import ModelContract, contract_of_architecture, options_without
 from ..errors import check
 from ..io.atomic import check_output
@@ -77,8 +79,13 @@ def _make_decode_only(state: State, architecture: type[ModelContract] | None) ->
         state["cfg"]["criterion"] = {"_name": TRANSLATION_LOSS, **kept}
 
 
-def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool = False) -> None:
+def export_checkpoint(
+    checkpoint: os.PathLike, output: os.PathLike, half: bool = False, text: dict[str, Any] | None = None
+) -> None:
     """Writes what decoding needs of *checkpoint* to *output*, which loads in fairseq's own commands.
+
+    Args:
+        text: what its text went through, plain values that are stored beside the model.
 
     Raises:
         IkdError: the checkpoint cannot be used or has weights that are not finite, the output cannot be
@@ -86,10 +93,10 @@ def export_checkpoint(checkpoint: os.PathLike, output: os.PathLike, half: bool =
     """
     check_output(output, [checkpoint])
     with claim(output):
-        _export(checkpoint, output, half)
+        _export(checkpoint, output, half, text)
 
 
-def _export(checkpoint: os.PathLike, output: os.PathLike, half: bool) -> None:
+def _export(checkpoint: os.PathLike, output: os.PathLike, half: bool, text: dict[str, Any] | None) -> None:
     state = load_checkpoint(checkpoint)
     check_weights(state, checkpoint)
     if "exported" in state["extra_state"]:
@@ -100,5 +107,7 @@ def _export(checkpoint: os.PathLike, output: os.PathLike, half: bool) -> None:
     exported["model"] = export_model(state["model"], half, left_out)
     exported["criterion"] = None
     exported["extra_state"]["exported"] = {"file": str(checkpoint), "half": half}
+    if text is not None:
+        exported[TEXT] = text
     _make_decode_only(exported, architecture)
     write_checkpoint(exported, output)

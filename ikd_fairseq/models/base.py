@@ -78,7 +78,10 @@ class WordAttentionDecoder(TransformerDecoderBase):
 
     def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
         if encoder_out is not None:
-            words, positions = encoder_out["encoder_embedding"][0].size(1), len(encoder_out["encoder_out"][0])
+            words, positions = (
+                encoder_out["encoder_embedding"][0].size(1),
+                encoder_out["encoder_out"][0].size(0),
+            )
             for module in self.modules():
                 if isinstance(module, RegionBias):
                     module.regions = max(0, positions - words)

@@ -38,12 +38,12 @@ class RegionBias(nn.Module):
         """``J x keys``, to be added to logits: 0 for words, which come first. *queries* is ``J x ...``."""
         bias = (self.offset - math.log(self.regions)).to(queries)
         row = torch.cat([bias.new_zeros(keys - self.regions), bias.expand(self.regions)])
-        return row.expand(len(queries), -1)
+        return row.expand(queries.size(0), -1)
 
     def forward(
         self, attention: nn.Module, args: tuple, kwargs: dict[str, Any]
     ) -> tuple[tuple, dict[str, Any]]:
         """The hook: arguments of a call of *attention* to those with the mask."""
         if self.regions:
-            kwargs = {**kwargs, "attn_mask": self.mask(kwargs["query"], len(kwargs["key"]))}
+            kwargs = {**kwargs, "attn_mask": self.mask(kwargs["query"], kwargs["key"].size(0))}
         return args, kwargs

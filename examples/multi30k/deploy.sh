@@ -1,0 +1,142 @@
+#!/usr/bin/env bash
+# From any teacher to an int8 service: its translations, a text-only student trained on them, exports, scores.
+# Every step is skipped when its output is complete, so an interrupted run goes on where it was.
+set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+usage: deploy.sh DATA TEACHER[:TEACHER...] OUT [--with-images] [--split test] [--arch transformer_mmt_nano]
+                 [-- options of fairseq-train for the student]
+
+DATA     folder that prepare.sh made
+TEACHER  checkpoint that translates, of any system; several make an ensemble
+OUT      folder for what is made: distilled/ (DATA with the teacher's translations), student/ (the run),
+         model.pt, huggingface/, ctranslate2/, int8/ and stages.tsv: BLEU, size and speed of every stage
+
+--with-images  the teacher looks at the packs of DATA; the student sees text alone
+--split        the test set that every stage translates
+--arch         of the student, a text-only one
+
+Needs the extra `serving`: pip install "ikd-fairseq[serving]". Environment: UPDATES (those of the protocol: 8000), SEED
+(1), LAST (10: checkpoints of the student that are averaged), SHARDS (1: parts that the teacher translates in).
+TEXT
+}
+
+fail() {
+  echo "deploy.sh: error: $*" >&2
+  exit 1
+}
+
+positional=() split=test arch=transformer_mmt_nano image_use=(--image-free)
+while (($#)); do
+  case $1 in
+    -h | --help) usage; exit 0 ;;
+    --with-images) image_use=(); shift ;;
+    --split | --arch)
+      (($# >= 2)) || fail "$1 needs a value"
+      printf -v "${1#--}" %s "$2"
+      shift 2
+      ;;
+    --) shift; break ;;
+    -*) fail "unknown option $1 (see --help; options of fairseq-train go behind --)" ;;
+    *) positional+=("$1"); shift ;;
+  esac
+done
+((${#positional[@]} == 3)) || { usage >&2; exit 2; }
+data=${positional[0]} teacher=${positional[1]} out=${positional[2]}
+[[ -f $data/code ]] || fail "$data is no folder that prepare.sh made"
+IFS=: read -ra teachers <<<"$teacher"
+for file in "${teachers[@]}"; do [[ -f $file ]] || fail "there is no checkpoint $file"; done
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+. "$here/../set_up.sh"
+export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
+python -c 'import ctranslate2, transformers' 2>/dev/null ||
+  fail "CTranslate2 or transformers is missing: pip install 'ikd-fairseq[serving]'"
+text=$data/bpe/$split reference=("$data/reference/$split".*)
+[[ -f ${reference[0]} ]] || fail "$data/reference holds no $split"
+target=${reference[0]##*.}
+source=
+for file in "$data/bpe/$split".*; do [[ ${file##*.} == "$target" ]] || source=${file##*.}; done
+[[ -n $source && -f $text.$source ]] || fail "$text.LANGUAGE is missing: prepare the data again"
+
+step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
+
+mkdir -p "$out"
+student=$out/student
+
+step "translating the training text with the teacher"
+ikd-distil-data "$data" "$out/distilled" --teacher-path "$teacher" ${SHARDS:+--shards "$SHARDS"} \
+  ${image_use[@]+"${image_use[@]}"} -- --max-tokens 4096
+cp "$data/code" "$out/distilled/code"
+
+step "training the student, $arch"
+if [[ ! -f $student/trained ]]; then
+  NAME=$arch bash "$here/train.sh" "$out/distilled" "$student" text --arch "$arch" "$@"
+  touch "$student/trained"
+fi
+[[ -f $student/average.pt ]] ||
+  ikd-average-checkpoints --last "${LAST:-10}" --output "$student/average.pt" "$student"
+
+step "exporting"
+model=$student/average.pt
+[[ -f $out/model.pt ]] || ikd-export "$model" "$out/model.pt" --data "$out/distilled"
+for format in huggingface ctranslate2; do
+  [[ -d $out/$format ]] || ikd-export "$out/model.pt" "$out/$format" --format "$format"
+done
+[[ -d $out/int8 ]] || ikd-export "$out/model.pt" "$out/int8" --format ctranslate2 --quantization int8
+
+step "translating $split at every stage"
+sed 's/@@ //g' "$text.$source" >"$out/$split.$source" # in words, as what is scored
+cpu=()
+python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || cpu=(--cpu)
+
+# Usage: generate NAME DATA CHECKPOINT OPTIONS: by fairseq, into NAME.txt, with its speed in NAME.log.
+generate() {
+  local name=$1 folder=$2 checkpoint=$3
+  shift 3
+  [[ ! -f $out/$name.txt ]] || return 0
+  fairseq-generate "$folder" --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation --path "$checkpoint" \
+    --gen-subset "$split" --beam 5 --batch-size 64 --remove-bpe ${cpu[@]+"${cpu[@]}"} "$@" >"$out/$name.log" 2>&1 ||
+    { tail -5 "$out/$name.log" >&2; fail "fairseq-generate failed; see $out/$name.log"; }
+  grep '^H-' "$out/$name.log" | sed 's/^H-//' | sort -n | cut -f 3 >"$out/$name.txt.partial"
+  mv "$out/$name.txt.partial" "$out/$name.txt"
+}
+
+# Usage: serve NAME: by ikd-translate, on sentences in words, into NAME.txt, with its speed in NAME.log.
+serve() {
+  [[ ! -f $out/$1.txt ]] || return 0
+  ikd-translate "$out/$1" "$out/$split.$source" --tokenizer none --output "$out/$1.txt" \
+    ${cpu[@]+"${cpu[@]}"} 2>"$out/$1.log" ||
+    { tail -5 "$out/$1.log" >&2; fail "ikd-translate failed; see $out/$1.log"; }
+}
+
+megabytes() { du -cbL "$@" | tail -1 | awk '{ printf "%.2f", $1 / 1e6 }'; }
+
+# Usage: row NAME FILES: a stage's BLEU, size of what it needs, and speed.
+row() {
+  local name=$1 bleu signature speed
+  shift
+  read -r bleu signature < <(ikd-score --preset tokenised --metrics bleu \
+    --hypotheses "$out/$name.txt" --references "${reference[0]}" |
+    sed -n 's/^BLEU *//p')
+  speed=$(sed -n 's/.*[( ]\([0-9.,]*\) sentences\/s.*/\1/p' "$out/$name.log" | tail -1)
+  printf '%s\t%s\t%s\t%s\t%s\n' "$name" "$bleu" "$(megabytes "$@")" "${speed//,/}" "$signature" >>"$out/stages.tsv.partial"
+}
+
+generate teacher "$data" "$teacher" ${image_use[@]+"${image_use[@]}"}
+generate student "$out/distilled" "$out/model.pt" --image-free
+serve ctranslate2
+serve int8
+
+printf 'stage\tBLEU\tMB\tsentences/s\tsignature\n' >"$out/stages.tsv.partial"
+row teacher "${teachers[@]}"
+row student "$out/model.pt"
+row ctranslate2 "$out/ctranslate2"
+row int8 "$out/int8"
+mv "$out/stages.tsv.partial" "$out/stages.tsv"
+
+step "done: BLEU of $split (tokenised, lower-case), beam 5, batch 64; speed as ikd-translate and fairseq-generate say"
+column -t -s $'\t' "$out/stages.tsv" 2>/dev/null || cat "$out/stages.tsv"
+echo
+echo "a sentence in, a translation out: echo 'A man.' | ikd-translate $out/int8"

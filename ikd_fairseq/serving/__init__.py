@@ -1,0 +1,1 @@
+"""A trained model at the place where it is used: plain sentences in, plain translations out."""

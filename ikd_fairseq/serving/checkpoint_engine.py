@@ -1,0 +1,116 @@
+"""Translation by fairseq's search: any checkpoint that fairseq-generate takes, with or without images."""
+
+import os
+from collections.abc import Iterator, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+from fairseq import checkpoint_utils
+from fairseq.data import LanguagePairDataset
+from fairseq.dataclass.configs import GenerationConfig
+
+from ..constants import IMAGES
+from ..contracts import ModelContract, contract_of, decoding_overrides
+from ..data.pairs.image_pair_dataset import ImagePairDataset
+from ..distillation.search import search
+from ..errors import check
+from ..io.checkpoints import config_section, load_checkpoint
+from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
+from .engine import Found, SearchOptions
+from .facts import dictionary_of, facts_of_checkpoint
+from .text import TextFacts
+
+
+def load_model(
+    checkpoint: str, facts: TextFacts, image_free: bool = False
+) -> tuple[MultimodalTranslationTask, torch.nn.Module]:
+    """The model of a checkpoint in eval mode, on the CPU, and a task with the dictionaries of *facts*.
+
+    Needs no data folder.
+
+    Raises:
+        IkdError: the checkpoint cannot be used, or has other dictionaries.
+    """
+    cfg = MultimodalTranslationConfig(data=checkpoint, image_free=image_free)
+    cfg.source_lang, cfg.target_lang = facts.source, facts.target
+    source = dictionary_of(facts.source_words)
+    target = source if facts.target_words == facts.source_words else dictionary_of(facts.target_words)
+    task = MultimodalTranslationTask(cfg, source, target)
+    (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], decoding_overrides(), task)
+    return task, model.eval()
+
+
+class CheckpointEngine:
+    """A checkpoint, loaded once.
+
+    Args:
+        checkpoint: exported, or as training left it.
+        data, tokenizer: see :func:`.facts_of_checkpoint`.
+        image_free: translate by the text path alone.
+        cpu: use no GPU even if there is one.
+
+    Attributes:
+        facts: what its text went through.
+        image_size: side of the images that it needs, in pixels; None if it takes none.
+
+    Raises:
+        IkdError: the checkpoint cannot be used, or it needs features that no image file holds.
+    """
+
+    def __init__(
+        self,
+        checkpoint: str,
+        data: str | None = None,
+        tokenizer: str | None = None,
+        image_free: bool = False,
+        cpu: bool = False,
+    ):
+        checkpoint = os.fspath(checkpoint)
+        state = load_checkpoint(checkpoint)
+        self.facts = facts_of_checkpoint(state, checkpoint, data, tokenizer)
+        self.task, self.model = load_model(checkpoint, self.facts, image_free)
+        contract = contract_of(self.model, ModelContract)
+        self._needs_images = contract.requires_images and not image_free
+        self.image_size = contract.image_size if self._needs_images else None
+        features = config_section(state, "task").get("image_features")
+        check(
+            not (self._needs_images and (features or self.image_size is None)),
+            f"{checkpoint} looks at features ({features}), which image files do not hold: use "
+            "fairseq-generate, or translate by its text path alone with --image-free",
+        )
+        device = "cuda" if torch.cuda.is_available() and not cpu else "cpu"
+        self.model.to(device, dtype=torch.float32)
+        self.model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))
+
+    def translate(
+        self, sentences: Sequence[str], options: SearchOptions, images: Sequence[Any] | None = None
+    ) -> Iterator[Found]:
+        """See :class:`.Engine`."""
+        check(
+            not self._needs_images or images is not None,
+            "this model looks at an image of every sentence: give --images and --list, or translate by its "
+            "text path alone with --image-free",
+        )
+        words = self.task.source_dictionary
+        tokens = [words.encode_line(text, add_if_not_exist=False).long() for text in sentences]
+        lengths = np.array([len(line) for line in tokens])
+        pairs = LanguagePairDataset(tokens, lengths, words, tgt_dict=self.task.target_dictionary)
+        dataset = pairs
+        if images is not None:  # one more, for their shape: perhaps no sentence has any
+            blank = np.empty((self.image_size, self.image_size, 3), np.uint8)
+            dataset = ImagePairDataset(pairs, IMAGES, [*images, blank])
+        config = GenerationConfig(beam=options.beam, nbest=options.nbest, lenpen=options.lenpen)
+        order, models = np.arange(len(tokens)), [self.model]
+        found = search(self.task, models, dataset, order, config, None, options.batch_size)
+        string = self.task.target_dictionary.string
+        with torch.no_grad():
+            for number, hypotheses in found:
+                kept = hypotheses[: options.nbest]
+                yield number, [(float(one["score"]), string(one["tokens"].int().cpu())) for one in kept]
+
+    @property
+    def longest(self) -> int:
+        """Subwords that a sentence may have, its end not among them."""
+        return int(self.model.encoder.max_positions()) - 1

@@ -1,0 +1,89 @@
+"""deploy.sh on a few drawn scenes: an image-must teacher, its translations, a text-only student, int8."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.integration.command_line import CHECKOUT, MODEL, OPTIMIZER, TASK, run, warm_environment
+
+RECIPES = CHECKOUT / "examples" / "multi30k"
+WIDTH = (
+    "--encoder-embed-dim 64 --decoder-embed-dim 64 --encoder-attention-heads 4 --decoder-attention-heads 4"
+)
+SMALL = f"{MODEL} {WIDTH} --dropout 0"
+SCENES = CHECKOUT / "examples" / "scenes" / "make_scenes.py"
+
+
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory):
+    """Data of drawn scenes, and in ``teacher.pt`` a system that looks at their images."""
+    for package in ("ctranslate2", "transformers"):
+        pytest.importorskip(package, reason=f"the extra `serving` is not installed ({package})")
+    folder = tmp_path_factory.mktemp("deploy")
+    sizes = ["--train", "120", "--val", "20", "--test", "20"]
+    subprocess.run([sys.executable, SCENES, "--output", folder / "scenes", *sizes], check=True)
+    command = ["bash", RECIPES / "prepare.sh", folder / "scenes", folder / "data", "--merges", "100"]
+    subprocess.run([*command, "--image-size", "64", "--workers", "1"], env=warm_environment(), check=True)
+    run(
+        "fairseq_cli.train",
+        [str(folder / "data")],
+        TASK,
+        f"--arch multimodal_transformer_tiny {SMALL} --backbone efficientnet_lite0 --image-size 64",
+        "--criterion translation --max-epoch 20 --max-tokens 500 --no-epoch-checkpoints",
+        OPTIMIZER,
+        f"--save-dir {folder / 'teacher'}",
+    )
+    (folder / "teacher" / "checkpoint_last.pt").rename(folder / "teacher.pt")
+    return folder
+
+
+def deploy(folder, *options) -> subprocess.CompletedProcess:
+    command = ["bash", RECIPES / "deploy.sh", folder / "data", folder / "teacher.pt", folder / "out"]
+    small = [
+        *MODEL.split(),
+        "--max-tokens",
+        "500",
+        "--update-freq",
+        "1",
+        "--num-workers",
+        "0",
+        "--warmup-updates",
+        "20",
+    ]
+    return subprocess.run(
+        [*command, *options, "--", *small],
+        env={**warm_environment(), "UPDATES": "180", "LAST": "2"},
+        capture_output=True,
+        text=True,
+    )
+
+
+def test_a_teacher_with_images_becomes_an_int8_service_of_text_alone(scenes):
+    done = deploy(scenes, "--with-images")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    out = scenes / "out"
+    rows = [line.split("\t") for line in (out / "stages.tsv").read_text().splitlines()]
+    assert rows[0] == ["stage", "BLEU", "MB", "sentences/s", "signature"]
+    assert [row[0] for row in rows[1:]] == ["teacher", "student", "ctranslate2", "int8"]
+    for _, *numbers, _ in rows[1:]:
+        assert all(float(number) >= 0 for number in numbers)
+    assert float(rows[4][2]) < float(rows[3][2])  # int8 is smaller
+    lines = {name: (out / f"{name}.txt").read_text().splitlines() for name in ("student", "ctranslate2")}
+    assert len(lines["student"]) == 20
+    same = sum(one == other for one, other in zip(*lines.values()))
+    assert same >= 15  # a student after a few updates has near ties
+    assert {"config.json", "model.safetensors"} < set(os.listdir(out / "huggingface"))
+    # Again, nothing is done anew.
+    written = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
+    again = deploy(scenes, "--with-images")
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")} == written
+
+
+def test_what_is_not_there_is_named_before_anything_is_made(scenes, tmp_path):
+    command = ["bash", RECIPES / "deploy.sh", scenes / "data", tmp_path / "no.pt", tmp_path / "out"]
+    done = subprocess.run(command, env=warm_environment(), capture_output=True, text=True)
+    assert done.returncode == 1 and f"there is no checkpoint {tmp_path / 'no.pt'}" in done.stderr
+    assert not (tmp_path / "out").exists()
