@@ -99,6 +99,8 @@ def verify(path: str, sha256: Any, blocks: Any, remedy: str) -> None:
     Raises:
         IkdError: it is another, with *remedy* at the end.
     """
+    damaged = f"the checksum of {path} in its manifest is damaged: {remedy}"
+    check(sha256 is None or isinstance(sha256, str), damaged)
     state = os.stat(path)
     key = (os.path.realpath(path), state.st_size, state.st_mtime_ns, state.st_ino, sha256)
     if key in _verified:
