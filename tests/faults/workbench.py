@@ -162,7 +162,7 @@ def _digest(value: Any, digest: Any) -> None:
             value.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
         )
     elif isinstance(value, dict):
-        for key in value:
+        for key in sorted(value, key=repr):
             if key not in ("previous_training_time", "metrics"):  # what took how long
                 digest.update(repr(key).encode())
                 _digest(value[key], digest)
