@@ -163,7 +163,7 @@ def _digest(value: Any, digest: Any) -> None:
         )
     elif isinstance(value, dict):
         for key in sorted(value, key=repr):
-            if key not in ("previous_training_time", "metrics"):  # what took how long
+            if key not in ("previous_training_time", "metrics", "process"):  # time and memory taken
                 digest.update(repr(key).encode())
                 _digest(value[key], digest)
     elif isinstance(value, (list, tuple)):
