@@ -114,6 +114,7 @@ def copy_checkpoints_atomically() -> None:
 
 def tell_of_unwritten_checkpoints() -> None:
     """Makes a checkpoint that fairseq cannot write one sentence, and leaves no part of it behind."""
+    import torch
     from fairseq import checkpoint_utils
 
     save = checkpoint_utils.torch_persistent_save
@@ -132,6 +133,8 @@ def tell_of_unwritten_checkpoints() -> None:
             ) from error
 
     checkpoint_utils.torch_persistent_save = save_or_tell
+    # fairseq's tries again on a file that has moved on, waits, and prints a traceback.
+    checkpoint_utils._torch_persistent_save = torch.save
 
 
 def refuse_unsafe_checkpoints() -> None:

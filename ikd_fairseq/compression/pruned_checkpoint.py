@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ..checkpoint_weights import check_weights
 from ..contracts import contract_of_architecture
-from ..errors import check
+from ..errors import check, naming
 from ..io.atomic import check_output
 from ..io.checkpoints import (
     architecture_of,
@@ -105,7 +105,7 @@ def _rewrite(checkpoint: os.PathLike, output: os.PathLike, change: Change, **fac
     Refuses models that know no masks. *facts* are what "extra_state" tells of the change.
     """
     check_output(output, [checkpoint])
-    with claim(output):
+    with claim(output), naming(str(checkpoint)):
         return _rewrite_claimed(checkpoint, output, change, facts)
 
 

@@ -32,6 +32,21 @@ def check_precision(cfg: Any) -> None:
             check(fits, f"{option}, and this one knows no bfloat16: give --fp16")
 
 
+def check_batches(cfg: Any) -> None:
+    """Refuses sizes of batches that cannot be.
+
+    Args:
+        cfg: all options of fairseq-train.
+
+    Raises:
+        IkdError: one of ``--update-freq``, ``--batch-size`` and ``--max-tokens`` is not above 0.
+    """
+    sizes = {"update-freq": min(cfg.optimization.update_freq, default=1)}
+    sizes |= {"batch-size": cfg.dataset.batch_size, "max-tokens": cfg.dataset.max_tokens}
+    for name, size in sizes.items():
+        check(size is None or size > 0, f"--{name} {size}: give a number above 0")
+
+
 def check_bpe_dropout(cfg: Any) -> None:
     """Refuses options of BPE-dropout that cannot be.
 

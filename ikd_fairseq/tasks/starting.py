@@ -9,6 +9,7 @@ import logging
 import os
 from typing import Any
 
+from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from ..compat import load_safely
@@ -17,6 +18,7 @@ from ..contracts import TaskContract
 from ..errors import IkdError, check, naming
 from .divergence import Divergence
 from .init_from import take_weights
+from .option_checks import check_batches
 
 logger = logging.getLogger(__name__)
 
@@ -99,4 +101,24 @@ def prepare(trainer: Trainer, filename: str) -> None:
         task.load_state_dict({**take_weights(trainer.get_model(), first), CHECKPOINT: first})
 
 
+_begin = checkpoint_utils.load_checkpoint
+
+
+@functools.wraps(_begin)
+def begin(settings: Any, trainer: Trainer, **kwargs: Any) -> Any:
+    """As fairseq's, which finds the checkpoint that its options name, after a look at some of the others.
+
+    Raises:
+        IkdError: an option asks for what cannot be.
+    """
+    check_batches(trainer.cfg)
+    try:
+        return _begin(settings, trainer, **kwargs)
+    except IkdError:
+        raise
+    except ValueError as error:  # fairseq's sentence about its options
+        raise IkdError(str(error)) from error
+
+
 Trainer.load_checkpoint = load_checkpoint
+checkpoint_utils.load_checkpoint = begin

@@ -162,8 +162,8 @@ def _digest(value: Any, digest: Any) -> None:
             value.contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
         )
     elif isinstance(value, dict):
-        for key in value:
-            if key not in ("previous_training_time", "metrics"):  # what took how long
+        for key in sorted(value, key=repr):
+            if key not in ("previous_training_time", "metrics", "process"):  # time and memory taken
                 digest.update(repr(key).encode())
                 _digest(value[key], digest)
     elif isinstance(value, (list, tuple)):
