@@ -69,9 +69,9 @@ def judge(bad: BadInput, folder: Path) -> Judgement:
     before = files(folder)
     status, output = start(bad.command, folder).wait(HANG)
     changed = sorted(set(files(folder).items()) ^ set(before.items()))
-    changed = [
-        entry for entry in changed if not entry[0].endswith((".partial", ".ikd-lock"))
-    ]  # to go on with
+    # What the next run goes on with, and what fairseq saves of a training that has diverged.
+    kept = (".partial", ".ikd-lock", "crash.pt")
+    changed = [entry for entry in changed if not entry[0].endswith(kept)]
     sentences = _ERROR.findall(output)
     said = sentences[0] if sentences else "\n".join(output.splitlines()[-12:])
     if (folder / "RAN").exists():

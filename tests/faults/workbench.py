@@ -155,6 +155,10 @@ def content(path: Path) -> str | None:
     return digest.hexdigest()
 
 
+# Time and memory taken, and how often a training was resumed.
+_OF_THE_PROCESS = ("previous_training_time", "metrics", "process", "optimizer_history")
+
+
 def _digest(value: Any, digest: Any) -> None:
     if isinstance(value, torch.Tensor):
         digest.update(f"{value.dtype} {tuple(value.shape)}".encode())
@@ -163,7 +167,7 @@ def _digest(value: Any, digest: Any) -> None:
         )
     elif isinstance(value, dict):
         for key in sorted(value, key=repr):
-            if key not in ("previous_training_time", "metrics", "process"):  # time and memory taken
+            if key not in _OF_THE_PROCESS:
                 digest.update(repr(key).encode())
                 _digest(value[key], digest)
     elif isinstance(value, (list, tuple)):
