@@ -5,10 +5,10 @@ from typing import Any
 
 from ..errors import IkdError
 from .engine import MAX_LENGTH, Found, SearchOptions
-from .folder import read_facts, refuse_options
+from .folder import FolderEngine
 
 
-class CTranslate2Engine:
+class CTranslate2Engine(FolderEngine):
     """A folder of ``ikd-export --format ctranslate2``, loaded once.
 
     Args:
@@ -21,14 +21,10 @@ class CTranslate2Engine:
         IkdError: the folder is none of these, or CTranslate2 is not installed or cannot load it.
     """
 
-    image_size: int | None = None
-
     def __init__(
         self, folder: str, cpu: bool = False, tokenizer: str | None = None, threads: int = 0, **others: Any
     ):
-        refuse_options(folder, others)
-        facts, self.longest = read_facts(folder)
-        self.facts = facts.with_tokenizer(tokenizer)
+        super().__init__(folder, tokenizer, **others)
         try:
             import ctranslate2
         except ImportError as error:

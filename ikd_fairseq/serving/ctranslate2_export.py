@@ -1,15 +1,13 @@
 """A text-only model for CTranslate2, through its own loader of the M2M100 layout."""
 
-import os
 from types import SimpleNamespace
 
 from ..errors import check
 from .checkpoint_engine import load_model
 from .folder import new_folder, write_facts
 from .huggingface import check_expressible, check_expressible_facts, to_m2m100
-from .model_card import Card, card_text
-from .subword_tokenizer import SPECIAL
-from .text import TextFacts
+from .model_card import Card, write_card
+from .text import SPECIAL, TextFacts
 
 
 def export_ctranslate2(
@@ -54,5 +52,4 @@ def export_ctranslate2(
         spec.optimize(quantization=quantization)
         spec.save(folder)
         write_facts(folder, facts, int(model.encoder.max_positions()) - 1)
-        with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as stream:
-            stream.write(card_text(card, facts))
+        write_card(folder, card, facts)

@@ -6,10 +6,12 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from typing import Any
 
 from ..errors import IkdError, check
 from ..io.atomic import sync_folder
 from ..io.locks import claim
+from ..io.manifests import read_json
 from .text import TextFacts
 
 FACTS_FILE = "ikd_text.json"  # beside an engine's own files
@@ -68,20 +70,32 @@ def read_facts(folder: str) -> tuple[TextFacts, int]:
     path = os.path.join(folder, FACTS_FILE)
     unknown = f"{folder} holds no {FACTS_FILE}: give a checkpoint, or a folder of ikd-export"
     check(os.path.isfile(path), f"{unknown} --format ctranslate2 or onnx")
-    try:
-        with open(path, encoding="utf-8") as stream:
-            record = json.load(stream)
-    except (OSError, ValueError) as error:
-        raise IkdError(f"{path} cannot be read ({error}): export the model again") from error
+    record = read_json(path, "export the model again")
     facts = TextFacts.of_record(record, path)
     longest = record.get("longest")
     check(isinstance(longest, int) and longest > 0, f"{path} is damaged: export the model again")
     return facts, longest
 
 
-def refuse_options(folder: str, options: dict[str, object]) -> None:
-    """Refuses *options* that are for checkpoints. Raises :class:`IkdError`."""
-    foreign = ", ".join(f"--{name.replace('_', '-')}" for name in options)
-    check(
-        not options, f"{folder}: {foreign} is for checkpoints, and this is an exported folder: leave it out"
-    )
+class FolderEngine:
+    """What every engine of an exported folder begins with; for the rest see :class:`.Engine`.
+
+    Args:
+        folder: the export.
+        tokenizer: instead of the one that the export says.
+        others: options, which are for checkpoints.
+
+    Raises:
+        IkdError: the folder is no export, or there are *others*.
+    """
+
+    image_size: int | None = None  # models of these formats take no images
+
+    def __init__(self, folder: str, tokenizer: str | None = None, **others: Any):
+        foreign = ", ".join(f"--{name.replace('_', '-')}" for name in others)
+        check(
+            not others,
+            f"{folder}: {foreign} is for checkpoints, and this is an exported folder: leave it out",
+        )
+        facts, self.longest = read_facts(folder)
+        self.facts = facts.with_tokenizer(tokenizer)

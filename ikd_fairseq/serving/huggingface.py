@@ -14,9 +14,9 @@ from ..modules.region_bias import RegionBias
 from .checkpoint_engine import load_model
 from .engine import DEFAULT_SEARCH, MAX_LENGTH
 from .folder import new_folder
-from .model_card import Card, card_text
-from .subword_tokenizer import SPECIAL, build_tokenizer, vocabulary
-from .text import TextFacts
+from .model_card import Card, write_card
+from .subword_tokenizer import build_tokenizer, vocabulary
+from .text import SPECIAL, TextFacts
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, M2M100ForConditionalGeneration
@@ -171,8 +171,7 @@ def export_huggingface(
         tokenizer.save_pretrained(folder)
         for file in os.listdir(folder):
             os.chmod(os.path.join(folder, file), 0o644)  # safetensors lets nobody else read its file
-        with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as stream:
-            stream.write(card_text(card, facts, for_transformers=True))
+        write_card(folder, card, facts, for_transformers=True)
 
 
 def check_expressible_facts(facts: TextFacts) -> None:

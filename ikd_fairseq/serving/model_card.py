@@ -101,6 +101,12 @@ print(translator.translate(["A sentence."])[0][0].text)
 """
 
 
+def write_card(folder: str, card: Card, facts: TextFacts, for_transformers: bool = False) -> None:
+    """Writes :func:`card_text` where model hubs look for it, ``FOLDER/README.md``."""
+    with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as stream:
+        stream.write(card_text(card, facts, for_transformers))
+
+
 def card_text(card: Card, facts: TextFacts, for_transformers: bool = False) -> str:
     """The card as Markdown, with the front matter that model hubs read.
 

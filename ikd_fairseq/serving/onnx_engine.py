@@ -8,13 +8,13 @@ import numpy as np
 
 from ..errors import IkdError
 from .engine import DECODER, ENCODER, MAX_LENGTH, Found, SearchOptions
-from .folder import read_facts, refuse_options
+from .folder import FolderEngine
+from .text import SPECIAL
 
-_BOS_PAD_EOS_UNK = ("<s>", "<pad>", "</s>", "<unk>")
-_PAD, _EOS, _UNK = 1, 2, 3
+_PAD, _EOS, _UNK = range(1, len(SPECIAL))
 
 
-class OnnxEngine:
+class OnnxEngine(FolderEngine):
     """A folder of ``ikd-export --format onnx``, loaded once.
 
     Args:
@@ -27,14 +27,10 @@ class OnnxEngine:
         IkdError: the folder is none of these, or onnxruntime is not installed or cannot load it.
     """
 
-    image_size: int | None = None
-
     def __init__(
         self, folder: str, cpu: bool = False, tokenizer: str | None = None, threads: int = 0, **others: Any
     ):
-        refuse_options(folder, others)
-        facts, self.longest = read_facts(folder)
-        self.facts = facts.with_tokenizer(tokenizer)
+        super().__init__(folder, tokenizer, **others)
         try:
             import onnxruntime
         except ImportError as error:
@@ -49,9 +45,9 @@ class OnnxEngine:
             )
         except Exception as error:  # noqa: BLE001  onnxruntime's exceptions have no base of their own
             raise IkdError(f"{folder} is damaged ({error}): export the model again") from error
-        words = (*_BOS_PAD_EOS_UNK, *self.facts.source_words)
+        words = (*SPECIAL, *self.facts.source_words)
         self._numbers = {word: number for number, word in enumerate(words)}
-        self._words = (*_BOS_PAD_EOS_UNK, *self.facts.target_words)
+        self._words = (*SPECIAL, *self.facts.target_words)
 
     def translate(
         self, sentences: Sequence[str], options: SearchOptions, images: Sequence[Any] | None = None

@@ -12,7 +12,7 @@ from ..modules.multimodal_encoder import MultimodalEncoder
 from .checkpoint_engine import load_model
 from .engine import DECODER, ENCODER
 from .folder import new_folder, write_facts
-from .model_card import Card, card_text
+from .model_card import Card, write_card
 from .text import TextFacts
 
 _OPSET = 17
@@ -80,8 +80,7 @@ def export_onnx(checkpoint: str, output: str, facts: TextFacts, card: Card, name
             reason = " ".join(str(error).split())[:200]
             raise IkdError(f"{name} cannot be expressed in ONNX ({reason}): {instead}") from error
         write_facts(folder, facts, int(model.encoder.max_positions()) - 1)
-        with open(os.path.join(folder, "README.md"), "w", encoding="utf-8") as stream:
-            stream.write(card_text(card, facts))
+        write_card(folder, card, facts)
 
 
 @torch.no_grad()

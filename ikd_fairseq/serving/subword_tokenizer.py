@@ -9,14 +9,12 @@ it, and gets one behind the dictionary.
 from typing import TYPE_CHECKING
 
 from ..errors import check
-from .text import TextFacts, check_merges_text, merge_pairs
+from .text import SEPARATOR, SPECIAL, TextFacts, check_merges_text, merge_pairs
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's own, with the numbers 0 to 3
 _END = "</w>"
-_SEPARATOR = "@@"
 
 
 def vocabulary(facts: TextFacts) -> dict[str, int]:
@@ -28,7 +26,7 @@ def vocabulary(facts: TextFacts) -> dict[str, int]:
     words = facts.source_words
     if facts.merges is not None:
         words = tuple(
-            word.removesuffix(_SEPARATOR) if word.endswith(_SEPARATOR) else word + _END for word in words
+            word.removesuffix(SEPARATOR) if word.endswith(SEPARATOR) else word + _END for word in words
         )
     found = {token: number for number, token in enumerate((*SPECIAL, *words))}
     check(

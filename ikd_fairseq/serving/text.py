@@ -16,7 +16,8 @@ MOSES, NONE = "moses", "none"
 TOKENIZERS = (MOSES, NONE)
 FORMAT = 1  # of a record
 
-_SEPARATOR = "@@"  # of subword-nmt: behind what is not the end of its word
+SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's own, with the numbers 0 to 3, before every dictionary
+SEPARATOR = "@@"  # of subword-nmt: behind what is not the end of its word
 _VERSION = "#version: 0.2"
 _ESCAPES = re.compile("|".join(map(re.escape, ("&amp;", "&quot;", "&apos;", "&lt;", "&gt;", "&#"))))
 
@@ -91,7 +92,7 @@ class TextFacts:
     def of_subwords(self) -> bool:
         """Whether the dictionaries were made from text in subwords."""
         return any(
-            word.endswith(_SEPARATOR) for side in (self.source_words, self.target_words) for word in side
+            word.endswith(SEPARATOR) for side in (self.source_words, self.target_words) for word in side
         )
 
 
@@ -175,7 +176,7 @@ class TextPipeline:
 
     def sentence(self, subwords: str) -> str:
         """The plain sentence that *subwords*, parted by spaces, stand for."""
-        text = f"{subwords} ".replace(f"{_SEPARATOR} ", "").rstrip()
+        text = f"{subwords} ".replace(f"{SEPARATOR} ", "").rstrip()
         if self.facts.tokenizer == MOSES:
             text = self._moses[2].detokenize(text.split())
         return text
