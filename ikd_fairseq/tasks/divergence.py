@@ -1,5 +1,6 @@
 """Training that diverges ends at once, in one sentence with the update, the term and its value."""
 
+import contextlib
 import math
 import os
 from collections.abc import Mapping
@@ -9,6 +10,7 @@ from typing import Any, NoReturn
 import torch
 from fairseq import trainer
 
+from ..checkpoint_weights import check_weights
 from ..compat import load_safely
 from ..errors import IkdError
 
@@ -43,12 +45,9 @@ def last_good_checkpoint(folder: str | os.PathLike) -> Path | None:
     """The file ``checkpoint*.pt`` in *folder* that was written last of those whose weights are all finite."""
     files = [path for path in Path(folder).glob("checkpoint*.pt") if path.is_file()]
     for path in sorted(files, key=lambda path: path.stat().st_mtime, reverse=True):
-        try:
-            weights = load_safely(path)["model"].values()
-        except (IkdError, LookupError, AttributeError, TypeError):  # damaged, or none of fairseq's
-            continue
-        if all(bool(torch.isfinite(tensor).all()) for tensor in weights):
-            return path
+        with contextlib.suppress(IkdError, LookupError, AttributeError, TypeError):
+            check_weights(load_safely(path), path)
+            return path  # the others are damaged, none of fairseq's, or of a training that had diverged
     return None
 
 
