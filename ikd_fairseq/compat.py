@@ -12,7 +12,7 @@ import shutil
 import zipfile
 from argparse import Namespace
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import IO, Any
 
 from .checkpoint_settings import check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
@@ -112,18 +112,48 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
+class _Stream:
+    """A file that ``torch.save`` writes to, and the error that it makes something else of."""
+
+    def __init__(self, stream: IO[bytes]):
+        self._stream = stream
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._stream.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        """What whoever opened the file does."""
+
+
+def save(value: Any, stream: IO[bytes]) -> None:
+    """``torch.save`` into an open file; a full disk is the :class:`OSError` that it is."""
+    import torch
+
+    file = _Stream(stream)
+    try:
+        torch.save(value, file)
+    except RuntimeError as error:
+        if file.error is not None:
+            raise file.error from error
+        raise
+
+
 def tell_of_unwritten_checkpoints() -> None:
     """Makes a checkpoint that fairseq cannot write one sentence, and leaves no part of it behind."""
-    import torch
     from fairseq import checkpoint_utils
 
-    save = checkpoint_utils.torch_persistent_save
+    save_persistently = checkpoint_utils.torch_persistent_save
 
-    @functools.wraps(save)
+    @functools.wraps(save_persistently)
     def save_or_tell(obj: Any, filename: str, *args: Any, **kwargs: Any) -> Any:
         try:
-            return save(obj, filename, *args, **kwargs)
-        except (OSError, RuntimeError) as error:  # RuntimeError: what torch.save makes of a full disk
+            return save_persistently(obj, filename, *args, **kwargs)
+        except (OSError, RuntimeError) as error:
             with contextlib.suppress(OSError):
                 os.remove(f"{filename}.tmp")
             reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
@@ -134,7 +164,7 @@ def tell_of_unwritten_checkpoints() -> None:
 
     checkpoint_utils.torch_persistent_save = save_or_tell
     # fairseq's tries again on a file that has moved on, waits, and prints a traceback.
-    checkpoint_utils._torch_persistent_save = torch.save
+    checkpoint_utils._torch_persistent_save = save
 
 
 def refuse_unsafe_checkpoints() -> None:

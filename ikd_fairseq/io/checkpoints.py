@@ -11,12 +11,12 @@ import os
 import re
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 
 from ..checkpoint_weights import check_weights
-from ..compat import load_safely
+from ..compat import load_safely, save
 from ..errors import IkdError, check
 from .atomic import check_output, write_atomically
 from .locks import StrPath, claim
@@ -146,37 +146,16 @@ def memory_of(tensor: torch.Tensor) -> Hashable:
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
 
 
-class _Stream:
-    """A file that ``torch.save`` writes to, and the error that it makes something else of."""
-
-    def __init__(self, stream: IO[bytes]):
-        self._stream = stream
-        self.error: OSError | None = None
-
-    def write(self, content: bytes) -> int:
-        try:
-            return self._stream.write(content)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        """What :func:`write_atomically` does anyway."""
-
-
 def write_checkpoint(state: State, path: StrPath) -> None:
     """Writes *state* to *path* in the format of ``torch.save``, complete or not at all.
 
     Raises:
         IkdError: the disk is full, or cannot be written to.
     """
-    with write_atomically(path) as file:
-        stream = _Stream(file)
+    with write_atomically(path) as stream:
         try:
-            torch.save(state, stream)
+            save(state, stream)
         except RuntimeError as error:
-            if stream.error is not None:
-                raise stream.error from error
             raise IkdError(f"{path} cannot be written ({str(error).splitlines()[0]})") from error
 
 
