@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-from fairseq.data import BaseWrapperDataset, Dictionary, FairseqDataset
+from fairseq.data import Dictionary, FairseqDataset
 from subword_nmt.apply_bpe import BPE
 from torch import Tensor
 
 from ...errors import check
+from .image_pair_dataset import PairsWrapper
 
 _CHECKED = 500  # sentences of a split whose subwords are held against the merges, evenly spaced
 
@@ -94,7 +95,7 @@ class SubwordSampler:
         return None if None in numbers else numbers
 
 
-class BpeDropoutDataset(BaseWrapperDataset):
+class BpeDropoutDataset(PairsWrapper):
     """Pairs whose ``source``, or ``target``, is segmented anew in every epoch.
 
     The draw depends on seed, epoch and sentence alone: resumed runs and any number of workers see the same.
@@ -119,16 +120,3 @@ class BpeDropoutDataset(BaseWrapperDataset):
         for side, sampler in self.samplers.items():
             sample[side] = sampler(sample[side], f"{self.seed} {self.epoch} {index} {side}")
         return sample
-
-    def num_tokens_vec(self, indices):
-        return self.dataset.num_tokens_vec(indices)
-
-    @property
-    def src(self):
-        """Source sentences as they are in the folder."""
-        return self.dataset.src
-
-    @property
-    def tgt(self):
-        """Target sentences, likewise."""
-        return self.dataset.tgt

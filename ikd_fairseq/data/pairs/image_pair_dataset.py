@@ -25,7 +25,24 @@ def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySen
     return ConcatDataset(list(packs), [upsample_primary] + [1] * (len(packs) - 1))
 
 
-class PairsWithEntries(BaseWrapperDataset):
+class PairsWrapper(BaseWrapperDataset):
+    """Sentence pairs with a change, and what fairseq asks of pairs beyond its wrapper's own."""
+
+    def num_tokens_vec(self, indices):
+        return self.dataset.num_tokens_vec(indices)
+
+    @property
+    def src(self):
+        """Source sentences as they are in the folder; fairseq-generate reads them for ``--replace-unk``."""
+        return self.dataset.src
+
+    @property
+    def tgt(self):
+        """Target sentences, likewise."""
+        return self.dataset.tgt
+
+
+class PairsWithEntries(PairsWrapper):
     """Sentence pairs, each with its entry of *pack* under *key* in its sample."""
 
     def __init__(self, pairs: FairseqDataset, key: str, pack: BySentence):
@@ -46,9 +63,6 @@ class PairsWithEntries(BaseWrapperDataset):
     def add_entries(self, batch: dict[str, Any], entries: list[Any]) -> None:
         """Adds to a batch the *entries* of its sentences, in its order (fairseq sorts it by length)."""
         raise NotImplementedError
-
-    def num_tokens_vec(self, indices):
-        return self.dataset.num_tokens_vec(indices)
 
 
 class ImagePairDataset(PairsWithEntries):
@@ -78,13 +92,3 @@ class ImagePairDataset(PairsWithEntries):
         batch["net_input"][self.key] = (
             torch.from_numpy(np.stack([entries[row] for row in positions])) if positions else self.no_entries
         )
-
-    @property
-    def src(self):
-        """Source sentences; fairseq-generate reads them for ``--replace-unk``."""
-        return self.dataset.src
-
-    @property
-    def tgt(self):
-        """Target sentences."""
-        return self.dataset.tgt
