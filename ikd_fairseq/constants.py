@@ -31,6 +31,8 @@ MANIFEST_SUFFIX = ".images.json"
 FEATURES_SUFFIX = ".features.{name}.npy"  # float16, N x P x C
 FEATURES_MANIFEST_SUFFIX = ".features.{name}.json"
 
+MERGES = "code"  # DATA/code, the BPE merges of subword-nmt, where prepare.sh leaves them
+
 NO_IMAGE = -1
 
 # Inputs of a model that a text-only one must not be handed.

@@ -19,6 +19,7 @@ from pathlib import Path
 import torch
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
+from ..constants import MERGES
 from ..data.feature_pack import FeaturePack
 from ..data.image_pack import ImagePack
 from ..errors import check
@@ -27,8 +28,8 @@ from ..io.checksums import sha256_of_file
 from ..io.manifests import text_fingerprint, write_manifest
 from ..io.text_index import sentence_counts, text_index_files
 
-# Beside the binarised text: the BPE merges, and the folder of the test sets' references for ikd-score.
-_MERGES, _REFERENCES = "code", "reference"
+# Beside the binarised text: the folder of the test sets' references for ikd-score.
+_REFERENCES = "reference"
 
 
 def _names_of(*suffixes: str) -> re.Pattern[str]:
@@ -174,7 +175,7 @@ def write_distilled_folder(split: Split, out: str, targets: Sequence[Sequence[in
             continue
         elif _ARRAYS.fullmatch(name):
             link_file(source, target)
-        elif name == _MERGES or _MANIFESTS.fullmatch(name) or re.fullmatch(text, name):
+        elif name == MERGES or _MANIFESTS.fullmatch(name) or re.fullmatch(text, name):
             copy_file(source, target)
     _write_text(os.path.join(out, new_target), targets, len(split.target_dictionary))
     _record_text(packs, out, split.name)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..constants import MERGES
 from ..errors import IkdError, check
 from .plan import MASKED, ORIGINAL, Plan, Row
 
@@ -59,7 +60,7 @@ class Grid:
 
     def prepared(self, pair: str) -> Path:
         """What prepare.sh made of *pair*."""
-        return self.data if (self.data / "code").is_file() else self.data / pair
+        return self.data if (self.data / MERGES).is_file() else self.data / pair
 
     def tests(self, pair: str) -> tuple[str, ...]:
         """The sets to score: those of the plan, or all test sets."""

@@ -4,10 +4,13 @@ import os
 import re
 from typing import Any
 
+import numpy as np
+
 from ..errors import IkdError, check, check_file
 
 _SUFFIX = ".idx"
 _REMEDY = "run fairseq-preprocess again"
+_CHUNK = 1 << 24  # words that are looked at together
 
 
 def text_index_files(data_dir: str, split: str) -> list[str]:
@@ -63,3 +66,30 @@ def sentence_count(index_path: str) -> int:
         )
         check(held, f"{path}.bin does not hold all sentences of {index_path}: {_REMEDY}")
     return len(dataset)
+
+
+def check_words(prefix: str, words: int, dictionary: str) -> None:
+    """Refuses binarised text with words beyond the end of its dictionary, which training would die of later.
+
+    One pass over the file, a chunk at a time. Only fairseq's default format (mmap) is looked at.
+
+    Args:
+        prefix: of the text's ``.bin`` and ``.idx``.
+        words: how many the dictionary has.
+        dictionary: its file, for the message.
+
+    Raises:
+        IkdError: a word's number is too high.
+    """
+    from fairseq.data import indexed_dataset
+
+    if indexed_dataset.infer_dataset_impl(prefix) != "mmap":
+        return
+    index = indexed_dataset.MMapIndexedDataset.Index(prefix + _SUFFIX)
+    if not len(index):
+        return
+    ids = np.memmap(f"{prefix}.bin", dtype=index.dtype, mode="r")
+    highest = max(int(ids[start : start + _CHUNK].max()) for start in range(0, len(ids), _CHUNK))
+    cut = f"{dictionary} has {words} words, and {prefix}.bin one with the number {highest}"
+    remedy = "the dictionary is cut off, or of other text; prepare the data again"
+    check(highest < words, f"{cut}: {remedy}")

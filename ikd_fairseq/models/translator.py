@@ -9,6 +9,7 @@ import torch
 from fairseq import hub_utils, utils
 from fairseq.data import LanguagePairDataset
 
+from ..constants import MERGES
 from ..errors import check
 
 
@@ -97,7 +98,7 @@ def load_translator(
             data = os.path.abspath(data if here else os.path.join(folder, data))
             missing = f"from_pretrained: {data} is no folder, and the current folder holds none of that name"
             check(os.path.isdir(data), f"{missing}: give data_name_or_path, the folder of the dictionaries")
-            merges = os.path.join(data, "code")
+            merges = os.path.join(data, MERGES)
             if options.get("bpe") and os.path.isfile(merges):
                 options.setdefault("bpe_codes", merges)  # those beside the checkpoint come first
     loaded = hub_utils.from_pretrained(folder, checkpoint_file, data, archive_map=archives, **options)

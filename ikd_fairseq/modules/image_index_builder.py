@@ -19,7 +19,7 @@ from ..errors import check
 from ..io.atomic import check_disk_space, check_output
 from ..io.locks import claim
 from ..io.progress import progress
-from ..io.text_index import sentence_counts
+from ..io.text_index import check_words, sentence_counts
 from ..io.text_lines import read_lines
 from ..vision.device import check_device
 from .dual_encoder import DualEncoder, contrastive_loss
@@ -183,14 +183,10 @@ def read_captions(
     dictionary_path = os.path.join(data_dir, f"dict.{source_lang}.txt")
     check(os.path.isfile(dictionary_path), f"dictionary {dictionary_path} is missing: run fairseq-preprocess")
     dictionary = Dictionary.load(dictionary_path)
-    text = data_utils.load_indexed_dataset(os.path.join(data_dir, texts[0][: -len(".idx")]), dictionary)
+    prefix = os.path.join(data_dir, texts[0].removesuffix(".idx"))
+    check_words(prefix, len(dictionary), dictionary_path)
+    text = data_utils.load_indexed_dataset(prefix, dictionary)
     with_image = np.flatnonzero(index != NO_IMAGE)
-    highest = max(int(text[row].max()) for row in with_image.tolist())
-    check(
-        highest < len(dictionary),
-        f"{dictionary_path} has {len(dictionary)} words, and {texts[0]} one with the number {highest}: the "
-        "dictionary is cut off, or of other text; prepare the data again",
-    )
     rows, images = np.unique(index[with_image], return_inverse=True)
     sentences = [
         [word for word in text[row].tolist() if word >= dictionary.nspecial] for row in with_image.tolist()

@@ -6,10 +6,10 @@ from pathlib import Path
 from fairseq import utils
 from fairseq.data import Dictionary
 
-from ..constants import DICTIONARIES, TEXT
+from ..constants import DICTIONARIES, MERGES, TEXT
 from ..errors import IkdError, check, check_file
 from ..io.checkpoints import State, config_section
-from ..tasks.vocabulary import MERGES, check_fingerprints, find_languages, fingerprints
+from ..tasks.vocabulary import check_fingerprints, find_languages, fingerprints
 from .text import MOSES, TextFacts, check_merges_text
 
 

@@ -14,7 +14,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationTask
 
 from ..compression.pruning import check_masks
-from ..constants import CHECKPOINT, DICTIONARIES, FEATURES, IGNORED, IMAGES, PROCESS
+from ..constants import CHECKPOINT, DICTIONARIES, FEATURES, IGNORED, IMAGES, MERGES, PROCESS
 from ..contracts import (
     CriterionContract,
     InvertingModel,
@@ -248,7 +248,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             "--bpe-dropout-target makes other tokens than those that --teacher-cache answers: give one of "
             "the two",
         )
-        pairs, codes = self.datasets[split], self.cfg.bpe_dropout_codes or os.path.join(folder, "code")
+        pairs, codes = self.datasets[split], self.cfg.bpe_dropout_codes or os.path.join(folder, MERGES)
         sides = {"source": (self.src_dict, pairs.src)}
         if self.cfg.bpe_dropout_target:
             sides["target"] = (self.tgt_dict, pairs.tgt)

@@ -8,13 +8,12 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-from fairseq.data import Dictionary, data_utils, indexed_dataset
+from fairseq.data import Dictionary, data_utils
 
+from ..constants import MERGES
 from ..errors import check
 from ..io.checksums import sha256_of_file
-
-MERGES = "code"  # of subword-nmt, where prepare.sh leaves them in the data folder
+from ..io.text_index import check_words
 
 
 def find_languages(folders: Sequence[str], source: str | None, target: str | None) -> tuple[str, str]:
@@ -122,8 +121,6 @@ def check_words_of(
 ) -> None:
     """Refuses binarised text with words beyond the end of its dictionary, which training would die of later.
 
-    One pass over the files, a chunk at a time. Only fairseq's default format (mmap) is looked at.
-
     Args:
         prefix: ``DATA/SPLIT``.
         languages, dictionaries: of source and target.
@@ -136,18 +133,4 @@ def check_words_of(
         for pair in ("-".join(languages), "-".join(languages[::-1])):
             text = f"{prefix}.{pair}.{language}"
             if os.path.exists(f"{text}.bin"):
-                highest = _highest_id(text)
-                path = os.path.join(folder, f"dict.{language}.txt")
-                cut = f"{path} has {len(words)} words, and {text}.bin one with the number {highest}"
-                remedy = "the dictionary is cut off, or of other text; prepare the data again"
-                check(highest < len(words), f"{cut}: {remedy}")
-
-
-def _highest_id(prefix: str, chunk: int = 1 << 24) -> int:
-    if indexed_dataset.infer_dataset_impl(prefix) != "mmap":
-        return 0
-    index = indexed_dataset.MMapIndexedDataset.Index(indexed_dataset.index_file_path(prefix))
-    if not len(index):
-        return 0
-    ids = np.memmap(f"{prefix}.bin", dtype=index.dtype, mode="r")
-    return max(int(ids[start : start + chunk].max()) for start in range(0, len(ids), chunk))
+                check_words(text, len(words), os.path.join(folder, f"dict.{language}.txt"))
