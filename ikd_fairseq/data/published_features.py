@@ -2,13 +2,15 @@
 
 import math
 import os
+import zipfile
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from ..compat import load_safely
-from ..errors import IkdError, check
+from ..errors import IkdError, check, naming
+from ..io.arrays import map_array
 
 Layout = Literal["channels-first", "channels-last"]
 LAYOUTS: tuple[Layout, ...] = ("channels-first", "channels-last")
@@ -87,14 +89,10 @@ def open_published(path: str, dataset: str | None = None, names: Sequence[str] |
 
 
 def _load_npy(path: str) -> np.ndarray:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:  # numpy's own advice is to trust the file
-        raise IkdError(f"--from-file {path} is no .npy array of numbers: save one with numpy.save") from error
-    except (OSError, EOFError) as error:
-        raise IkdError(f"--from-file {path} cannot be read as a .npy array ({error})") from error
-    check(isinstance(array, np.ndarray), f"--from-file {path} is not a single .npy array")
-    return array
+    archive = os.path.isfile(path) and zipfile.is_zipfile(path)
+    check(not archive, f"--from-file {path} is not a single .npy array")
+    with naming(f"--from-file {path}"):
+        return map_array(path, "give an array of numbers")
 
 
 def _load_tensor(path: str, name: str | None) -> np.ndarray:
