@@ -8,39 +8,17 @@ from ikd_fairseq.cli.extract_features import main
 from ikd_fairseq.data import feature_extraction
 from ikd_fairseq.data.feature_extraction import extract_features, open_encoder
 from ikd_fairseq.data.feature_pack import FeaturePack
-from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.io.manifests import text_fingerprint
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
+from tests.split_with_images import INDEX, random_images, save, write_images
 
 SIZE = 64  # a 2 x 2 grid at stride 32
-INDEX = np.array([2, -1, 0, 1, 2], dtype=np.int32)
-IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def data(tmp_path, write_text_split):
-    """A data folder with a split of five sentences."""
-    write_text_split(tmp_path, "train", 5)
-    return str(tmp_path)
-
-
-def write_images(data, index=INDEX, images=IMAGES):
-    with ImagePackWriter(f"{data}/train", SIZE, index, len(images), "d") as writer:
-        for row, image in enumerate(images):
-            writer.write(row, image)
-        writer.commit({"text": text_fingerprint(data, "train")})
-
-
-def save(data, array):
-    path = f"{data}/published.npy"
-    np.save(path, array)
-    return path
+IMAGES = random_images(SIZE)
 
 
 def test_features_are_the_last_map_row_by_row(data, monkeypatch):
-    write_images(data)
+    write_images(data, IMAGES)
     teachers = []
 
     def keep(*args, **options):
@@ -71,7 +49,7 @@ def test_features_are_the_last_map_row_by_row(data, monkeypatch):
 def test_extraction_needs_an_image_pack_for_this_text(data, write_text_split):
     with pytest.raises(IkdError, match="no image pack .*train.images.npy: run ikd-pack-images first"):
         extract_features(data, "train")
-    write_images(data)
+    write_images(data, IMAGES)
     write_text_split(data, "train", 5, length=7)
     with pytest.raises(IkdError, match="another preparation of the text"):
         extract_features(data, "train")
@@ -106,7 +84,7 @@ def test_a_gpu_that_is_not_there_is_refused(data, monkeypatch):
 
 
 def test_a_stage_is_the_map_of_its_last_block(data):
-    write_images(data)
+    write_images(data, IMAGES)
     pack = extract_features(data, "train", "resnet50", backbone_weights="random", stage="res4f")
     assert (pack.name, pack.regions, pack.channels) == ("resnet50-res4f", 16, 1024)
     assert pack.manifest["stage"] == "res4f"
@@ -122,7 +100,7 @@ def test_a_stage_is_the_map_of_its_last_block(data):
 
 
 def test_an_encoder_of_timm_gives_its_tokens_under_a_name_of_its_own(data):
-    write_images(data)
+    write_images(data, IMAGES)
     pack = extract_features(data, "train", "timm:vit_tiny_patch16_224.augreg_in21k", "random", batch_size=2)
     assert (pack.name, pack.regions, pack.channels) == ("timm-vit_tiny_patch16_224-augreg_in21k", 197, 192)
     assert np.isfinite(pack.features).all()

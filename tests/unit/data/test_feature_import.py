@@ -9,34 +9,12 @@ import torch
 from ikd_fairseq.data import feature_import
 from ikd_fairseq.data.feature_import import import_features
 from ikd_fairseq.data.feature_pack import FeaturePack
-from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.data.published_features import tell_layout
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.io.manifests import text_fingerprint
+from tests.split_with_images import random_images, save, write_images
 
 SIZE = 4
-INDEX = np.array([2, -1, 0, 1, 2], dtype=np.int32)
-IMAGES = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def data(tmp_path, write_text_split):
-    """A data folder with a split of five sentences."""
-    write_text_split(tmp_path, "train", 5)
-    return str(tmp_path)
-
-
-def write_images(data, index=INDEX, images=IMAGES):
-    with ImagePackWriter(f"{data}/train", SIZE, index, len(images), "d") as writer:
-        for row, image in enumerate(images):
-            writer.write(row, image)
-        writer.commit({"text": text_fingerprint(data, "train")})
-
-
-def save(data, array):
-    path = f"{data}/published.npy"
-    np.save(path, array)
-    return path
+IMAGES = random_images(SIZE)
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
@@ -50,7 +28,7 @@ def test_published_vectors_by_sentence(data, dtype):
 
 
 def test_published_maps_by_image_follow_the_index(data):
-    write_images(data)
+    write_images(data, IMAGES)
     published = np.arange(3 * 4 * 2, dtype=np.float32).reshape(3, 4, 2)
     pack = import_features(data, "train", save(data, published), "own")
     assert (pack.regions, pack.channels) == (4, 2)
@@ -83,7 +61,7 @@ def test_more_rows_than_are_read_at_once_stay_in_order(data, monkeypatch):
 
 @pytest.mark.parametrize("rows, expected", [("sentences", [0, 1, 2, 3, 4]), ("images", [1, 0, 2, 3, 4])])
 def test_rows_that_fit_both_ways_are_asked_about(data, rows, expected):
-    write_images(data, np.array([1, 0, 2, 3, 4], dtype=np.int32), np.repeat(IMAGES[:1], 5, axis=0))
+    write_images(data, np.repeat(IMAGES[:1], 5, axis=0), np.array([1, 0, 2, 3, 4], dtype=np.int32))
     path = save(data, np.arange(5, dtype=np.float32).reshape(5, 1))
     with pytest.raises(
         IkdError, match="5 rows, .*5 sentences and 5 images: .*--rows sentences or --rows images"
@@ -94,7 +72,7 @@ def test_rows_that_fit_both_ways_are_asked_about(data, rows, expected):
 
 
 def test_rows_that_mean_the_same_both_ways_are_not_asked_about(data):
-    write_images(data, np.arange(5, dtype=np.int32), np.repeat(IMAGES[:1], 5, axis=0))
+    write_images(data, np.repeat(IMAGES[:1], 5, axis=0), np.arange(5, dtype=np.int32))
     pack = import_features(data, "train", save(data, np.arange(5.0).reshape(5, 1)), "own")
     assert [pack[sentence].item() for sentence in range(5)] == [0, 1, 2, 3, 4]
 
@@ -103,7 +81,7 @@ def test_rows_that_fit_neither_way_are_refused_with_all_numbers(data):
     path = save(data, np.zeros((4, 2)))
     with pytest.raises(IkdError, match="published.npy has 4 rows, .* 5 sentences and no image pack"):
         import_features(data, "train", path, "own")
-    write_images(data)
+    write_images(data, IMAGES)
     with pytest.raises(IkdError, match="published.npy has 4 rows, .* 5 sentences and 3 images"):
         import_features(data, "train", path, "own")
     with pytest.raises(IkdError, match="cannot be --rows images"):
@@ -236,7 +214,7 @@ def import_folder(data, folder):
 
 
 def test_a_folder_of_one_file_an_image_follows_the_list(data, folder):
-    write_images(data)
+    write_images(data, IMAGES)
     pack = import_folder(data, folder)
     assert pack[1] is None and (pack.regions, pack.channels) == (4, 8)
     assert [int(pack[sentence][0, 0]) for sentence in (0, 2, 3, 4)] == [2, 0, 1, 2]
@@ -245,7 +223,7 @@ def test_a_folder_of_one_file_an_image_follows_the_list(data, folder):
 def test_what_is_wrong_with_a_folder_is_said_of_its_file(data, folder):
     with pytest.raises(IkdError, match="line 2 of --list .* names no image: .*ikd-pack-images"):
         import_folder(data, folder)
-    write_images(data)
+    write_images(data, IMAGES)
     with pytest.raises(IkdError, match="needs --list"):
         import_features(data, "train", str(folder), "own")
     np.save(folder / "green.npy", np.full((4, 8), np.nan))
