@@ -25,9 +25,7 @@ from tests.faults.spoiling import (
     manifest_spoils,
     rewrite,
 )
-from tests.faults.workbench import DISTIL, EXPORT, PACK, ours, train, translate
-
-QUICK = "--max-update 1 --disable-validation --no-save --save-dir {w}/new"
+from tests.faults.workbench import DISTIL, EXPORT, PACK, QUICK, ours, train, translate
 
 
 def _png(width: int, height: int) -> bytes:

@@ -11,6 +11,7 @@ from tests.faults.workbench import (
     EXTRACT,
     PACK,
     PRUNE,
+    QUICK,
     SCORE,
     TOPIC,
     ours,
@@ -18,7 +19,6 @@ from tests.faults.workbench import (
     translate,
 )
 
-QUICK = "--max-update 1 --disable-validation --no-save --save-dir {w}/new"
 # (system, options, what the sentence names)
 TRAINING = [
     ("ikd", "--kd-weight -1", "kd-weight"),

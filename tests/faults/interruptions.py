@@ -11,15 +11,15 @@ import random
 import re
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults import workbench
-from tests.faults.workbench import content, copy_workbench, must, ours, start, train, translate, walk
+from tests.faults.judge import sentence_of
+from tests.faults.workbench import QUICK, content, copy_workbench, must, ours, start, train, translate, walk
 
 HANG = 300
-SENTENCE = re.compile(r"^[\w./:-]+: error: (.+)$", re.MULTILINE)
 TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.ready$|\.ikd-lock$")
 PROGRESS = "distilled.json"  # says how far ikd-distil-data is; no reader of the data looks at it
 TRAINING = train(
@@ -72,7 +72,6 @@ def _small(command: tuple[str, str], old: str, new: str) -> tuple[str, str]:
     return command[0], command[1].replace(old, new)
 
 
-_QUICK = "--max-update 1 --disable-validation --no-save --save-dir {w}/read"
 WRITERS = {
     writer.name: writer
     for writer in (
@@ -87,28 +86,28 @@ WRITERS = {
             "extract-features",
             workbench.EXTRACT,
             ("data/train.features.cnn.*",),
-            train("featured", _QUICK),
+            train("featured", QUICK),
             _small(workbench.EXTRACT, "--backbone-weights random", ""),
         ),
         Writer(
             "build-image-index",
             workbench.TOPIC,
             ("data/image-index.topic.pt",),
-            train("topic", _QUICK),
+            train("topic", QUICK),
             _small(workbench.TOPIC, "--topics 4", "--topics 3"),
         ),
         Writer(
             "cache-teacher",
             workbench.CACHE,
             ("data/train.teacher.own.*",),
-            train("taught", _QUICK),
+            train("taught", QUICK),
             _small(workbench.CACHE, "--top-k 3", "--top-k 2"),
         ),
         Writer(
             "distil-data",
             workbench.DISTIL,
             ("distilled/*",),
-            _small(train("fused", _QUICK), "{w}/data", "{w}/distilled"),
+            _small(train("fused", QUICK), "{w}/data", "{w}/distilled"),
         ),
         Writer(
             "average-checkpoints",
@@ -155,10 +154,6 @@ class Counts:
     unclear: int = 0  # refusals without one sentence
     hangs: int = 0
 
-    @property
-    def faults(self) -> int:
-        return self.corrupt + self.lost + self.differs + self.left_over + self.unclear + self.hangs
-
 
 class Trials:
     """Interrupts one writer again and again, on copies of a workbench."""
@@ -171,7 +166,8 @@ class Trials:
         begun = time.monotonic()
         must(writer.command, folder)
         self.seconds = time.monotonic() - begun
-        self.whole = writer.contents(folder)
+        self.whole = _finished(writer.contents(folder))
+        self.largest = max((folder / name).stat().st_size for name in self.whole)
         assert self.whole, f"{writer.name} wrote nothing"
 
     def _fresh(self, older: bool) -> Path:
@@ -198,25 +194,10 @@ class Trials:
         """Lets no file grow beyond a random size below that of the largest output."""
         folder = self._fresh(older=self.choose.random() < 0.5)
         older = self.writer.contents(folder)
-        largest = max((self._size_of(name) for name in self.whole), default=2)
-        most = self.choose.randrange(1, max(2, largest))
+        most = self.choose.randrange(1, self.largest)
         status, output = start(self.writer.command, folder, limits={"RLIMIT_FSIZE": most}).wait(HANG)
-        if status is None:
-            self._count("hangs", "hangs when the disk is full")
-        elif status and (len(SENTENCE.findall(output)) != 1 or "Traceback" in output):
-            self._count("unclear", f"disk full at {most} bytes: {output[-600:]}")
+        self._check_end(status, output, f"disk full at {most} bytes")
         self._judge(folder, older)
-
-    def _size_of(self, name: str) -> int:
-        folder = self._reference()
-        return (folder / name).stat().st_size if (folder / name).exists() else 0
-
-    def _reference(self) -> Path:
-        folder = self.scratch.with_name(f"{self.scratch.name}-whole")
-        if not folder.exists():
-            must(self.writer.command, self._fresh(older=False))
-            shutil.copytree(self.scratch, folder)
-        return folder
 
     def race(self) -> None:
         """Starts the command twice on the same output."""
@@ -226,20 +207,20 @@ class Trials:
             time.sleep(self.choose.uniform(0, self.seconds / 2))
         pair.append(start(self.writer.command, folder))
         results = [process.wait(HANG) for process in pair]
-        if any(status is None for status, _ in results):
-            self._count("hangs", "two at once hang")
-        if all(results_status for results_status, _ in results):
-            self._count("lost", "two at once, and none made it")
         for status, output in results:
-            if status and (len(SENTENCE.findall(output)) != 1 or "Traceback" in output):
-                self._count("unclear", f"two at once: {output[-600:]}")
-        if self._said_done(results) and self._differs(self.writer.contents(folder)):
+            self._check_end(status, output, "two at once")
+        if all(status != 0 for status, _ in results):
+            self._count("lost", "two at once, and none made it")
+        elif self._differs(self.writer.contents(folder)):
             self._count("corrupt", "two at once: other than one alone makes")
         self._judge(folder, {})
 
-    @staticmethod
-    def _said_done(results: Sequence[tuple[int | None, str]]) -> bool:
-        return any(status == 0 for status, _ in results)
+    def _check_end(self, status: int | None, output: str, when: str) -> None:
+        """A command ends, and where it refuses it does so in one sentence."""
+        if status is None:
+            self._count("hangs", f"{when}: hangs")
+        elif status and sentence_of(output) is None:
+            self._count("unclear", f"{when}: {output[-600:]}")
 
     def _differs(self, found: dict[str, str | None]) -> bool:
         if self.writer.name in _COMPARED_BY_READING:
@@ -277,10 +258,7 @@ class Trials:
     def _read(self, folder: Path) -> int | None:
         """Status of the reading command; how it refuses is judged too."""
         status, output = start(self.writer.reader, folder).wait(HANG)
-        if status is None:
-            self._count("hangs", "the reader hangs")
-        elif status and (len(SENTENCE.findall(output)) != 1 or "Traceback" in output):
-            self._count("unclear", f"the reader: {output[-600:]}")
+        self._check_end(status, output, "the reader")
         return status
 
     def _count(self, fault: str, note: str) -> None:

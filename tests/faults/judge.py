@@ -63,6 +63,12 @@ class Judgement:
         return self.verdict in (WELL, ACCEPTED)
 
 
+def sentence_of(output: str) -> str | None:
+    """The one sentence that a refused command printed; None where there is none, several, or a traceback."""
+    sentences = _ERROR.findall(output)
+    return sentences[0] if len(sentences) == 1 and "Traceback" not in output else None
+
+
 def judge(bad: BadInput, folder: Path) -> Judgement:
     """Spoils the workbench in *folder*, runs the command and judges it."""
     bad.spoil(folder)
@@ -72,17 +78,17 @@ def judge(bad: BadInput, folder: Path) -> Judgement:
     # What the next run goes on with, and what fairseq saves of a training that has diverged.
     kept = (".partial", ".ikd-lock", "crash.pt")
     changed = [entry for entry in changed if not entry[0].endswith(kept)]
-    sentences = _ERROR.findall(output)
-    said = sentences[0] if sentences else "\n".join(output.splitlines()[-12:])
+    sentence = sentence_of(output)
+    said = sentence or "\n".join(output.splitlines()[-12:])
     if (folder / "RAN").exists():
         verdict = RAN
     elif status is None:
         verdict = HANGS
     elif status == 0:
         verdict = ACCEPTED if bad.harmless else WRONG
-    elif "Traceback (most recent call last)" in output or len(sentences) != 1:
+    elif sentence is None:
         verdict = TRACEBACK
-    elif not any(word in sentences[0] for word in bad.culprit.split("|")):
+    elif not any(word in sentence for word in bad.culprit.split("|")):
         verdict = UNNAMED
     elif changed:
         verdict, said = WROTE, f"{[name for name, _ in changed]} ({said})"
