@@ -16,6 +16,20 @@ SIZES = {  # of a batch: what a round translates
 }
 
 
+def by_size_and_beam(
+    figure: str, against: str, ours: Worker, other: Worker, sizes: dict[str, dict[str, int]]
+) -> Iterator[Row]:
+    """Sentences a second of two searches that take turns, for every one of *sizes* and two beams."""
+    for size, work in sizes.items():
+        for beam in (1, 5):
+            request = {**work, "beam": beam}
+            rounds = alternate(Way(ours, request), Way(other, request), 6)
+            pairs = zip(rounds, rounds.medians("cpu"))
+            speeds = [median(one["sentences"] for one in way) / cpu for way, cpu in pairs]
+            values = "{:.1f}, {:.1f} sentences a second".format(*speeds)
+            yield compared(f"{figure}, {size}, beam {beam}", against, rounds, "cpu", values)
+
+
 def decoding(data: Path, scratch: Path) -> Iterator[Row]:
     """Sentences that ikd translates a second, against text of the same size and fairseq's, by batch and beam.
 
@@ -27,13 +41,4 @@ def decoding(data: Path, scratch: Path) -> Iterator[Row]:
     with Worker(JOB, command=commands.ours(data, "ikd")) as ikd:
         for against, command in others.items():
             with Worker(JOB, command=command) as other:
-                for size, work in SIZES.items():
-                    for beam in (1, 5):
-                        request = {**work, "beam": beam}
-                        rounds = alternate(Way(ikd, request), Way(other, request), 6)
-                        pairs = zip(rounds, rounds.medians("cpu"))
-                        speeds = [median(one["sentences"] for one in way) / cpu for way, cpu in pairs]
-                        values = "{:.1f}, {:.1f} sentences a second".format(*speeds)
-                        yield compared(
-                            f"decoding, `ikd`, {size}, beam {beam}", against, rounds, "cpu", values
-                        )
+                yield from by_size_and_beam("decoding, `ikd`", against, ikd, other, SIZES)

@@ -4,10 +4,10 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 
-from report import Row, compared
-from workers import Way, Worker, alternate
+from figures_decoding import by_size_and_beam
+from report import Row
+from workers import Worker
 
 JOB = "serving_job:Serving"
 SIZES = {"batch 1": {"batch": 1, "sentences": 24}, "batch 64": {"batch": 64, "sentences": 128}}
@@ -39,12 +39,5 @@ def serving(data: Path, scratch: Path, checkpoint: Path) -> Iterator[Row]:
             Worker(JOB, model=folder, sentences=text) as ours,
             Worker(JOB, model=model, sentences=text) as other,  # anew, so that both are at one sentence
         ):
-            for size, work in SIZES.items():
-                for beam in (1, 5):
-                    request = {**work, "beam": beam}
-                    rounds = alternate(Way(ours, request), Way(other, request), 6)
-                    pairs = zip(rounds, rounds.medians("cpu"))
-                    speeds = [median(one["sentences"] for one in way) / cpu for way, cpu in pairs]
-                    values = "{:.1f}, {:.1f} sentences a second".format(*speeds)
-                    figure = f"serving, CTranslate2 {kind}, {size}, beam {beam}"
-                    yield compared(figure, "fairseq's search", rounds, "cpu", values)
+            figure = f"serving, CTranslate2 {kind}"
+            yield from by_size_and_beam(figure, "fairseq's search", ours, other, SIZES)
