@@ -40,7 +40,7 @@ class FoldedGenerator(nn.Module):
     def forward(self, text: Tensor, padding_mask: Tensor) -> Tensor:
         """As :meth:`FeatureGenerator.forward`."""
         values = torch.addmm(self.bias, masked_mean(text, padding_mask), self.weight)
-        return self.activation(values.view(len(text), self.regions, -1))
+        return self.activation(values.view(text.size(0), self.regions, -1))
 
 
 def fold(generator: nn.Module) -> nn.Module:

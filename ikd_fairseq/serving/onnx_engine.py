@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import IkdError
+from ..errors import IkdError, check
 from .engine import DECODER, ENCODER, MAX_LENGTH, Found, SearchOptions
 from .folder import FolderEngine
 from .text import SPECIAL
@@ -45,6 +45,8 @@ class OnnxEngine(FolderEngine):
             )
         except Exception as error:  # noqa: BLE001  onnxruntime's exceptions have no base of their own
             raise IkdError(f"{folder} is damaged ({error}): export the model again") from error
+        self._given = [entry.name for entry in self._decoder.get_inputs()]
+        check("rows" in self._given, f"{folder} is of an earlier version: export the model again")
         words = (*SPECIAL, *self.facts.source_words)
         self._numbers = {word: number for number, word in enumerate(words)}
         self._words = (*SPECIAL, *self.facts.target_words)
@@ -60,35 +62,29 @@ class OnnxEngine(FolderEngine):
             batch = np.full((len(members), max(len(tokens[n]) for n in members)), _PAD, dtype=np.int64)
             for row, number in enumerate(members):
                 batch[row, : len(tokens[number])] = tokens[number]
-            memory, mask = self._encoder.run(None, {"tokens": batch})
-            for number, hypotheses in zip(members, self._search(memory, mask, options)):
+            memory = self._encoder.run(None, {"tokens": batch})
+            for number, hypotheses in zip(members, self._search(memory, options)):
                 kept = sorted(hypotheses, key=lambda one: -one[0])[: options.nbest]
                 yield (
                     number,
                     [(score, " ".join(self._words[word] for word in words)) for score, words in kept],
                 )
 
-    def _search(self, memory: Any, mask: Any, options: SearchOptions) -> list[list[tuple[float, list[int]]]]:
+    def _search(self, memory: list[Any], options: SearchOptions) -> list[list[tuple[float, list[int]]]]:
         """fairseq's beam search: until as many hypotheses as beams have ended, best by the mean of a word."""
-        beam, live = options.beam, np.arange(len(mask))  # live: the sentences that are not done
+        beam, live = options.beam, np.arange(memory[0].shape[1])  # live: the sentences that are not done
         finished: list[list[tuple[float, list[int]]]] = [[] for _ in live]
-        target = np.full((len(live), beam, 1), _EOS, dtype=np.int64)
-        total = np.zeros((len(live), beam), dtype=np.float32)
-        total[:, 1:] = -np.inf  # at first, all beams are one
+        target = np.full((len(live), 1, 1), _EOS, dtype=np.int64)  # sentences x hypotheses x words
+        total = np.zeros((len(live), 1), dtype=np.float32)
+        rows, past = live, [part[:, :, :0] for part in memory[1:]]
         for step in range(MAX_LENGTH + 1):
-            inputs = {"memory": memory[:, live].repeat(beam, axis=1), "mask": mask[live].repeat(beam, axis=0)}
-            (scores,) = self._decoder.run(None, {"previous": target.reshape(len(live) * beam, -1), **inputs})
-            types = scores.shape[1]
-            scores[:, _PAD] = -np.inf
-            if step == 0:
-                scores[:, _EOS] = -np.inf
-            if step == MAX_LENGTH:
-                scores[:, np.arange(types) != _EOS] = -np.inf
-            flat = (scores.reshape(len(live), beam, types) + total[:, :, None]).reshape(len(live), -1)
-            best = np.argpartition(-flat, 2 * beam - 1, axis=1)[:, : 2 * beam]
-            best = np.take_along_axis(best, np.argsort(-np.take_along_axis(flat, best, 1), axis=1), 1)
-            best_scores, from_beam, words = np.take_along_axis(flat, best, 1), best // types, best % types
-            ends = (words == _EOS) & np.isfinite(best_scores)
+            scores, words, past = self._step(target, rows, memory, past, min(2 * beam + 2, len(self._words)))
+            words = words.reshape(len(live), -1)
+            flat = (scores.reshape(*total.shape, -1) + total[:, :, None]).reshape(len(live), -1)
+            best = np.argsort(-flat, axis=1, kind="stable")[:, : 2 * beam]
+            best_scores, best_words = (np.take_along_axis(every, best, 1) for every in (flat, words))
+            from_beam = best // (flat.shape[1] // total.shape[1])
+            ends = (best_words == _EOS) & np.isfinite(best_scores)
             for row, rank in zip(*np.nonzero(ends[:, :beam])):
                 if len(finished[live[row]]) < beam:
                     score = float(best_scores[row, rank]) / (step + 1) ** options.lenpen
@@ -96,15 +92,26 @@ class OnnxEngine(FolderEngine):
             goes_on = np.array([len(finished[sentence]) < beam for sentence in live])
             if step == MAX_LENGTH or not goes_on.any():
                 break
-            next_ones = np.argsort(ends, axis=1, kind="stable")[:, :beam]  # the best that did not end
-            total = np.take_along_axis(best_scores, next_ones, 1)[goes_on]
-            rows = np.take_along_axis(from_beam, next_ones, 1)
-            target = np.concatenate(
-                [
-                    np.take_along_axis(target, rows[:, :, None], 1),
-                    np.take_along_axis(words, next_ones, 1)[:, :, None],
-                ],
-                axis=2,
-            )[goes_on]
-            live = live[goes_on]
+            next_ones = np.argsort(ends, axis=1, kind="stable")[goes_on, :beam]  # the best that did not end
+            total, next_words, from_beam = (
+                np.take_along_axis(every[goes_on], next_ones, 1)
+                for every in (best_scores, best_words, from_beam)
+            )
+            rows = (np.flatnonzero(goes_on)[:, None] * target.shape[1] + from_beam).ravel()
+            target = np.take_along_axis(target[goes_on], from_beam[:, :, None], 1)
+            target = np.concatenate([target, next_words[:, :, None]], axis=2)
+            if not goes_on.all():
+                live = live[goes_on]
+                memory = [memory[0][:, goes_on], *(part[goes_on] for part in memory[1:])]
         return finished
+
+    def _step(
+        self, target: Any, rows: Any, memory: list[Any], past: list[Any], count: int
+    ) -> tuple[Any, Any, list[Any]]:
+        """The best *count* words of each hypothesis, without what may not come now, and the next past."""
+        given = [target[:, :, -1].reshape(-1, 1), rows, np.array(count), *memory, *past]
+        scores, words, end, *past = self._decoder.run(None, dict(zip(self._given, given)))
+        if target.shape[2] > MAX_LENGTH:
+            scores, words = end[:, None], np.full((len(end), 1), _EOS)
+        banned = (words == _PAD) | ((words == _EOS) & (target.shape[2] == 1))
+        return np.where(banned, np.float32(-np.inf), scores), words, past
