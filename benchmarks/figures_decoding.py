@@ -1,12 +1,12 @@
 """Figures of decoding: what a model that sees no image costs beside one that never heard of any."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from statistics import median
 
 import commands
 from report import Row, compared
-from workers import Way, Worker, alternate
+from workers import Rounds, Way, Worker, take_turns
 
 JOB = "training:Decoding"
 SIZES = {  # of a batch: what a round translates
@@ -17,17 +17,26 @@ SIZES = {  # of a batch: what a round translates
 
 
 def by_size_and_beam(
-    figure: str, against: str, ours: Worker, other: Worker, sizes: dict[str, dict[str, int]]
+    ours: Mapping[str, Worker], against: str, other: Worker, sizes: dict[str, dict[str, int]], rounds: int = 6
 ) -> Iterator[Row]:
-    """Sentences a second of two searches that take turns, for every one of *sizes* and two beams."""
+    """Sentences a second of searches that take turns, for every one of *sizes* and two beams.
+
+    Args:
+        ours: the searches by the name of their figure.
+        against, other: name of the one that each is compared with, and that one.
+        sizes: what a turn does, by name.
+        rounds: turns that each has.
+    """
     for size, work in sizes.items():
         for beam in (1, 5):
-            request = {**work, "beam": beam}
-            rounds = alternate(Way(ours, request), Way(other, request), 6)
-            pairs = zip(rounds, rounds.medians("cpu"))
-            speeds = [median(one["sentences"] for one in way) / cpu for way, cpu in pairs]
-            values = "{:.1f}, {:.1f} sentences a second".format(*speeds)
-            yield compared(f"{figure}, {size}, beam {beam}", against, rounds, "cpu", values)
+            ways = [Way(worker, {**work, "beam": beam}) for worker in (other, *ours.values())]
+            first, *rest = take_turns(ways, rounds)
+            for figure, answers in zip(ours, rest):
+                both = Rounds(answers, first)
+                pairs = zip(both, both.medians("cpu"))
+                speeds = [median(one["sentences"] for one in way) / cpu for way, cpu in pairs]
+                values = "{:.1f}, {:.1f} sentences a second".format(*speeds)
+                yield compared(f"{figure}, {size}, beam {beam}", against, both, "cpu", values)
 
 
 def decoding(data: Path, scratch: Path) -> Iterator[Row]:
@@ -41,4 +50,4 @@ def decoding(data: Path, scratch: Path) -> Iterator[Row]:
     with Worker(JOB, command=commands.ours(data, "ikd")) as ikd:
         for against, command in others.items():
             with Worker(JOB, command=command) as other:
-                yield from by_size_and_beam("decoding, `ikd`", against, ikd, other, SIZES)
+                yield from by_size_and_beam({"decoding, `ikd`": ikd}, against, other, SIZES)

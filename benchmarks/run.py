@@ -58,8 +58,8 @@ def build_parser() -> argparse.ArgumentParser:
     names = [*FIGURES, BEFORE, SERVING]
     add("--only", nargs="+", choices=names, default=names, metavar="NAME", help="some figures")
     add("--before", metavar="COMMIT", help="earlier commit, for the figures of that name; else left out")
-    served = "text-only checkpoint, for the figures of serving, with --data; else left out"
-    add("--checkpoint", type=Path, metavar="FILE", help=served)
+    served = "image-free checkpoints, for the figures of serving, with --data; else left out"
+    add("--checkpoint", type=Path, nargs="+", metavar="FILE", help=served)
     add("--data", type=Path, help="folder of prepare.sh, with images (default: synthetic data)")
     add("--json", type=Path, metavar="FILE", help="write every value of every round")
     add("--markdown", type=Path, metavar="FILE", help="write the page")
@@ -97,8 +97,8 @@ def main() -> None:
         if args.before:
             figures[BEFORE] = functools.partial(figures_before.before, commit=args.before)
         if args.checkpoint:
-            model = args.checkpoint.resolve()
-            figures[SERVING] = functools.partial(figures_serving.serving, checkpoint=model)
+            models = [file.resolve() for file in args.checkpoint]
+            figures[SERVING] = functools.partial(figures_serving.serving, checkpoints=models)
         # Written each time, so that an end by Ctrl-C loses little.
         for rows in measure(figures, args.only, data, scratch):
             if args.json:

@@ -19,10 +19,13 @@ class Serving:
         self.sentences = Path(sentences).read_text(encoding="utf-8").splitlines()
         self.next = 0
 
-    def __call__(self, batch: int, beam: int, sentences: int) -> dict[str, Any]:
-        """Translates the next *sentences*, *batch* at a time."""
+    def __call__(self, batch: int, beam: int, sentences: int | None = None) -> dict[str, Any]:
+        """Translates the next *sentences*, *batch* at a time; without a number all, which it answers with."""
+        options = SearchOptions(beam=beam, batch_size=batch)
+        if sentences is None:
+            found = sorted(self.engine.translate(self.sentences, options))
+            return {"translations": [best[1] for _, (best, *_) in found]}
         rows = [(self.next + row) % len(self.sentences) for row in range(sentences)]
         self.next = (rows[-1] + 1) % len(self.sentences)
-        options = SearchOptions(beam=beam, batch_size=batch)
         found = list(self.engine.translate([self.sentences[row] for row in rows], options))
         return {"sentences": len(found)}

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
@@ -144,16 +145,20 @@ class Rounds(NamedTuple):
         return median(answer[key] for answer in self.ours), median(answer[key] for answer in self.other)
 
 
-def alternate(ours: Way, other: Way, rounds: int) -> Rounds:
-    """Lets the two take turns, after one turn each that does not count."""
-    ways = (ours, other)
-    measured = Rounds([], [])
+def take_turns(ways: Sequence[Way], rounds: int) -> list[list[dict[str, Any]]]:
+    """The answers of each of *ways*, which take turns, after one turn each that does not count."""
+    measured: list[list[dict[str, Any]]] = [[] for _ in ways]
     for number in range(rounds + 1):
         for way, answers in zip(ways, measured):
             answer = way.worker.do(**way.request)
             if number:
                 answers.append(answer)
     return measured
+
+
+def alternate(ours: Way, other: Way, rounds: int) -> Rounds:
+    """Lets the two take turns, after one turn each that does not count."""
+    return Rounds(*take_turns((ours, other), rounds))
 
 
 # ---------------------------------------------------------------- within a worker

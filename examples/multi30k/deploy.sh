@@ -11,7 +11,8 @@ usage: deploy.sh DATA TEACHER[:TEACHER...] OUT [--with-images] [--split test] [-
 DATA     folder that prepare.sh made
 TEACHER  checkpoint that translates, of any system; several make an ensemble
 OUT      folder for what is made: distilled/ (DATA with the teacher's translations), student/ (the run),
-         model.pt, huggingface/, ctranslate2/, int8/ and stages.tsv: BLEU, size and speed of every stage
+         model.pt, huggingface/, ctranslate2/, int8/, onnx/ (the student's), teacher-onnx/ (the teacher's, if it is
+         one that sees no image), SPLIT/ (the translations), and stages.tsv: BLEU, size and speed of every stage
 
 --with-images  the teacher looks at the packs of DATA; the student sees text alone
 --split        the test set that every stage translates
@@ -19,6 +20,8 @@ OUT      folder for what is made: distilled/ (DATA with the teacher's translatio
 
 Needs the extra `serving`: pip install "ikd-fairseq[serving]". Environment: UPDATES (those of the protocol: 8000), SEED
 (1), LAST (10: checkpoints of the student that are averaged), SHARDS (1: parts that the teacher translates in).
+The student's training takes nearly all of the time, on two processor cores hours; UPDATES=500 is for a try. An
+interrupted run goes on where it was, by the same command; with another --split only that is translated and scored.
 TEXT
 }
 
@@ -51,8 +54,10 @@ for file in "${teachers[@]}"; do [[ -f $file ]] || fail "there is no checkpoint 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
-python -c 'import ctranslate2, transformers' 2>/dev/null ||
-  fail "CTranslate2 or transformers is missing: pip install 'ikd-fairseq[serving]'"
+for package in ctranslate2 transformers onnx onnxruntime; do
+  python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$package') is None)" ||
+    fail "$package is missing: pip install 'ikd-fairseq[serving]'"
+done
 text=$data/bpe/$split reference=("$data/reference/$split".*)
 [[ -f ${reference[0]} ]] || fail "$data/reference holds no $split"
 target=${reference[0]##*.}
@@ -62,8 +67,16 @@ for file in "$data/bpe/$split".*; do [[ ${file##*.} == "$target" ]] || source=${
 
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
-mkdir -p "$out"
-student=$out/student
+student=$out/student results=$out/$split
+# Now, not after hours: the export would refuse any other.
+[[ $arch =~ ^transformer_mmt(_tiny|_nano)?$ ]] ||
+  fail "--arch $arch is no text-only architecture that can be exported: take transformer_mmt_nano or _tiny"
+asked="--arch $arch UPDATES=${UPDATES:-} SEED=${SEED:-} LAST=${LAST:-}${*:+ -- $*}"
+if [[ -f $student/asked ]]; then
+  [[ $(<"$student/asked") == "$asked" ]] ||
+    fail "$student was made with $(<"$student/asked"), and now $asked is asked for: give the same, or another OUT"
+fi
+mkdir -p "$out" "$results"
 
 step "translating the training text with the teacher"
 ikd-distil-data "$data" "$out/distilled" --teacher-path "$teacher" ${SHARDS:+--shards "$SHARDS"} \
@@ -71,6 +84,8 @@ ikd-distil-data "$data" "$out/distilled" --teacher-path "$teacher" ${SHARDS:+--s
 cp "$data/code" "$out/distilled/code"
 
 step "training the student, $arch"
+mkdir -p "$student"
+echo "$asked" >"$student/asked"
 if [[ ! -f $student/trained ]]; then
   NAME=$arch bash "$here/train.sh" "$out/distilled" "$student" text --arch "$arch" "$@"
   touch "$student/trained"
@@ -81,13 +96,16 @@ fi
 step "exporting"
 model=$student/average.pt
 [[ -f $out/model.pt ]] || ikd-export "$model" "$out/model.pt" --data "$out/distilled"
-for format in huggingface ctranslate2; do
+for format in huggingface ctranslate2 onnx; do
   [[ -d $out/$format ]] || ikd-export "$out/model.pt" "$out/$format" --format "$format"
 done
 [[ -d $out/int8 ]] || ikd-export "$out/model.pt" "$out/int8" --format ctranslate2 --quantization int8
+if [[ ! -d $out/teacher-onnx && ${#teachers[@]} == 1 && ${#image_use[@]} == 1 ]]; then
+  ikd-export "$teacher" "$out/teacher-onnx" --format onnx --data "$data" || echo "so there is no ONNX of the teacher"
+fi
 
 step "translating $split at every stage"
-sed 's/@@ //g' "$text.$source" >"$out/$split.$source" # in words, as what is scored
+sed 's/@@ //g' "$text.$source" >"$results/source.$source" # in words, as what is scored
 cpu=()
 python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || cpu=(--cpu)
 
@@ -95,20 +113,22 @@ python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || cpu=(-
 generate() {
   local name=$1 folder=$2 checkpoint=$3
   shift 3
-  [[ ! -f $out/$name.txt ]] || return 0
+  [[ ! -f $results/$name.txt ]] || return 0
+  echo "$name, by fairseq-generate; its output goes to $results/$name.log"
   fairseq-generate "$folder" --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation --path "$checkpoint" \
-    --gen-subset "$split" --beam 5 --batch-size 64 --remove-bpe ${cpu[@]+"${cpu[@]}"} "$@" >"$out/$name.log" 2>&1 ||
-    { tail -5 "$out/$name.log" >&2; fail "fairseq-generate failed; see $out/$name.log"; }
-  grep '^H-' "$out/$name.log" | sed 's/^H-//' | sort -n | cut -f 3 >"$out/$name.txt.partial"
-  mv "$out/$name.txt.partial" "$out/$name.txt"
+    --gen-subset "$split" --beam 5 --batch-size 64 --remove-bpe ${cpu[@]+"${cpu[@]}"} "$@" >"$results/$name.log" 2>&1 ||
+    { tail -5 "$results/$name.log" >&2; fail "fairseq-generate failed; see $results/$name.log"; }
+  grep '^H-' "$results/$name.log" | sed 's/^H-//' | sort -n | cut -f 3 >"$results/$name.txt.partial"
+  mv "$results/$name.txt.partial" "$results/$name.txt"
 }
 
 # Usage: serve NAME: by ikd-translate, on sentences in words, into NAME.txt, with its speed in NAME.log.
 serve() {
-  [[ ! -f $out/$1.txt ]] || return 0
-  ikd-translate "$out/$1" "$out/$split.$source" --tokenizer none --output "$out/$1.txt" \
-    ${cpu[@]+"${cpu[@]}"} 2>"$out/$1.log" ||
-    { tail -5 "$out/$1.log" >&2; fail "ikd-translate failed; see $out/$1.log"; }
+  [[ ! -f $results/$1.txt ]] || return 0
+  echo "$1, by ikd-translate"
+  ikd-translate "$out/$1" "$results/source.$source" --tokenizer none --output "$results/$1.txt" \
+    ${cpu[@]+"${cpu[@]}"} 2>"$results/$1.log" ||
+    { tail -5 "$results/$1.log" >&2; fail "ikd-translate failed; see $results/$1.log"; }
 }
 
 megabytes() { du -cbL "$@" | tail -1 | awk '{ printf "%.2f", $1 / 1e6 }'; }
@@ -118,22 +138,22 @@ row() {
   local name=$1 bleu signature speed
   shift
   read -r bleu signature < <(ikd-score --preset tokenised --metrics bleu \
-    --hypotheses "$out/$name.txt" --references "${reference[0]}" |
+    --hypotheses "$results/$name.txt" --references "${reference[0]}" |
     sed -n 's/^BLEU *//p')
-  speed=$(sed -n 's/.*[( ]\([0-9.,]*\) sentences\/s.*/\1/p' "$out/$name.log" | tail -1)
+  speed=$(sed -n 's/.*[( ]\([0-9.,]*\) sentences\/s.*/\1/p' "$results/$name.log" | tail -1)
   printf '%s\t%s\t%s\t%s\t%s\n' "$name" "$bleu" "$(megabytes "$@")" "${speed//,/}" "$signature" >>"$out/stages.tsv.partial"
 }
 
 generate teacher "$data" "$teacher" ${image_use[@]+"${image_use[@]}"}
 generate student "$out/distilled" "$out/model.pt" --image-free
-serve ctranslate2
-serve int8
+stages=(ctranslate2 int8 onnx)
+[[ ! -d $out/teacher-onnx ]] || stages=(teacher-onnx "${stages[@]}")
+for name in "${stages[@]}"; do serve "$name"; done
 
 printf 'stage\tBLEU\tMB\tsentences/s\tsignature\n' >"$out/stages.tsv.partial"
 row teacher "${teachers[@]}"
 row student "$out/model.pt"
-row ctranslate2 "$out/ctranslate2"
-row int8 "$out/int8"
+for name in "${stages[@]}"; do row "$name" "$out/$name"; done
 mv "$out/stages.tsv.partial" "$out/stages.tsv"
 
 step "done: BLEU of $split (tokenised, lower-case), beam 5, batch 64; speed as ikd-translate and fairseq-generate say"

@@ -37,6 +37,7 @@ class Writer:
         outputs: patterns of the files that it makes, relative to the workbench.
         reader: a command that reads them, which must refuse what is not whole.
         other: makes an earlier, different output under the same names.
+        once: whether it refuses to write where something is.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Writer:
     outputs: tuple[str, ...]
     reader: tuple[str, str]
     other: tuple[str, str] | None = None
+    once: bool = False
 
     def contents(self, folder: Path) -> dict[str, str | None]:
         found = itertools.chain.from_iterable(sorted(folder.glob(pattern)) for pattern in self.outputs)
@@ -135,6 +137,18 @@ WRITERS = {
         Writer("table", workbench.TABLE, ("table.md",), ours("systems", "")),
         Writer("report", workbench.REPORT, ("report.html",), ours("systems", "")),
         Writer("train", TRAINING, ("new/*.pt",), translate("new/checkpoint_last.pt")),
+        *(
+            Writer(
+                f"export to {name}",
+                command,
+                (f"{name}/*",),
+                ours("systems", "")  # transformers has no command: nothing but all or none will do
+                if name == "huggingface"
+                else ours("translate", f"{{w}}/{name} {{w}}/test.en --tokenizer none --cpu"),
+                once=True,
+            )
+            for name, command in workbench.FORMATS.items()
+        ),
     )
 }
 # What these say depends on how often they ran: a record grows, a report has a date.
@@ -241,13 +255,18 @@ class Trials:
         status, output = start(self.writer.command, folder).wait(HANG)
         if status is None:
             self._count("hangs", "hangs when run again")
+        elif self.writer.once and found == self.whole:
+            self._check_end(status, output, "run again")
+            if status == 0 or self._differs(self.writer.contents(folder)):
+                self._count("differs", "what was complete is written again")
         elif status:
             self._count("differs", f"fails when run again: {output[-600:]}")
         elif self._differs(self.writer.contents(folder)):
             now = self.writer.contents(folder)
             others = [n for n in sorted({*now, *self.whole}) if now.get(n) != self.whole.get(n)]
             self._count("differs", f"run again, {others} differ from an uninterrupted run's")
-        left = [str(p.relative_to(folder)) for p in walk(folder) if TEMPORARY.search(p.name)]
+        names = [path.relative_to(folder) for path in walk(folder)]
+        left = [str(name) for name in names if any(map(TEMPORARY.search, name.parts))]
         if left:
             self._count("left_over", f"run again, {left} stay")
 

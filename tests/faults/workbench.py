@@ -68,6 +68,10 @@ CACHE = ours(
 DISTIL = ours("distil_data", "{w}/data {w}/distilled --teacher-path {w}/text.pt --shards 2 --cpu")
 AVERAGE = ours("average_checkpoints", "{w}/text.pt {w}/text2.pt --output {w}/average.pt")
 EXPORT = ours("export", "{w}/ikd.pt {w}/exported.pt")
+FORMATS = {
+    name: ours("export", f"{{w}}/{model}.pt {{w}}/{name} --format {name} --data {{w}}/data")
+    for name, model in (("huggingface", "text"), ("ctranslate2", "text"), ("onnx", "ikd"))
+}
 PRUNE = ours("prune", "{w}/text.pt {w}/pruned.pt --sparsity 0.4")
 SCORE = ours("score", "--generate-output {w}/run/generate-test.txt --metrics bleu chrf --json {w}/score.json")
 RECORD = ours("record", "train {w}/run --data {w}/data --system text")

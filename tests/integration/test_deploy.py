@@ -66,11 +66,11 @@ def test_a_teacher_with_images_becomes_an_int8_service_of_text_alone(scenes):
     out = scenes / "out"
     rows = [line.split("\t") for line in (out / "stages.tsv").read_text().splitlines()]
     assert rows[0] == ["stage", "BLEU", "MB", "sentences/s", "signature"]
-    assert [row[0] for row in rows[1:]] == ["teacher", "student", "ctranslate2", "int8"]
+    assert [row[0] for row in rows[1:]] == ["teacher", "student", "ctranslate2", "int8", "onnx"]
     for _, *numbers, _ in rows[1:]:
         assert all(float(number) >= 0 for number in numbers)
     assert float(rows[4][2]) < float(rows[3][2])  # int8 is smaller
-    lines = {name: (out / f"{name}.txt").read_text().splitlines() for name in ("student", "ctranslate2")}
+    lines = {name: (out / "test" / f"{name}.txt").read_text().splitlines() for name in ("student", "ctranslate2")}
     assert len(lines["student"]) == 20
     same = sum(one == other for one, other in zip(*lines.values()))
     assert same >= 15  # a student after a few updates has near ties
@@ -80,10 +80,17 @@ def test_a_teacher_with_images_becomes_an_int8_service_of_text_alone(scenes):
     again = deploy(scenes, "--with-images")
     assert again.returncode == 0, again.stderr[-3000:]
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")} == written
+    other = deploy(scenes, "--with-images", "--arch", "transformer_mmt_tiny")
+    assert other.returncode == 1 and "give the same, or another OUT" in other.stderr
 
 
 def test_what_is_not_there_is_named_before_anything_is_made(scenes, tmp_path):
     command = ["bash", RECIPES / "deploy.sh", scenes / "data", tmp_path / "no.pt", tmp_path / "out"]
     done = subprocess.run(command, env=warm_environment(), capture_output=True, text=True)
     assert done.returncode == 1 and f"there is no checkpoint {tmp_path / 'no.pt'}" in done.stderr
+    command[3] = scenes / "teacher.pt"
+    done = subprocess.run(
+        [*command, "--arch", "ikd_transformer_tiny"], env=warm_environment(), capture_output=True, text=True
+    )
+    assert done.returncode == 1 and "ikd_transformer_tiny is no text-only architecture" in done.stderr
     assert not (tmp_path / "out").exists()
