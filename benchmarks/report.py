@@ -1,11 +1,12 @@
 """What a figure says, as JSON and as a table."""
 
+import contextlib
 import datetime
 import json
 import os
 import platform
 from collections.abc import Sequence
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -84,9 +85,20 @@ def machine() -> dict[str, Any]:
         "load": "other work ran now and then" if os.getloadavg()[2] > 1.2 else "little else ran",
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("torch", "fairseq-fixed", "numpy", "pillow", "ikd-fairseq")},
+            **_versions(
+                "torch", "fairseq-fixed", "numpy", "pillow", "ikd-fairseq", "ctranslate2", "onnxruntime"
+            ),
         },
     }
+
+
+def _versions(*packages: str) -> dict[str, str]:
+    """Of those of *packages* that are installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def table(rows: Sequence[Row]) -> str:

@@ -157,7 +157,7 @@ def export_huggingface(
         check_expressible(model, name, others)
         from transformers import PreTrainedTokenizerFast
 
-        to_m2m100(model, len(vocabulary(facts))).save_pretrained(folder)
+        found = to_m2m100(model, len(vocabulary(facts)))
         tokenizer = PreTrainedTokenizerFast(
             tokenizer_object=build_tokenizer(facts),
             bos_token=SPECIAL[0],
@@ -168,7 +168,13 @@ def export_huggingface(
             clean_up_tokenization_spaces=False,
             split_special_tokens=True,  # what a user types is text
         )
-        tokenizer.save_pretrained(folder)
+        try:
+            found.save_pretrained(folder)
+            tokenizer.save_pretrained(folder)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  those of safetensors and tokenizers for a full disk
+            raise IkdError(f"{output} cannot be written ({error})") from error
         for file in os.listdir(folder):
             os.chmod(os.path.join(folder, file), 0o644)  # safetensors lets nobody else read its file
         write_card(folder, card, facts, for_transformers=True)

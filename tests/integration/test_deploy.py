@@ -70,7 +70,9 @@ def test_a_teacher_with_images_becomes_an_int8_service_of_text_alone(scenes):
     for _, *numbers, _ in rows[1:]:
         assert all(float(number) >= 0 for number in numbers)
     assert float(rows[4][2]) < float(rows[3][2])  # int8 is smaller
-    lines = {name: (out / "test" / f"{name}.txt").read_text().splitlines() for name in ("student", "ctranslate2")}
+    lines = {
+        name: (out / "test" / f"{name}.txt").read_text().splitlines() for name in ("student", "ctranslate2")
+    }
     assert len(lines["student"]) == 20
     same = sum(one == other for one, other in zip(*lines.values()))
     assert same >= 15  # a student after a few updates has near ties
