@@ -47,13 +47,13 @@ def main(argv: Sequence[str] | None = None) -> None:
     from ..serving.demo.page import application, listen, serve
 
     with listen(args.host, args.port) as place:
-        options = {name: value for name in ("split", "teacher_weights") if (value := getattr(args, name))}
-        explorer = Explorer(
+        explorer = Explorer.open(
             args.checkpoint,
             args.data,
+            args.split or "valid",
+            args.teacher_weights,
             tokenizer=args.tokenizer,
             image_free=args.image_free,
             cpu=args.cpu,
-            **options,
         )
         serve(application(explorer, Path(args.checkpoint).name), place)

@@ -11,7 +11,7 @@ from fairseq import checkpoint_utils
 from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
 
-from ..constants import IMAGES
+from ..constants import IMAGES, TEXT
 from ..contracts import ModelContract, contract_of, decoding_overrides, parts_for_training
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
@@ -24,16 +24,21 @@ from .text import TextFacts
 
 
 def load_model(
-    checkpoint: str, facts: TextFacts, image_free: bool = False, kept: Iterable[str] = ()
+    checkpoint: str,
+    facts: TextFacts,
+    image_free: bool = False,
+    data: str | None = None,
+    kept: Iterable[str] = (),
 ) -> tuple[MultimodalTranslationTask, torch.nn.Module]:
     """The model of a checkpoint in eval mode, on the CPU, and a task with the dictionaries of *facts*.
 
-    Needs no data folder. *kept* are parts for training to load too, see :func:`.parts_for_training`.
+    Needs no data folder, but for a model that retrieves images by an index in it, *data*. *kept* are parts
+    for training to load too, see :func:`.parts_for_training`.
 
     Raises:
         IkdError: the checkpoint cannot be used, or has other dictionaries.
     """
-    cfg = MultimodalTranslationConfig(data=checkpoint, image_free=image_free)
+    cfg = MultimodalTranslationConfig(data=data or checkpoint, image_free=image_free)
     cfg.source_lang, cfg.target_lang = facts.source, facts.target
     source = dictionary_of(facts.source_words)
     target = source if facts.target_words == facts.source_words else dictionary_of(facts.target_words)
@@ -73,7 +78,9 @@ class CheckpointEngine:
         state = load_checkpoint(checkpoint)
         self.facts = facts_of_checkpoint(state, checkpoint, data, tokenizer)
         kept = parts_for_training(state["model"], architecture_of(state)) if whole else ()
-        self.task, self.model = load_model(checkpoint, self.facts, image_free, kept)
+        if data is None and state.get(TEXT) is None:
+            data = config_section(state, "task").get("data")
+        self.task, self.model = load_model(checkpoint, self.facts, image_free, data, kept)
         contract = contract_of(self.model, ModelContract)
         self._needs_images = contract.requires_images and not image_free
         self.image_size = contract.image_size if self._needs_images else None

@@ -1,5 +1,6 @@
 """The page in a browser, by gradio: a box for the sentence, and below it the answer as markup of our own."""
 
+import contextlib
 import io
 import logging
 import os
@@ -37,8 +38,7 @@ def answer(explorer: Explorer, sentence: str) -> str:
         attention=None if found.attention is None else _png(draw(found.attention, found.words)),
         inverse=None if found.inverse is None else _png(found.inverse),
         neighbours=[(_png(neighbour.image), neighbour) for neighbour in found.neighbours],
-        images=0 if explorer.gallery is None else len(explorer.gallery.seen),
-        split=explorer.split,
+        gallery=explorer.gallery,
         **languages,
     )
 
@@ -110,4 +110,7 @@ def serve(app: Any, place: socket.socket) -> None:
 
     host, port = place.getsockname()[:2]
     logger.info("the page is at http://%s:%d (Ctrl+C ends it)", f"[{host}]" if ":" in host else host, port)
-    uvicorn.Server(uvicorn.Config(app, log_level="warning")).run([place])
+    # Browsers hold a connection open, which nobody wants to wait for.
+    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1))
+    with contextlib.suppress(KeyboardInterrupt):
+        server.run([place])
