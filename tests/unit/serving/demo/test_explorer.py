@@ -95,6 +95,7 @@ def test_nothing_too_much_and_the_unknown_are_answered_in_a_sentence(model):
         explorer.explore("w" * (MOST_CHARACTERS + 1))
     with pytest.raises(IkdError, match="has 2,500 subwords, and the model takes 1,023"):
         explorer.explore("w " * 2500)
+    assert len(explorer.explore("x" * MOST_CHARACTERS).translations) == 5
     assert explorer.explore("日本").unknown == ["日本"]
     long = explorer.explore("w1 " * MOST_SUBWORDS)  # and the end
     assert long.attention is None and long.inverse is not None
