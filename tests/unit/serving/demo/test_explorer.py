@@ -3,6 +3,7 @@
 import contextlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.serving.checkpoint_engine import CheckpointEngine
+from ikd_fairseq.serving.demo import explorer as module
 from ikd_fairseq.serving.demo.explorer import (
     ATTENTION,
     INVERSE,
@@ -126,6 +128,13 @@ def test_a_system_without_a_generator_translates_and_says_so():
     assert "TextTransformerModel generates no regions from the text" in missing[NEAREST]
     answer = Explorer(ToyEngine(model), missing).explore("w1 w2")
     assert len(answer.translations) == 5 and answer.attention is answer.inverse is None
+
+
+def test_a_system_that_looks_at_images_is_refused(monkeypatch):
+    engine = SimpleNamespace(image_size=64)
+    monkeypatch.setattr(module, "CheckpointEngine", lambda *args, **options: engine)
+    with pytest.raises(IkdError, match="must.pt looks at an image of every sentence.* --image-free"):
+        Explorer.open("must.pt")
 
 
 def test_sentences_of_several_users_take_turns(model, monkeypatch):
