@@ -19,6 +19,7 @@ from .explorer import Explorer
 logger = logging.getLogger(__name__)
 
 _TEMPLATES = Path(__file__).with_name("templates")
+_SMALLEST = 0.8  # of its own size: smaller, the words of a heat map could not be read
 # The page is for machines without internet too: the browser is to ask no other host for anything.
 _POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'self'"
 
@@ -30,12 +31,14 @@ def answer(explorer: Explorer, sentence: str) -> str:
         found = explorer.explore(sentence)
     except IkdError as error:
         return render("answer.html.j2", _TEMPLATES, error=str(error), answer=None, **languages)
+    maps = None if found.attention is None else draw(found.attention, found.words)
     return render(
         "answer.html.j2",
         _TEMPLATES,
         error=None,
         answer=found,
-        attention=None if found.attention is None else _png(draw(found.attention, found.words)),
+        attention=None if maps is None else _png(maps),
+        readable=0 if maps is None else round(_SMALLEST * maps.get_figwidth() * maps.dpi),
         inverse=None if found.inverse is None else _png(found.inverse),
         neighbours=[(_png(neighbour.image), neighbour) for neighbour in found.neighbours],
         gallery=explorer.gallery,
@@ -62,8 +65,11 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except (OSError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise IkdError(f"--host {host} --port {port}: the page cannot be there ({reason})") from error
+        reason = getattr(error, "strerror", None) or str(error)  # Python adds the address in brackets
+        reason = reason.partition(" (while")[0]
+        raise IkdError(
+            f"--host {host} --port {port}: the page cannot be there ({reason}); give another port or host"
+        ) from error
 
 
 def application(explorer: Explorer, name: str) -> Any:
