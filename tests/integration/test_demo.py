@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
 import pytest
+import torch
 
 from ikd_fairseq.cli.demo import main
 from ikd_fairseq.cli.export import main as export
 from ikd_fairseq.serving.demo.explorer import Explorer
 from ikd_fairseq.serving.translator import SentenceTranslator
+from tests.closeness import assert_close_to_scale
 from tests.integration.command_line import (
     CHECKOUT,
     MODEL,
@@ -100,7 +102,18 @@ def test_several_users_get_their_own_translations_and_nobody_else_is_asked(model
         assert response.headers["Content-Security-Policy"].startswith("default-src 'self'")
 
 
-def test_an_exported_model_and_other_systems_say_what_they_lack(model, tmp_path):
+def test_the_nearest_images_are_those_that_retrieval_finds_for_a_sentence_of_the_split(model):
+    explorer = Explorer.open(str(model.file), str(model.data), cpu=True, tokenizer="none")
+    features = explorer.gallery.features
+    text = model.data.parent / "scenes" / "text" / "val.lc.norm.tok.en"
+    lines = text.read_text(encoding="utf-8").splitlines()
+    assert len(features.generated) == len(lines) == 20
+    for line, generated in zip(lines[:3], features.generated):
+        found = torch.tensor([one.similarity for one in explorer.explore(line).neighbours])
+        assert_close_to_scale(found, (features.seen @ generated).topk(5).values, tolerance=1e-4, scale=1)
+
+
+def test_an_exported_model_says_what_it_lacks(model, tmp_path):
     assert not export([str(model.file), str(tmp_path / "exported.pt"), "--data", str(model.data)])
     explorer = Explorer.open(str(tmp_path / "exported.pt"), cpu=True)
     assert set(explorer.missing) == {"inverse", "nearest"}
