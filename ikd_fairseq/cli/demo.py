@@ -36,11 +36,11 @@ def build_parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> None:
     """Entry point of ``ikd-demo``."""
     args = parse(build_parser(), argv)
+    images = given(args, "split", "teacher_weights")
+    check(args.data or not images, f"{images}: for images to search, give --data too")
     from ..analysis.output import require
 
     require("gradio", "matplotlib", who="the page", extra="demo")
-    images = given(args, "split", "teacher_weights")
-    check(args.data or not images, f"{images}: for images to search, give --data too")
     import fairseq  # noqa: F401  the plugin registers before the engine asks for parts of it
 
     from ..serving.demo.explorer import Explorer
