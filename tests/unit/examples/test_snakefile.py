@@ -427,7 +427,10 @@ def test_plans_that_are_shipped_are_the_tables_of_the_papers(workflow, tmp_path,
     assert {**found, **expected, "table": 1, "all": 1} == found
 
 
-@pytest.mark.parametrize("name", ["table2", "table5", "learning", "converged", "converged-rivals", "released"])
+VARIANTS = ["table2", "table5", "learning", "converged", "converged-rivals", "released"]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
 def test_every_option_of_a_variant_is_one_that_training_takes(name):
     criterion, model = InversionDistillationConfig(), IKDTransformerConfig()
     for system in (row.system for row in read_plan(RECIPES / "plans" / f"{name}.yaml").rows):
