@@ -14,10 +14,10 @@ ENTRIES = 200  # about the sentences of a batch of 4,096 tokens
 def reading(data: Path, scratch: Path) -> Iterator[Row]:
     """Images, and features, of a batch out of their pack, against a memory copy of the same bytes.
 
-    Sentences in random order, one at a time, as the data set reads them, from files that the system holds in
+    Sentences in random order, put together as the data set does it, from files that the system holds in
     memory already: what is measured is the code, not the disk. The copy is of one piece of the pack in
-    memory, into memory that is there: the least that any way of handing over a batch can do. A batch of
-    features has 2 MB, which stay in the processor's cache.
+    memory, into an array of its own, as a batch has to be. A batch of features has 2 MB, which stay in the
+    processor's cache.
     """
     prefix = str(write_packs(scratch / "packs") / "train")
     for what, name in (("images", None), ("features", FEATURES)):

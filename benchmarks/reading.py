@@ -14,7 +14,7 @@ from ikd_fairseq.data.image_packing import pack_images
 
 
 class PackReading:
-    """Reads a batch's entries out of a pack, by random sentences, as the data set does; or copies memory.
+    """Makes a batch of a pack's entries, of random sentences, as the data set does; or copies memory.
 
     Args:
         features: name of the features to read; the images if None.
@@ -29,15 +29,14 @@ class PackReading:
 
     def __call__(self, mode: str, entries: int, times: int) -> dict[str, Any]:
         """Reads *entries* rows *times* times (``pack``), or copies as many bytes in one piece (``copy``)."""
-        target = np.empty_like(self.rows[:entries])
+        size = entries * self.rows[0].nbytes
         for _ in range(times):
             if mode == "pack":
-                for sentence in self.generator.choice(self.sentences, entries):
-                    self.pack[sentence]
+                np.stack([self.pack[row] for row in self.generator.choice(self.sentences, entries)])
             else:
                 first = self.generator.integers(len(self.rows) - entries)
-                np.copyto(target, self.rows[first : first + entries])
-        return {"bytes": times * target.nbytes}
+                self.rows[first : first + entries].copy()
+        return {"bytes": times * size}
 
 
 class Packing:

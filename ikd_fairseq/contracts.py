@@ -167,17 +167,25 @@ def options_without(training_only: Iterable[str]) -> dict[str, bool]:
     return {f"no_{prefix.removesuffix('.')}": True for prefix in training_only}
 
 
-def decoding_overrides() -> dict[str, Any]:
+def parts_for_training(names: Iterable[str], architecture: str | None) -> tuple[str, ...]:
+    """Those of an architecture's parts for training alone that a state dictionary with *names* still has."""
+    known = contract_of_architecture(architecture)
+    parts = known.training_only if known else ()
+    return tuple(part for part in parts if any(name.startswith(part) for name in names))
+
+
+def decoding_overrides(kept: Iterable[str] = ()) -> dict[str, Any]:
     """What a checkpoint of any architecture is loaded with where it only translates.
 
-    Parts for training alone are left out, and so are the files of embeddings that went into the weights long
-    ago.
+    Parts for training alone are left out but for those *kept*, and so are the files of embeddings that went
+    into the weights long ago.
     """
     from fairseq.models import ARCH_MODEL_REGISTRY
 
     plugin = [known for known in ARCH_MODEL_REGISTRY.values() if issubclass(known, ModelContract)]
     prefixes = {prefix for architecture in plugin for prefix in architecture.training_only}
-    return {**options_without(prefixes), "encoder_embed_path": None, "decoder_embed_path": None}
+    options = {**options_without(prefixes), **dict.fromkeys(options_without(kept), False)}
+    return {**options, "encoder_embed_path": None, "decoder_embed_path": None}
 
 
 # ---------------------------------------------------------------- terms of a loss

@@ -2,7 +2,7 @@
 # The main job on a data set that the project makes itself: drawn scenes, IKD-MMT trained on them, translation
 # with every image moved away. A few minutes on two CPU cores. Run again, it skips what is complete.
 #
-# Environment: UPDATES (600, at least 90), SEED (1), ARCH (ikd_transformer_tiny; also transformer_mmt_tiny, text only, and
+# Environment: UPDATES (360, at least 90), SEED (1), ARCH (ikd_transformer_tiny; also transformer_mmt_tiny, text only, and
 # multimodal_transformer_tiny, which needs the images at test), WORK (work/scenes in the checkout).
 set -euo pipefail
 
@@ -11,7 +11,7 @@ recipes=$here/../multi30k
 . "$here/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
-updates=${UPDATES:-600} seed=${SEED:-1} arch=${ARCH:-ikd_transformer_tiny}
+updates=${UPDATES:-360} seed=${SEED:-1} arch=${ARCH:-ikd_transformer_tiny}
 work=${WORK:-$here/../../work/scenes}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)

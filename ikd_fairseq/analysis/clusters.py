@@ -74,14 +74,15 @@ def project(features: Tensor, projection: str, seed: int) -> np.ndarray:
     return TSNE(2, metric="cosine", perplexity=perplexity, random_state=seed).fit_transform(features.numpy())
 
 
-def nearest(query: Tensor, gallery: Tensor, count: int, without: int) -> list[int]:
+def nearest(query: Tensor, gallery: Tensor, count: int, without: int | None = None) -> list[int]:
     """The *count* rows of ``G x C`` most similar to the query, ``C``, most similar first, but for one row.
 
     There are fewer where the gallery is smaller.
     """
     similarities = gallery @ query
-    similarities[without] = float("-inf")
-    return similarities.topk(min(count, len(gallery) - 1)).indices.tolist()
+    if without is not None:
+        similarities[without] = float("-inf")
+    return similarities.topk(min(count, len(gallery) - (without is not None))).indices.tolist()
 
 
 def draw(points: np.ndarray, labels: Tensor, central: Sequence[int], examples: Sequence[Sequence[Example]]):

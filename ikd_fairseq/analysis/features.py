@@ -13,7 +13,7 @@ from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
 from ..constants import NO_IMAGE
-from ..contracts import contract_of_architecture, decoding_overrides, options_without
+from ..contracts import decoding_overrides, parts_for_training
 from ..data.image_pack import ImagePack
 from ..distillation.search import batches
 from ..errors import check
@@ -71,17 +71,14 @@ def load_trained(
         f"{checkpoint} is of architecture {name}, and this analysis looks at what {architecture} generates: "
         "give a checkpoint of that",
     )
-    overrides = decoding_overrides()
-    if student:
-        parts = contract_of_architecture(name).training_only
-        check(
-            any(key.startswith(parts) for key in state["model"]),
-            f"{checkpoint} has no student to paint with (ikd-export and --no-student leave it out): give the "
-            "checkpoint that was exported, or one that was trained by distillation",
-        )
-        overrides |= dict.fromkeys(options_without(parts), False)
+    kept = parts_for_training(state["model"], name) if student else ()
+    check(
+        kept or not student,
+        f"{checkpoint} has no student to paint with (ikd-export and --no-student leave it out): give the "
+        "checkpoint that was exported, or one that was trained by distillation",
+    )
     task = _open_task_of(state, checkpoint, data, image_free)
-    (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], overrides, task)
+    (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], decoding_overrides(kept), task)
     weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
     return Trained(model.float().eval().to(device), task, data, weights, device)
 
@@ -210,6 +207,7 @@ class ComparedFeatures(NamedTuple):
     seen: Tensor  # G x C, by the frozen CNN
     targets: Tensor  # int64 S, the row of `seen` that is the sentence's own
     shown_by: np.ndarray  # int64 G, the first sentence that has the image
+    centre: Tensor  # C, what was subtracted from the generated ones: their mean, or zeros
 
 
 def compared_features(
@@ -227,9 +225,11 @@ def compared_features(
     """
     sentences = sentences_with_image(pack)
     rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
-    generated = for_cosine(generated_features(trained, dataset, sentences.tolist(), max_tokens), centre)
+    generated = generated_features(trained, dataset, sentences.tolist(), max_tokens)
+    mean = generated.mean(dim=0) if centre else torch.zeros_like(generated[0])
     seen = for_cosine(visual_features(trained, pack, rows.tolist(), weights), centre)
-    return ComparedFeatures(generated, seen, torch.from_numpy(targets), sentences[firsts])
+    found = for_cosine(generated, centre)
+    return ComparedFeatures(found, seen, torch.from_numpy(targets), sentences[firsts], mean)
 
 
 def for_cosine(features: Tensor, centre: bool) -> Tensor:

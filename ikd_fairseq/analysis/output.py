@@ -15,12 +15,16 @@ if TYPE_CHECKING:
     from ..data.image_pack import ImagePack
 
 
-def require(*modules: str) -> None:
-    """Raises :class:`IkdError` unless the packages of *modules*, such as ``sklearn``, are installed."""
+def require(*modules: str, who: str = "this analysis", extra: str = "analysis") -> None:
+    """Refuses to go on without the packages of *modules*, such as ``sklearn``, which *extra* brings.
+
+    Raises:
+        IkdError: naming *who* needs what is not installed.
+    """
     for module in modules:
         check(
             importlib.util.find_spec(module) is not None,
-            f'this analysis needs {module}: pip install "ikd-fairseq[analysis]"',
+            f'{who} needs {module}: pip install "ikd-fairseq[{extra}]"',
         )
 
 

@@ -101,6 +101,6 @@ class IndexedPack(Pack):
         return len(self.index)
 
     def __getitem__(self, sentence: int) -> np.ndarray | None:
-        """A copy of a sentence's entry, or None."""
+        """A sentence's entry, read-only and not yet read from the disk, or None."""
         row = self.index[sentence]
-        return None if row == NO_IMAGE else np.array(self._rows.array[row])
+        return None if row == NO_IMAGE else self._rows.array[row]

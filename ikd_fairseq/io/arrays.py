@@ -92,7 +92,8 @@ class MappedArray:
     def array(self) -> np.ndarray:
         """All rows, read-only."""
         if self._array is None:
-            self._array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            self._array = mapped.view(np.ndarray)  # a memmap takes three times as long to give a row
         return self._array
 
     def samples(self) -> Iterator[np.ndarray]:

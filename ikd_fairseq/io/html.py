@@ -4,6 +4,7 @@
 and for translations side by side.
 """
 
+import base64
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,11 @@ def number(value: float, digits: int = 2, sign: bool = False) -> str:
 def count(how_many: int, what: str) -> str:
     """How many of *what* there are, such as "1 run" or "2 runs"."""
     return f"{how_many:,} {what}{'' if how_many == 1 else 's'}"
+
+
+def png_address(content: bytes) -> str:
+    """A picture as a ``data:`` address, from what its PNG file holds."""
+    return f"data:image/png;base64,{base64.b64encode(content).decode()}"
 
 
 def render(template: str, *folders: Path, **values: Any) -> str:

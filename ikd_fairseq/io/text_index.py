@@ -46,26 +46,34 @@ def sentence_count(index_path: str) -> int:
     """
     from fairseq.data import indexed_dataset  # here, because it takes seconds
 
+    class Index(indexed_dataset.MMapIndexedDataset.Index):  # type: ignore[misc]
+        def __del__(self) -> None:
+            if hasattr(self, "_bin_buffer_mmap"):  # else a damaged file left it half made
+                super().__del__()
+
     path = index_path[: -len(_SUFFIX)]
     for file in filter(os.path.exists, (index_path, path + ".bin")):
         check_file(file, _REMEDY)
+    found: Any = None
     try:
         implementation = indexed_dataset.infer_dataset_impl(path)
-        dataset: Any = indexed_dataset.make_dataset(path, implementation) if implementation else None
+        if implementation == "mmap":  # the default
+            found = Index(index_path)
+        elif implementation:
+            found = indexed_dataset.make_dataset(path, implementation)
     except Exception as error:  # fairseq's readers assert, and raise what struct and numpy do
         raise IkdError(
             f"{index_path} is not a text index that fairseq can read ({error}): {_REMEDY}"
         ) from error
-    check(dataset is not None, f"{index_path} has no readable {path}.bin beside it: {_REMEDY}")
-    index = getattr(dataset, "_index", None)
-    if index is not None:  # memory-mapped, by default
-        starts, sizes = index._pointers, index._sizes.astype("int64")
-        ends = starts + sizes * index.dtype().itemsize
-        held = not len(sizes) or (
-            min(starts.min(), sizes.min()) >= 0 and ends.max() <= os.path.getsize(path + ".bin")
-        )
+    there = found is not None and os.path.exists(path + ".bin")
+    check(there, f"{index_path} has no readable {path}.bin beside it: {_REMEDY}")
+    if isinstance(found, Index):
+        starts, sizes = found._pointers, found._sizes.astype("int64")
+        ends = starts + sizes * found.dtype().itemsize
+        size = os.path.getsize(path + ".bin")
+        held = size > 0 and (not len(sizes) or (min(starts.min(), sizes.min()) >= 0 and ends.max() <= size))
         check(held, f"{path}.bin does not hold all sentences of {index_path}: {_REMEDY}")
-    return len(dataset)
+    return len(found)
 
 
 def check_words(prefix: str, words: int, dictionary: str) -> None:

@@ -1,7 +1,7 @@
 """Translation by fairseq's search: any checkpoint that fairseq-generate takes, with or without images."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,12 +11,12 @@ from fairseq import checkpoint_utils
 from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
 
-from ..constants import IMAGES
-from ..contracts import ModelContract, contract_of, decoding_overrides
+from ..constants import IMAGES, TEXT
+from ..contracts import ModelContract, contract_of, decoding_overrides, parts_for_training
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
 from ..errors import check
-from ..io.checkpoints import config_section, load_checkpoint
+from ..io.checkpoints import architecture_of, config_section, load_checkpoint
 from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from .engine import Found, SearchOptions
 from .facts import dictionary_of, facts_of_checkpoint
@@ -24,21 +24,26 @@ from .text import TextFacts
 
 
 def load_model(
-    checkpoint: str, facts: TextFacts, image_free: bool = False
+    checkpoint: str,
+    facts: TextFacts,
+    image_free: bool = False,
+    data: str | None = None,
+    kept: Iterable[str] = (),
 ) -> tuple[MultimodalTranslationTask, torch.nn.Module]:
     """The model of a checkpoint in eval mode, on the CPU, and a task with the dictionaries of *facts*.
 
-    Needs no data folder.
+    Needs no data folder, but for a model that retrieves images by an index in it, *data*. *kept* are parts
+    for training to load too, see :func:`.parts_for_training`.
 
     Raises:
         IkdError: the checkpoint cannot be used, or has other dictionaries.
     """
-    cfg = MultimodalTranslationConfig(data=checkpoint, image_free=image_free)
+    cfg = MultimodalTranslationConfig(data=data or checkpoint, image_free=image_free)
     cfg.source_lang, cfg.target_lang = facts.source, facts.target
     source = dictionary_of(facts.source_words)
     target = source if facts.target_words == facts.source_words else dictionary_of(facts.target_words)
     task = MultimodalTranslationTask(cfg, source, target)
-    (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], decoding_overrides(), task)
+    (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], decoding_overrides(kept), task)
     return task, model.eval()
 
 
@@ -50,6 +55,7 @@ class CheckpointEngine:
         data, tokenizer: see :func:`.facts_of_checkpoint`.
         image_free: translate by the text path alone.
         cpu: use no GPU even if there is one.
+        whole: load what only training needs too, as far as the checkpoint has it.
 
     Attributes:
         facts: what its text went through.
@@ -66,11 +72,15 @@ class CheckpointEngine:
         tokenizer: str | None = None,
         image_free: bool = False,
         cpu: bool = False,
+        whole: bool = False,
     ):
         checkpoint = os.fspath(checkpoint)
         state = load_checkpoint(checkpoint)
         self.facts = facts_of_checkpoint(state, checkpoint, data, tokenizer)
-        self.task, self.model = load_model(checkpoint, self.facts, image_free)
+        kept = parts_for_training(state["model"], architecture_of(state)) if whole else ()
+        if data is None and state.get(TEXT) is None:
+            data = config_section(state, "task").get("data")
+        self.task, self.model = load_model(checkpoint, self.facts, image_free, data, kept)
         contract = contract_of(self.model, ModelContract)
         self._needs_images = contract.requires_images and not image_free
         self.image_size = contract.image_size if self._needs_images else None
@@ -93,10 +103,10 @@ class CheckpointEngine:
             "this model looks at an image of every sentence: give --images and --list, or translate by its "
             "text path alone with --image-free",
         )
-        words = self.task.source_dictionary
-        tokens = [words.encode_line(text, add_if_not_exist=False).long() for text in sentences]
+        tokens = [self.tokens(text) for text in sentences]
         lengths = np.array([len(line) for line in tokens])
-        pairs = LanguagePairDataset(tokens, lengths, words, tgt_dict=self.task.target_dictionary)
+        words, others = self.task.source_dictionary, self.task.target_dictionary
+        pairs = LanguagePairDataset(tokens, lengths, words, tgt_dict=others)
         dataset = pairs
         if images is not None:  # one more, for their shape: perhaps no sentence has any
             blank = np.empty((self.image_size, self.image_size, 3), np.uint8)
@@ -109,6 +119,10 @@ class CheckpointEngine:
             for number, hypotheses in found:
                 kept = hypotheses[: options.nbest]
                 yield number, [(float(one["score"]), string(one["tokens"].int().cpu())) for one in kept]
+
+    def tokens(self, subwords: str) -> torch.Tensor:
+        """A sentence as the model reads it, its end included: int64 ``I``."""
+        return self.task.source_dictionary.encode_line(subwords, add_if_not_exist=False).long()
 
     @property
     def longest(self) -> int:

@@ -42,12 +42,13 @@ def load_checkpoint(self: Trainer, filename: str, *args: Any, **kwargs: Any) -> 
     Raises:
         IkdError: the checkpoint is of another model or training.
     """
-    if isinstance(self.task, TaskContract):
+    ours = isinstance(self.task, TaskContract)
+    if ours:
         prepare(self, filename)
     with naming(filename):
         extra_state = _load_or_explain(self, filename, *args, **kwargs)
     done, most = self.get_num_updates(), self.cfg.optimization.max_update
-    if 0 < most <= done:  # fairseq would train one more update, and write its checkpoints anew
+    if ours and 0 < most <= done:  # fairseq would train one more update, and write its checkpoints anew
         logger.info("%s has been trained for %d updates, and --max-update is %d: done", filename, done, most)
         raise SystemExit(0)
     return extra_state

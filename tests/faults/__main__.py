@@ -121,12 +121,15 @@ def main() -> int:
                 if (name, way) not in known:
                     n = trials.get(way, args.others)
                     jobs.append(pool.submit(interrupt, bench, name, way, n, args.seed))
-        for number, job in enumerate(jobs):
-            result = job.result()
-            results.append(result)
-            stream.write(json.dumps(result) + "\n")
-            stream.flush()
-            print(f"{number + 1}/{len(jobs)}", result.get("input") or result["writer"], file=sys.stderr)
+        try:
+            for number, job in enumerate(jobs):
+                result = job.result()
+                results.append(result)
+                stream.write(json.dumps(result) + "\n")
+                stream.flush()
+                print(f"{number + 1}/{len(jobs)}", result.get("input") or result["writer"], file=sys.stderr)
+        finally:
+            pool.shutdown(cancel_futures=True)
     text = "\n".join(tables(results))
     print(text)
     if args.markdown:

@@ -208,7 +208,8 @@ def _bad_entry(name: str, key: str, value: object, command, section: str = "") -
     changes: dict[str, Callable[[dict], object]] = {"missing": lambda found: found.pop(key)}
     changes["of another kind"] = lambda found: found.update({key: [{}]})
     if isinstance(value, torch.Tensor):
-        changes["without its last row"] = lambda found: found.update({key: found[key][:-1].clone()})
+        if value.dim():
+            changes["without its last row"] = lambda found: found.update({key: found[key][:-1].clone()})
         changes["beyond any memory"] = lambda found: found.update(
             {key: torch.zeros(1, dtype=found[key].dtype).expand(1 << 20, 1 << 20)}
         )

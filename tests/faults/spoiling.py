@@ -90,7 +90,7 @@ def _resaved(change: Callable[[np.ndarray], np.ndarray]) -> Spoil:
 def _with(value: Any, position: int = 3) -> Callable[[np.ndarray], np.ndarray]:
     def change(array: np.ndarray) -> np.ndarray:
         array = array.copy()
-        array.reshape(-1)[position] = value
+        array.reshape(-1)[position] = np.array(value).astype(array.dtype)  # -7 of an unsigned type is large
         return array
 
     return change

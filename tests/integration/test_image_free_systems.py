@@ -8,6 +8,8 @@ from fairseq_cli.generate import cli_main as generate_main
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.modules.image_index_builder import build_image_index
+from ikd_fairseq.serving.engine import SearchOptions
+from ikd_fairseq.serving.translator import SentenceTranslator
 from tests.integration.command_line import MODEL, OPTIMIZER, TASK, USER_DIR, run, translations
 
 WITH_IMAGES = """--backbone efficientnet_lite0 --image-size 64
@@ -56,7 +58,7 @@ def generate(monkeypatch, capsys):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_trains_with_its_terms_logged_and_decodes_without_packs_alike_in_any_batch(
-    folders, generate, tmp_path, system
+    folders, toy_data, generate, tmp_path, system
 ):
     with_packs, without = folders
     options, logged = SYSTEMS[system]
@@ -75,6 +77,10 @@ def test_trains_with_its_terms_logged_and_decodes_without_packs_alike_in_any_bat
     found = generate(without, checkpoint, batch_size=7)
     assert sorted(found) == list(range(39))
     assert generate(without, checkpoint, batch_size=39) == found
+    translator = SentenceTranslator.load(checkpoint, data=str(without), tokenizer="none", cpu=True)
+    lines = (toy_data.parent / "test.en").read_text(encoding="utf-8").splitlines()
+    best = translator.translate(lines, SearchOptions(beam=3))
+    assert [one[0].text for one in best] == [found[number] for number in range(39)]
     if "retrieval" in options:
         (without / f"image-index.{system}.pt").unlink()
         with pytest.raises(IkdError, match=f"image-index.{system}.pt does not exist: run ikd-build-image"):

@@ -76,6 +76,15 @@ def test_a_training_that_goes_on_ignores_it_and_other_starts_do_not_go_with_it(t
     assert "first.pt does not exist" in sentence
 
 
+def test_a_training_that_has_had_its_updates_stays_as_it_is(toy_data, tmp_path):
+    train(toy_data, tmp_path, TEXT, "--max-update 2")
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")}
+    assert "trained for 2 updates, and --max-update is 2: done" in train(
+        toy_data, tmp_path, TEXT, "--max-update 2"
+    )
+    assert {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.pt")} == before
+
+
 def test_a_checkpoint_of_another_model_or_training_is_told(text, toy_data):
     assert "average.pt is of another model" in train(
         toy_data, text / "new", IKD, f"--restore-file {text / 'average.pt'}", fails=True

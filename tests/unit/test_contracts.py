@@ -16,6 +16,7 @@ from ikd_fairseq.contracts import (
     inputs_of,
     model_to_train,
     options_without,
+    parts_for_training,
 )
 from ikd_fairseq.models.base import FlatTransformerModel
 from tests import toy
@@ -66,6 +67,11 @@ def test_architectures_name_what_only_training_needs(name):
     )
     assert contract.training_only == parts
     assert decoding_overrides().items() >= options_without(parts).items()
+    weights = ["encoder.embed_tokens.weight", *(f"{part}weight" for part in parts)]
+    assert parts_for_training(weights, name) == parts and parts_for_training(weights[:1], name) == ()
+    kept = decoding_overrides(parts)
+    assert not any(kept[option] for option in options_without(parts))
+    assert {**kept, **options_without(parts)} == decoding_overrides()
 
 
 @pytest.mark.parametrize("name", ["transformer", "unheard_of", "", None])

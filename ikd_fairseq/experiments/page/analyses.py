@@ -1,6 +1,5 @@
 """What ``ikd-analyse`` left in a folder: tables and pictures, as they go into the page."""
 
-import base64
 import json
 import re
 import struct
@@ -10,6 +9,7 @@ from typing import NamedTuple
 
 from ...errors import IkdError, check
 from ...evaluation.translations import remove_bpe
+from ...io.html import png_address
 
 ROWS_SHOWN = 40  # of a table; the rest is in its file
 
@@ -117,7 +117,7 @@ def data_uri(path: Path) -> tuple[str, int, int]:
         raise IkdError(f"{path} cannot be read ({error.strerror or error})") from error
     check(content.startswith(_SIGNATURE) and len(content) >= 24, f"{path} is no PNG: run ikd-analyse again")
     width, height = struct.unpack(">II", content[16:24])
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}", width, height
+    return png_address(content), width, height
 
 
 def _words(path: Path, sentence: int | None) -> str:

@@ -63,6 +63,7 @@ def test_nearest_images_are_sorted_by_cosine_without_the_sentences_own():
     assert nearest(query, gallery, 2, without=0) == [1, 2]
     assert nearest(query, gallery, 2, without=3) == [0, 1]
     assert nearest(query, gallery, 9, without=1) == [0, 2, 3]
+    assert nearest(query, gallery, 9) == [0, 1, 2, 3]
     assert nearest(query, gallery[:1], 2, without=0) == []
 
 

@@ -63,9 +63,10 @@ def test_no_other_file_is_left(prefix):
     ]
 
 
-def test_an_entry_can_be_changed_without_changing_the_pack(prefix):
+def test_an_entry_cannot_be_changed_and_the_pack_with_it(prefix):
     pack = ImagePack.open(prefix)
-    pack[0][:] = 0
+    with pytest.raises(ValueError, match="read-only"):
+        pack[0][:] = 0
     np.testing.assert_array_equal(pack[0], IMAGES[1])
 
 

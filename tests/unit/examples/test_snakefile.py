@@ -404,6 +404,8 @@ def test_systems_without_the_images_that_they_need_are_refused(workflow, tmp_pat
         ("table5", [], {"train": 6, "average": 6, "translate": 18}),
         ("learning", [], {"train": 48, "average": 48, "translate": 48}),
         ("nano8", [], {"index_images": 2, "train": 33, "average": 33}),
+        ("converged", [], {"train": 12, "average": 12}),
+        ("converged-rivals", [], {"index_images": 1, "train": 6, "average": 6}),
         ("released", [], {"train": 30, "average": 30}),
         ("table6", ["folder=folder"], {"mask": 2, "prepare_masked": 2, "train": 27, "translate": 63}),
         (
@@ -425,7 +427,10 @@ def test_plans_that_are_shipped_are_the_tables_of_the_papers(workflow, tmp_path,
     assert {**found, **expected, "table": 1, "all": 1} == found
 
 
-@pytest.mark.parametrize("name", ["table2", "table5", "learning", "released"])
+VARIANTS = ["table2", "table5", "learning", "converged", "converged-rivals", "released"]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
 def test_every_option_of_a_variant_is_one_that_training_takes(name):
     criterion, model = InversionDistillationConfig(), IKDTransformerConfig()
     for system in (row.system for row in read_plan(RECIPES / "plans" / f"{name}.yaml").rows):

@@ -1,7 +1,8 @@
 """The record of a run comes back as it was written, grows step by step, and refuses what it cannot read."""
 
 import json
-import multiprocessing
+import subprocess
+import sys
 
 import pytest
 
@@ -49,14 +50,12 @@ def test_steps_add_and_a_score_replaces_that_of_the_same_place(tmp_path):
     assert list(record.scores) == ["test", "test1"] and len(record.scores["test"]) == 2
 
 
-def _add(folder, name):
-    Record.update(folder, speeds={name: 1.0})
-
-
 def test_several_processes_add_at_once(tmp_path):
     names = [f"beam {number}" for number in range(8)]
-    with multiprocessing.get_context("fork").Pool(4) as pool:
-        pool.starmap(_add, [(tmp_path, name) for name in names])
+    code = "import sys; from ikd_fairseq.experiments.record import Record; "
+    code += "Record.update(sys.argv[1], speeds={sys.argv[2]: 1.0})"
+    adding = [subprocess.Popen([sys.executable, "-c", code, tmp_path, name]) for name in names]
+    assert [process.wait(120) for process in adding] == [0] * len(names)
     assert set(Record.load(tmp_path).speeds) == set(names)
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 

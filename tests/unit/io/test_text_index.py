@@ -1,6 +1,8 @@
 """The text of a split is found by its exact name, and counted as fairseq counts it."""
 
+import gc
 import os
+import sys
 
 import pytest
 
@@ -45,6 +47,20 @@ def test_an_unreadable_index_is_named(tmp_path, write_text_split, content):
     (tmp_path / "train.en-de.de.idx").write_bytes(content)
     with pytest.raises(IkdError, match=r"train\.en-de\.de\.idx .*: run fairseq-preprocess again"):
         sentence_counts(str(tmp_path), "train")
+
+
+@pytest.mark.parametrize("suffix, left", [("idx", 60), ("bin", 0)])
+def test_what_is_half_read_does_not_complain_when_it_goes(
+    tmp_path, write_text_split, suffix, left, monkeypatch
+):
+    write_text_split(tmp_path, "train", 5)
+    os.truncate(tmp_path / f"train.en-de.de.{suffix}", left)
+    complaints = []
+    monkeypatch.setattr(sys, "unraisablehook", complaints.append)
+    with pytest.raises(IkdError, match=rf"train\.en-de\.de\.{suffix}"):
+        sentence_counts(str(tmp_path), "train")
+    gc.collect()
+    assert not complaints
 
 
 @pytest.mark.parametrize("suffix", ["idx", "bin"])
