@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Collection, Iterator
 from typing import IO, Any
 
-from .checkpoint_settings import check_settings, complete_settings
+from .checkpoint_settings import check_history, check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
 from .constants import CHECKPOINT, DICTIONARIES
 from .errors import IkdError, check, check_file, naming, reading_checkpoint
@@ -188,6 +188,7 @@ def refuse_unsafe_checkpoints() -> None:
                 f"checkpoint {path} is no checkpoint of fairseq: it holds no dictionary",
             )
             check_settings(state, path)
+            check_history(state, f"checkpoint {path} is damaged")
             if isinstance(state.get("model"), dict):
                 check_weights(state, path)
         with _saying_what_is_wrong(f"checkpoint {path} is malformed"):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..checkpoint_settings import check_history
 from ..checkpoint_weights import check_weights
 from ..compat import load_safely, save
 from ..errors import IkdError, check
@@ -95,9 +96,7 @@ def _check_settings(state: State, no_fairseq: str) -> None:
         for name in _SECTIONS:
             plain = isinstance(sections.get(name), dict | argparse.Namespace | None)
             check(plain, f"{no_fairseq}: the section {name!r} of its entry 'cfg' is malformed")
-    history = state["optimizer_history"]
-    counted = all(isinstance(one, dict) and type(one.get("num_updates", 0)) is int for one in history)
-    check(counted, f"{no_fairseq}: its entry 'optimizer_history' is malformed")
+    check_history(state, no_fairseq)
 
 
 def config_section(state: State, name: str) -> dict[str, Any]:

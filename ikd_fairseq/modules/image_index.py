@@ -143,7 +143,7 @@ class TopicIndex(ImageIndex):
         check(ordered, "its entry 'offsets' does not part the images by words")
         known = not len(self.rows) or (int(self.rows.min()) >= 0 and int(self.rows.max()) < len(self))
         check(known, "its entry 'rows' names images that it lacks")
-        check(int(self.topics) > 0, "its entry 'topics' is no number of words")
+        check(0 < int(self.topics) <= words, "its entry 'topics' is no number of words")
         check(bool((self.idf >= 0).all()), "its entry 'idf' has values below 0")
 
     def topic_words(self, tokens: Tensor) -> tuple[Tensor, Tensor]:

@@ -185,6 +185,9 @@ def teacher_caches(folder: Path) -> Iterator[BadInput]:
     yield from _manifest("teacher caches", folder, "train.teacher.own.json", taught)
 
 
+BEHIND_THE_ARCHIVE = ("with a byte more", "a flipped bit at its end")  # where PyTorch's loader does not look
+
+
 def _entries(state: object) -> Iterator[str]:
     if isinstance(state, dict):
         yield from (key for key in state if isinstance(key, str))
@@ -195,7 +198,9 @@ def image_indexes(folder: Path) -> Iterator[BadInput]:
         name = f"image-index.{retriever}.pt"
         command = train(retriever, QUICK)
         for what, spoil in file_spoils().items():
-            yield BadInput("image indexes", f"{name} {what}", _at(f"data/{name}", spoil), command, name)
+            harmless = what in BEHIND_THE_ARCHIVE
+            spoil = _at(f"data/{name}", spoil)
+            yield BadInput("image indexes", f"{name} {what}", spoil, command, name, harmless)
         state = torch.load(folder / "data" / name, weights_only=True)
         for key in _entries(state):
             yield from _bad_entry(name, key, state[key], command)
@@ -325,7 +330,7 @@ def checkpoints(folder: Path) -> Iterator[BadInput]:
     for name, command in CHECKPOINT_COMMANDS.items():
         builds = name in ("cache", "generate", "restore")
         for what, spoil in file_spoils().items():
-            harmless = what in ("with a byte more", "a flipped bit at its end")  # behind the archive
+            harmless = what in BEHIND_THE_ARCHIVE
             yield BadInput("checkpoints", what, _at("ikd.pt", spoil), command, "ikd.pt", harmless)
         for what, change in CHECKPOINTS.items():
             unread = _FOR_HISTORY if name == "generate" else _FOR_BUILDING if not builds else ()

@@ -191,6 +191,10 @@ def test_a_pipe_is_no_checkpoint(tmp_path):
     [
         (lambda state: state.pop("extra_state"), "checkpoint .*a.pt is malformed"),
         (lambda state: state.update(optimizer_history=[]), "checkpoint .*a.pt is malformed"),
+        (
+            lambda state: state["optimizer_history"][-1].update(num_updates="many"),
+            "'optimizer_history' is mal",
+        ),
         (lambda state: state.update(model={"weight": torch.zeros(1)}), "a.pt does not fit the model"),
         (lambda state: state["cfg"]["model"].update(encoder_layers="many"), "a.pt does not fit the model"),
     ],

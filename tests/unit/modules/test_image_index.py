@@ -146,6 +146,7 @@ def change(name, to):
         ("topic", change("offsets", lambda o: o.int()), "'offsets' is torch.int32"),
         ("topic", change("rows", lambda rows: rows - 100), "'rows' names images that it lacks"),
         ("topic", change("topics", lambda topics: topics - 10), "'topics' is no number of words"),
+        ("topic", change("topics", lambda topics: topics + 1000), "'topics' is no number of words"),
         ("topic", change("topics", lambda topics: topics.expand(3)), "'topics' is torch.int64 .3,."),
         ("dense", change("words", lambda words: words[1:]), "'words' is torch.float32 .23, 4. instead of"),
         ("dense", change("words", lambda words: words / 0), "'words' holds values that are not finite"),
