@@ -59,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parse(build_parser(), argv)
     wanted, title = _wanted(args)
     check(args.runs.is_dir(), f"{args.runs} is no folder: give the folder of the runs")
-    tables, notes = make_tables(find_records([args.runs]), **wanted)
+    runs = find_records([args.runs])
+    names = sorted({run.system for run in runs})
+    there = args.baseline is None or args.baseline in names
+    check(there, f"--baseline {args.baseline}: {args.runs} has no run of it, only of {', '.join(names)}")
+    tables, notes = make_tables(runs, **wanted)
     written = {
         "markdown": as_markdown(tables, notes, title),
         "tsv": as_tsv(tables),

@@ -30,7 +30,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
 from ..io.atomic import write_json
 from ..io.locks import PATIENCE, claim
 
@@ -144,7 +144,8 @@ class Record:
         """
         path = Path(folder, FILE)
         check(Path(folder).is_dir(), f"{folder} is no folder; give the folders of runs that were scored")
-        check(path.is_file(), f"{folder} holds no {FILE}: {REMEDY}")
+        check(os.path.lexists(path), f"{folder} holds no {FILE}: {REMEDY}")
+        check_file(path, f"delete it, and {REMEDY} again")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             found = content.pop("format")
@@ -182,7 +183,8 @@ class Record:
         """
         Path(folder).mkdir(parents=True, exist_ok=True)
         with claim(Path(folder, FILE), PATIENCE):
-            record = cls.load(folder) if Path(folder, FILE).is_file() else cls._of_json(Path(folder), {})
+            there = os.path.lexists(Path(folder, FILE))
+            record = cls.load(folder) if there else cls._of_json(Path(folder), {})
             for split, scores in facts.pop("scores", {}).items():
                 places = {(s.sentences.group, s.beam): s for s in (*record.scores.get(split, []), *scores)}
                 record.scores[split] = [places[place] for place in sorted(places)]

@@ -124,4 +124,13 @@ def _read_file(path: str, output: GenerateOutput) -> None:
     check(match is None or Path(path).read_bytes().endswith(b"\n"), f"{path}, line {number}: {_CUT_OFF}")
     other = f"{path} is of a test set of {loaded} sentences, but those before it of one of {output.loaded}"
     check(None in (loaded, output.loaded) or loaded == output.loaded, other)
+    for sentence in (sentence for sentence, file in output.files.items() if file == path):
+        kinds = [
+            lines[sentence] for lines in (output.raw, output.final, output.token_scores) if sentence in lines
+        ]
+        equal = len(set(map(len, kinds))) == 1
+        check(
+            equal,
+            f"{path}: sentence {sentence} has not as many H-, D- and P- lines; run fairseq-generate again",
+        )
     output.loaded = loaded if output.loaded is None else output.loaded

@@ -111,6 +111,7 @@ def check_search(cfg: Any) -> None:
     beam, nbest = getattr(cfg, "beam", 5), getattr(cfg, "nbest", 1)
     check(beam > 0, f"--beam {beam}: give a number above 0")
     check(nbest > 0, f"--nbest {nbest}: give a number above 0")
+    check(nbest <= beam, f"--nbest {nbest} wants more translations than --beam {beam} finds: widen the beam")
 
 
 def check_criterion(criterion: Any, model: Any) -> None:

@@ -53,3 +53,10 @@ def test_folders_without_runs_are_refused(tmp_path, capsys):
     for folder, words in ((tmp_path, "holds no finished run"), (tmp_path / "none", "none is no folder")):
         assert command.main([str(folder)]) == 1
         assert words in capsys.readouterr().err
+
+
+def test_a_baseline_that_is_no_run_is_refused_by_its_name(runs, capsys):
+    assert command.main([str(runs), "--baseline", "nothing"]) == 1
+    assert (
+        "has no run of it, only of mine, text" in capsys.readouterr().err and not (runs / "table.md").exists()
+    )

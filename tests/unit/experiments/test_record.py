@@ -1,6 +1,7 @@
 """The record of a run comes back as it was written, grows step by step, and refuses what it cannot read."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -94,6 +95,11 @@ def test_what_is_no_record_is_refused(tmp_path):
     (tmp_path / FILE).write_text('{"format": 9}')
     with pytest.raises(IkdError, match="format 9, but this version reads 1"):
         Record.load(tmp_path)
+    (tmp_path / FILE).unlink()
+    os.mkfifo(tmp_path / FILE)  # a reader would wait, a writer would put a record in its place
+    for use in (Record.load, Record.update):
+        with pytest.raises(IkdError, match=r"run\.json is a pipe"):
+            use(tmp_path)
 
 
 def test_records_are_found_at_any_depth_and_a_folder_without_is_refused(tmp_path):

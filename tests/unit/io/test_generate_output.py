@@ -67,6 +67,14 @@ def test_a_sentence_that_comes_twice_is_refused(write, contents):
         read_generate_output(*write(*contents))
 
 
+@pytest.mark.parametrize(
+    "lines", ["H-0\t-1\ta\nD-0\t-1\ta\nD-0\t-1\ta\n", "H-0\t-1\ta\nH-0\t-1\ta\nP-0\t-1\n"]
+)
+def test_lines_of_a_sentence_that_do_not_go_together_are_refused(write, lines):
+    with pytest.raises(IkdError, match="sentence 0 has not as many H-, D- and P- lines"):
+        read_generate_output(*write(lines))
+
+
 def test_a_file_that_is_cut_off_or_is_no_such_output_is_refused(write, tmp_path):
     with pytest.raises(IkdError, match="line 3: the line is cut off"):
         read_generate_output(*write("S-0\ta\nH-0\t-1\ta\nH-0\t-1\tb"))
