@@ -14,6 +14,9 @@ from .backbones import Backbone
 from .granularity import GRANULARITIES, maps_read_by
 from .weights import IMAGENET, load_weights
 
+# Images that a processor is given at a time: what a layer hands on stays in its cache, and memory is small.
+_AT_ONCE = 32
+
 # Every layer of a CNN that has a mirror in its inverse.
 _LAYERS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 
@@ -114,9 +117,12 @@ class UnregisteredCNN:
 
         *dtype* is the type in which the CNN computes.
         """
+        pieces = -(-len(images) // _AT_ONCE) if images.device.type == "cpu" else 1
         with torch.no_grad():
-            last = self(self.backbone.normalise(images).to(dtype))[-1]  # K x C x side x side
-        return last.flatten(2).transpose(1, 2)
+            maps = [
+                self(self.backbone.normalise(piece).to(dtype))[-1] for piece in images.chunk(max(pieces, 1))
+            ]
+        return torch.cat(maps).flatten(2).transpose(1, 2)  # of K x C x side x side
 
     def _placed(self, device: torch.device, dtype: torch.dtype) -> FrozenCNN:
         if device.type == "cpu" and dtype == torch.float32:

@@ -8,6 +8,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import Tap, get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN, UnregisteredCNN
+from tests.closeness import assert_close_to_scale
 
 LITE = get_backbone("efficientnet_lite0")
 RESNET = get_backbone("resnet50")
@@ -185,3 +186,15 @@ def test_frozen_teacher_under_autocast_keeps_float32_weights_and_casts_the_opera
     assert {p.dtype for p in frozen._original.parameters()} == {torch.float32} and frozen._copy is None
     sum(m.float().square().mean() for m in maps).backward()
     assert images.grad.dtype == dtype and images.grad.abs().max() > 0
+
+
+@pytest.mark.parametrize("count", [0, 1, 33, 70])
+def test_regions_are_those_of_all_images_at_once(count):
+    frozen = UnregisteredCNN(LITE, "random")
+    torch.manual_seed(5)
+    images = torch.randint(0, 256, (count, 32, 32, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        expected = FrozenCNN.forward(frozen._original, LITE.normalise(images))[-1]
+    regions = frozen.regions(images)
+    assert regions.shape == (count, 1, 320) and not regions.requires_grad
+    assert_close_to_scale(regions[:, 0], expected[:, :, 0, 0])
