@@ -12,34 +12,7 @@ from typing import Any, NamedTuple
 
 from workers import Rounds, Spread
 
-INTRODUCTION = """\
-# Speed
-
-Written by `python benchmarks/run.py --markdown docs/speed.md`, which measures all of it again. Every figure
-was measured with this code on this machine; none is an estimate.
-"""
-
-READING = """\
-**How to read it.** *ratio* is how many times as much the other way (*against*) takes: above 1, ours is
-faster, or smaller. Against its own matrix products it is the share of a step that these would take alone.
-The two ways take turns, most of them in processes of their own, so that other work on the machine falls on
-both alike. The ratio is the median over the rounds of the quotient of two turns; *from* and *to* are the
-smallest and the largest. Batches differ too: one of short sentences has more images, which is most of the
-spread where a system looks at images. Seconds are processor time of a process with the threads named above,
-loading of the data included, unless the line says otherwise. The figures in the last column are medians,
-and depend on the machine and on what else ran there. Memory is the most that the process held, libraries
-included; with the plugin's settings of the allocator that is also what glibc keeps for the next step.
-"""
-
-AGAIN = """\
-## Run it again
-
-From a checkout with the plugin installed: `OMP_NUM_THREADS=1 python benchmarks/run.py`. It makes its own
-data: random sentences of 9,700 types, as long as Multi30K's captions, and noisy pictures of a photograph's
-size. `--data DATA` takes a folder that `prepare.sh` made instead, `--only NAME` some of the figures
-(`--help` lists them), `--json FILE` keeps every value of every round. `benchmarks/` says of each figure
-what is measured, and why the comparison is fair.
-"""
+BEGIN, END = "<!-- table: benchmarks/run.py -->", "<!-- end of the table -->"
 
 
 class Row(NamedTuple):
@@ -108,8 +81,8 @@ def table(rows: Sequence[Row]) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
 
 
-def markdown(rows: Sequence[Row], facts: dict[str, Any], data: str) -> str:
-    """The page."""
+def update_page(page: Path, rows: Sequence[Row], facts: dict[str, Any], data: str) -> None:
+    """Puts machine and table into *page*, in the place of those that stand between its two marks."""
     versions = ", ".join(f"{name} {number}" for name, number in facts["versions"].items())
     about = f"""\
 - Machine: {facts["processor"]}, {facts["system"]}; {facts["load"]}
@@ -118,7 +91,9 @@ def markdown(rows: Sequence[Row], facts: dict[str, Any], data: str) -> str:
 - Data: {data}
 - Date: {facts["date"]}
 """
-    return "\n".join([INTRODUCTION, about, table(rows), READING, AGAIN])
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    _, end, after = rest.partition(END)
+    page.write_text(f"{before}{begin}\n\n{about}\n{table(rows)}\n{end}{after}", encoding="utf-8")
 
 
 def as_json(rows: Sequence[Row], facts: dict[str, Any], data: str) -> str:

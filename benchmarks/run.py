@@ -19,7 +19,7 @@ import figures_decoding
 import figures_growth
 import figures_serving
 import figures_training
-from report import Row, as_json, machine, markdown, table
+from report import BEGIN, END, Row, as_json, machine, table, update_page
 
 SYNTHETIC = "synthetic, of Multi30K's shape: 29,000 pairs, 9,700 types, an image for each sentence"
 
@@ -62,7 +62,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--checkpoint", type=Path, nargs="+", metavar="FILE", help=served)
     add("--data", type=Path, help="folder of prepare.sh, with images (default: synthetic data)")
     add("--json", type=Path, metavar="FILE", help="write every value of every round")
-    add("--markdown", type=Path, metavar="FILE", help="write the page")
+    add("--markdown", type=Path, metavar="FILE", help="page whose table is replaced")
     return parser
 
 
@@ -82,7 +82,12 @@ def measure(
 
 
 def main() -> None:
-    args = build_parser().parse_args()
+    parser = build_parser()
+    args = parser.parse_args()
+    if args.markdown and not (
+        args.markdown.is_file() and {BEGIN, END} <= set(args.markdown.read_text().split("\n"))
+    ):
+        parser.error(f"--markdown {args.markdown} is no page with the lines {BEGIN} and {END}")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # here and in every worker
     facts = machine()
     with tempfile.TemporaryDirectory() as folder:
@@ -104,7 +109,7 @@ def main() -> None:
             if args.json:
                 args.json.write_text(as_json(rows, facts, about))
             if args.markdown:
-                args.markdown.write_text(markdown(rows, facts, about))
+                update_page(args.markdown, rows, facts, about)
     print(table(rows))
 
 

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 import ikd_fairseq  # noqa: F401  # registers the task, and what is derived from below
 from ikd_fairseq.constants import IMAGE_POSITIONS, IMAGES, STUDENT
 from ikd_fairseq.contracts import CriterionContract, inputs_of, model_to_train
-from ikd_fairseq.models.presets import register_preset
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig, IKDTransformerModel
+from ikd_fairseq.models.presets import register_preset
 from ikd_fairseq.vision.weights import load_weights
 
 
