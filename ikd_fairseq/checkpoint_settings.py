@@ -77,19 +77,6 @@ def check_settings(state: Any, path: str | os.PathLike) -> None:
         )
 
 
-def check_history(state: dict[str, Any], refused: str) -> None:
-    """Refuses a checkpoint that does not say in numbers how many updates it has had; *refused* names it.
-
-    Raises:
-        IkdError: naming the entry.
-    """
-    history = state.get("optimizer_history", [])
-    counted = isinstance(history, list) and all(
-        isinstance(one, dict) and type(one.get("num_updates", 0)) is int for one in history
-    )
-    check(counted, f"{refused}: its entry 'optimizer_history' is malformed")
-
-
 def _registries() -> dict[str, dict[str, Any]]:
     from fairseq.criterions import CRITERION_REGISTRY
     from fairseq.models import ARCH_MODEL_REGISTRY

@@ -14,7 +14,7 @@ from argparse import Namespace
 from collections.abc import Collection, Iterator
 from typing import IO, Any
 
-from .checkpoint_settings import check_history, check_settings, complete_settings
+from .checkpoint_settings import check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
 from .constants import CHECKPOINT, DICTIONARIES
 from .errors import IkdError, check, check_file, naming, reading_checkpoint
@@ -165,6 +165,19 @@ def tell_of_unwritten_checkpoints() -> None:
     checkpoint_utils.torch_persistent_save = save_or_tell
     # fairseq's tries again on a file that has moved on, waits, and prints a traceback.
     checkpoint_utils._torch_persistent_save = save
+
+
+def check_history(state: dict[str, Any], refused: str) -> None:
+    """Refuses a checkpoint that does not say in numbers how many updates it has had; *refused* names it.
+
+    Raises:
+        IkdError: naming the entry.
+    """
+    history = state.get("optimizer_history", [])
+    counted = isinstance(history, list) and all(
+        isinstance(one, dict) and type(one.get("num_updates", 0)) is int for one in history
+    )
+    check(counted, f"{refused}: its entry 'optimizer_history' is malformed")
 
 
 def refuse_unsafe_checkpoints() -> None:

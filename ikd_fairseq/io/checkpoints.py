@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from ..checkpoint_settings import check_history
 from ..checkpoint_weights import check_weights
-from ..compat import load_safely, save
+from ..compat import check_history, load_safely, save
 from ..errors import IkdError, check
 from .atomic import check_output, write_atomically
 from .locks import StrPath, claim
