@@ -148,7 +148,7 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         self.student.requires_grad_(False)
 
 
-# Chosen on the validation set, see examples/multi30k/RESULTS.md. What of it leaves the paper says so above.
+# Chosen on the validation set, see docs/results-small-budget.md. What of it leaves the paper says so above.
 OURS = {"region_bias": "learned", "generator_norm": "region", "student_kernels": "even"}
 register_preset("ikd_transformer", "tiny", **OURS)
 register_preset("ikd_transformer", "nano", **OURS)
