@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import ikd_fairseq  # noqa: F401  # registers the task, and what is derived from below
 from ikd_fairseq.constants import IMAGE_POSITIONS, IMAGES, STUDENT
 from ikd_fairseq.contracts import CriterionContract, inputs_of, model_to_train
-from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig, IKDTransformerModel
+from ikd_fairseq.models.ikd_transformer import OURS, IKDTransformerConfig, IKDTransformerModel
 from ikd_fairseq.models.presets import register_preset
 from ikd_fairseq.vision.weights import load_weights
 
@@ -52,7 +52,7 @@ class NaiveIKDModel(IKDTransformerModel):
         return model
 
 
-register_preset("naive_ikd", "tiny")
+register_preset("naive_ikd", "tiny", **OURS)
 
 
 class LastMap:
