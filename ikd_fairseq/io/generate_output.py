@@ -60,13 +60,18 @@ def read_generate_output(*paths: str) -> GenerateOutput:
 
     Raises:
         IkdError: a file is empty, or is cut off within a line; a sentence is there twice; the files are of
-            test sets of other sizes; there is no hypothesis.
+            test sets of other sizes; there is no hypothesis, or not each of its lines.
     """
     output = GenerateOutput()
     for path in paths:
         _read_file(path, output)
     lacking = f"{', '.join(paths)} holds no hypotheses (H- or D- lines)"
     check(output.files, f"{lacking}; is it the output of fairseq-generate, run without --quiet?")
+    for sentence, path in output.files.items():
+        kinds = (output.raw, output.final, output.token_scores)
+        counts = {len(lines[sentence]) for lines in kinds if sentence in lines}
+        unequal = f"{path}: sentence {sentence} has not as many H-, D- and P- lines"
+        check(len(counts) == 1, f"{unequal}; run fairseq-generate again")
     return output
 
 
@@ -124,13 +129,4 @@ def _read_file(path: str, output: GenerateOutput) -> None:
     check(match is None or Path(path).read_bytes().endswith(b"\n"), f"{path}, line {number}: {_CUT_OFF}")
     other = f"{path} is of a test set of {loaded} sentences, but those before it of one of {output.loaded}"
     check(None in (loaded, output.loaded) or loaded == output.loaded, other)
-    for sentence in (sentence for sentence, file in output.files.items() if file == path):
-        kinds = [
-            lines[sentence] for lines in (output.raw, output.final, output.token_scores) if sentence in lines
-        ]
-        equal = len(set(map(len, kinds))) == 1
-        check(
-            equal,
-            f"{path}: sentence {sentence} has not as many H-, D- and P- lines; run fairseq-generate again",
-        )
     output.loaded = loaded if output.loaded is None else output.loaded
