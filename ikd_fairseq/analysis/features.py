@@ -228,7 +228,7 @@ def compared_features(
     generated = generated_features(trained, dataset, sentences.tolist(), max_tokens)
     mean = generated.mean(dim=0) if centre else torch.zeros_like(generated[0])
     seen = for_cosine(visual_features(trained, pack, rows.tolist(), weights), centre)
-    found = for_cosine(generated, centre)
+    found = for_cosine(generated - mean, centre=False)
     return ComparedFeatures(found, seen, torch.from_numpy(targets), sentences[firsts], mean)
 
 
