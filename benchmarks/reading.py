@@ -32,7 +32,7 @@ class PackReading:
         size = entries * self.rows[0].nbytes
         for _ in range(times):
             if mode == "pack":
-                np.stack([self.pack[row] for row in self.generator.choice(self.sentences, entries)])
+                self.pack.take(self.generator.choice(self.sentences, entries))
             else:
                 first = self.generator.integers(len(self.rows) - entries)
                 self.rows[first : first + entries].copy()

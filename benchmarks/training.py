@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from typing import Any
 
-import numpy as np
 import torch
 from fairseq import distributed_utils, options, tasks
 from fairseq import utils as fairseq_utils
@@ -105,10 +104,10 @@ class ReadingShare(Training):
             samples = next(self.batches)
             self.update(samples)
             step += time.process_time() - start
-            pack = self.task.dataset("train").pack
+            images = self.task.dataset("train").images
             start = time.process_time()
             for sample in samples:
-                np.stack([pack[sentence] for sentence in sample["id"].tolist()])
+                images.take(sample["id"].numpy())
             reading += time.process_time() - start
         return {"step": step, "reading": reading}
 

@@ -156,8 +156,8 @@ def run(
     check_folder(output)
     trained = load_image_must(**model)
     dataset = load_sentences(trained, split)
-    sentences = sentences_with_image(dataset.pack)
-    images = dataset.pack.index[sentences]
+    sentences = sentences_with_image(dataset.images)
+    images = dataset.images.index[sentences]
     check_shuffling(images, split)
     wanted = np.array(references_of(trained, dataset, split, references))[sentences].tolist()
     if shuffles == 1:

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
-from torch.utils.data import Subset
 
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
@@ -28,7 +27,7 @@ logger = logging.getLogger(__name__)
 
 def with_images_of(dataset: ImagePairDataset, order: np.ndarray) -> ImagePairDataset:
     """The sentences of *dataset* with each other's images: i gets that of ``order[i]``, int64 ``N``."""
-    return ImagePairDataset(dataset.dataset, dataset.key, Subset(dataset.pack, order.tolist()))
+    return ImagePairDataset(dataset.dataset, dataset.key, dataset.images.reordered(order))
 
 
 def translate(

@@ -78,13 +78,14 @@ class FeaturePack(IndexedPack):
     @property
     def features(self) -> np.ndarray:
         """All rows: float16, rows x P x C, memory-mapped and read-only."""
-        return self._rows.array
+        return self.rows
 
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the features beside text that they were not made for. Raises :class:`IkdError`."""
         pack: Pack = self
         if self.manifest["rows"] == BY_IMAGE:
-            pack = ImagePack(self.prefix, "", ImagePack.read_manifest(self.prefix), self.index, self._rows)
+            manifest = ImagePack.read_manifest(self.prefix)
+            pack = ImagePack(self.prefix, "", manifest, self.index, *self.arrays)
         Pack.check_text(pack, data_dir, split)
 
 

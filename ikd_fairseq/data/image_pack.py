@@ -86,7 +86,7 @@ class ImagePack(IndexedPack):
     @property
     def images(self) -> np.ndarray:
         """All distinct images: uint8, rows x H x W x 3 (RGB), memory-mapped and read-only."""
-        return self._rows.array
+        return self.rows
 
     def record_text(self, text: TextFingerprint) -> None:
         """Writes into the manifest which text the pack stands beside, see :func:`text_fingerprint`."""

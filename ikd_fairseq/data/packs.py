@@ -5,10 +5,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..constants import NO_IMAGE
 from ..errors import check
-from ..io.arrays import MappedArray
 from ..io.manifests import check_text_fingerprint, read_manifest, settle_commit
+from .by_sentence import BySentence, Rows
 from .image_variety import Variety, variety_of
 
 
@@ -73,34 +72,19 @@ class Pack:
         check_text_fingerprint(self.manifest["text"], self.manifest_path, data_dir, split, self.text_remedy)
 
 
-class IndexedPack(Pack):
-    """A pack with one row a distinct image, or a sentence.
+class IndexedPack(BySentence, Pack):
+    """A pack with one row a distinct image, or a sentence."""
 
-    Attributes:
-        index: int32, N sentences: the row of each, or ``NO_IMAGE``.
-    """
-
-    def __init__(
-        self, prefix: str, name: str, manifest: dict[str, Any], index: np.ndarray, rows: MappedArray
-    ):
-        super().__init__(prefix, name, manifest)
-        self.index, self._rows = index, rows
+    def __init__(self, prefix: str, name: str, manifest: dict[str, Any], index: np.ndarray, rows: Rows):
+        Pack.__init__(self, prefix, name, manifest)
+        BySentence.__init__(self, index, rows)
 
     @property
-    def coverage(self) -> int:
-        """The number of sentences that have an entry."""
-        return int((self.index != NO_IMAGE).sum())
+    def rows(self) -> np.ndarray:
+        """All rows, memory-mapped and read-only."""
+        return self.arrays[0][:]
 
     @property
     def variety(self) -> Variety:
         """Of the images or features, from a look at some of them."""
-        return variety_of(self.index, self._rows.array)
-
-    def __len__(self) -> int:
-        """The number of sentences, with and without an entry."""
-        return len(self.index)
-
-    def __getitem__(self, sentence: int) -> np.ndarray | None:
-        """A sentence's entry, read-only and not yet read from the disk, or None."""
-        row = self.index[sentence]
-        return None if row == NO_IMAGE else self._rows.array[row]
+        return variety_of(self.index, self.rows)

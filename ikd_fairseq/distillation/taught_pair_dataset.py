@@ -2,20 +2,26 @@
 
 import logging
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
-from fairseq.data import FairseqDataset
+from fairseq.data import ConcatDataset, FairseqDataset
 
 from ..constants import TEACHER_IDS, TEACHER_PROBS
 from ..contracts import CriterionContract
-from ..data.pairs.image_pair_dataset import BySentence, PairsWithEntries, concatenate
+from ..data.pairs.image_pair_dataset import PairsWithEntries
 from ..data.pairs.split_images import Part
 from ..errors import check
 from .teacher_cache import TeacherCache
 
 logger = logging.getLogger(__name__)
+
+
+class Answers(Protocol):
+    """A teacher cache, or several, one after the other."""
+
+    def __getitem__(self, sentence: int) -> tuple[np.ndarray, np.ndarray]: ...
 
 
 class TaughtPairDataset(PairsWithEntries):
@@ -34,14 +40,14 @@ class TaughtPairDataset(PairsWithEntries):
     in the order of the collated batch, both zero where the target is padding.
     """
 
-    def __init__(self, pairs: FairseqDataset, answers: BySentence, padding: int):
-        super().__init__(pairs, "answers", answers)
-        self.padding = padding
+    def __init__(self, pairs: FairseqDataset, answers: Answers, padding: int):
+        super().__init__(pairs)
+        self.answers, self.padding = answers, padding
 
-    def add_entries(self, batch: dict[str, Any], entries: list[Any]) -> None:
+    def add_entries(self, batch: dict[str, Any], sentences: np.ndarray) -> None:
         """Adds the answers. Raises :class:`IkdError` for a sentence whose answers do not fit its target."""
-        real = batch["target"].ne(self.padding)
-        for sentence, tokens, (ids, _) in zip(batch["id"].tolist(), real.sum(dim=1).tolist(), entries):
+        real, entries = batch["target"].ne(self.padding), [self.answers[number] for number in sentences]
+        for sentence, tokens, (ids, _) in zip(sentences, real.sum(dim=1).tolist(), entries):
             few = f"the teacher cache answers {len(ids)} of the {tokens} target tokens of sentence {sentence}"
             cause = "it is too long for the teacher or was read otherwise"
             check(len(ids) == tokens, f"{few} (from 0): {cause}; leave it out of training")
@@ -53,7 +59,7 @@ class TaughtPairDataset(PairsWithEntries):
 
 def open_answers(
     parts: Sequence[Part], criterion: CriterionContract, vocabulary: int, training: bool, times: int = 1
-) -> BySentence | None:
+) -> Answers | None:
     """What the teachers of *criterion* answer to the *parts* of a split; None if there is no cache.
 
     Args:
@@ -67,7 +73,7 @@ def open_answers(
     name = criterion.teacher_cache
     if not name:
         return None
-    caches: list[BySentence] = []
+    caches: list[TeacherCache] = []
     for part in parts:
         if not TeacherCache.exists(part.prefix, name):
             check(
@@ -85,4 +91,4 @@ def open_answers(
             cache.check_teachers(criterion.teacher_paths)
         logger.info("%s: teacher cache %s, top %d words", part.prefix, name, cache.top_k)
         caches.append(cache)
-    return concatenate(caches, times)
+    return ConcatDataset(caches, [times] + [1] * (len(caches) - 1))

@@ -13,7 +13,14 @@ import torch
 from ..constants import PROCESS
 from ..data.image_pack import ImagePack
 from ..errors import check
-from ..io.checkpoints import State, config_section, load_checkpoint, num_updates, parameters_of
+from ..io.checkpoints import (
+    State,
+    config_section,
+    load_checkpoint,
+    num_updates,
+    parameters_of,
+    select_checkpoints,
+)
 from ..io.checksums import sha256_of_file
 from ..io.text_index import sentence_counts
 from .systems import System
@@ -35,7 +42,7 @@ def training_facts(
     Raises:
         IkdError: there is no checkpoint or no data, or one cannot be read.
     """
-    state = load_checkpoint(folder / LAST)
+    state = load_checkpoint(newest_checkpoint(folder))
     options = resolved_options(state)
     process = (state.get("task_state") or {}).get(PROCESS, {})
     data = data or Path(str(options.get("task", {}).get("data")).split(os.pathsep)[0])
@@ -56,6 +63,12 @@ def training_facts(
         "epochs": _epochs(state),
         "stopped_by": stopped_by(state, options),
     }
+
+
+def newest_checkpoint(folder: Path) -> Path:
+    """``checkpoint_last.pt``, or the last epoch's of a training with ``--no-last-checkpoints``."""
+    kept = not (folder / LAST).exists() and any(folder.glob("checkpoint[0-9]*.pt"))
+    return select_checkpoints(folder, "epochs", 1)[0] if kept else folder / LAST
 
 
 def resolved_options(state: State) -> dict[str, dict[str, Any]]:

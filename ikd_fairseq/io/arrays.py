@@ -85,7 +85,7 @@ class MappedArray:
         blocks: Any = None,
     ):
         open_array(path, shape, dtype, remedy, sha256, blocks)
-        self.path = path
+        self.path, self.shape, self.dtype = path, shape, np.dtype(dtype)
         self._array: np.ndarray | None = None
 
     @property
@@ -95,6 +95,13 @@ class MappedArray:
             mapped = np.load(self.path, mmap_mode="r", allow_pickle=False)
             self._array = mapped.view(np.ndarray)  # a memmap takes three times as long to give a row
         return self._array
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        entries: np.ndarray = self.array[rows]
+        return entries
 
     def samples(self) -> Iterator[np.ndarray]:
         """Stretches of rows, for a look at their values: all rows of an array that is not large.

@@ -13,6 +13,7 @@ from fairseq.dataclass.configs import GenerationConfig
 
 from ..constants import IMAGES, TEXT
 from ..contracts import ModelContract, contract_of, decoding_overrides, parts_for_training
+from ..data.by_sentence import BySentence
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
 from ..errors import check
@@ -108,9 +109,9 @@ class CheckpointEngine:
         words, others = self.task.source_dictionary, self.task.target_dictionary
         pairs = LanguagePairDataset(tokens, lengths, words, tgt_dict=others)
         dataset = pairs
-        if images is not None:  # one more, for their shape: perhaps no sentence has any
-            blank = np.empty((self.image_size, self.image_size, 3), np.uint8)
-            dataset = ImagePairDataset(pairs, IMAGES, [*images, blank])
+        if images is not None:
+            shape = (self.image_size, self.image_size, 3)
+            dataset = ImagePairDataset(pairs, IMAGES, BySentence.of(images, shape, np.uint8))
         config = GenerationConfig(beam=options.beam, nbest=options.nbest, lenpen=options.lenpen)
         order, models = np.arange(len(tokens)), [self.model]
         found = search(self.task, models, dataset, order, config, None, options.batch_size)

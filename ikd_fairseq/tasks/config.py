@@ -28,6 +28,11 @@ class MultimodalTranslationConfig(TranslationConfig):
         "read SPLIT.features.NAME.npy (written by ikd-extract-features) instead of images, by NAME, whatever "
         "width and number of regions they have; for models that look at features alone",
     )
+    image_share: float = option(
+        1.0,
+        "train with the images, or features, of some of the sentences that have one: each is kept with this "
+        "probability, drawn by --seed. To study what coverage does",
+    )
     init_from: Optional[str] = option(
         None,
         "begin training with the weights of this checkpoint, of any architecture: every tensor that fits by "

@@ -40,6 +40,7 @@ from .mixed_precision import check_machine, in_bf16
 from .option_checks import (
     check_bpe_dropout,
     check_criterion,
+    check_images,
     check_model_options,
     check_precision,
     check_search,
@@ -77,11 +78,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             IkdError: a data folder or a dictionary is missing, or options contradict each other.
         """
         check(bool(cfg.data), "no data folder given: name the folder that fairseq-preprocess wrote")
-        check(
-            not (cfg.image_free and cfg.require_images),
-            "--image-free reads no image and --require-images wants one for every sentence: give one of "
-            "the two",
-        )
+        check_images(cfg)
         if cfg.bf16_autocast:
             check_machine("cpu", "cuda")
         times = cfg.upsample_primary
@@ -264,11 +261,16 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             message = "%s %s has no images, so nothing is distilled: run ikd-pack-images"
             logger.warning(message, parts[0].folder, parts[0].name)
         if images is not None and self.reads_images:
-            key = FEATURES if self.cfg.image_features else IMAGES
-            self.datasets[split] = ImagePairDataset(self.datasets[split], key, images)
+            shown = {FEATURES if self.cfg.image_features else IMAGES: images}
             if self._criterion.image_maps is not None:
                 maps = open_teacher_maps(parts, *self._criterion.image_maps, self.cfg.upsample_primary)
-                self.datasets[split] = ImagePairDataset(self.datasets[split], FEATURES, maps)
+                shown[FEATURES] = maps
+            if split == self.cfg.train_subset and self.cfg.image_share < 1:
+                shown = {key: all.thinned(self.cfg.image_share, self.cfg.seed) for key, all in shown.items()}
+                left = next(iter(shown.values())).coverage
+                logger.info("--image-share %s: %d sentences keep an image", self.cfg.image_share, left)
+            for key, entries in shown.items():
+                self.datasets[split] = ImagePairDataset(self.datasets[split], key, entries)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
         """Sentences typed in or given by a program (fairseq-interactive, hub): there is no image for them."""

@@ -47,6 +47,23 @@ def check_batches(cfg: Any) -> None:
         check(size is None or size > 0, f"--{name} {size}: give a number above 0")
 
 
+def check_images(cfg: Any) -> None:
+    """Refuses options about images that cannot be.
+
+    Args:
+        cfg: the options of the task.
+
+    Raises:
+        IkdError: two contradict each other, or the share of images is none.
+    """
+    both = "--image-free reads no image and --require-images wants one for every sentence"
+    check(not (cfg.image_free and cfg.require_images), f"{both}: give one of the two")
+    share = f"--image-share {cfg.image_share}"
+    check(0 <= cfg.image_share <= 1, f"{share}: give a share from 0 to 1")
+    both = f"{share} takes images from sentences that --require-images wants them for"
+    check(cfg.image_share == 1 or not cfg.require_images, f"{both}: give one of the two")
+
+
 def check_bpe_dropout(cfg: Any) -> None:
     """Refuses options of BPE-dropout that cannot be.
 

@@ -1,28 +1,13 @@
 """Sentence pairs with the images or image features that some of them have."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from fairseq.data import BaseWrapperDataset, ConcatDataset, FairseqDataset, LanguagePairDataset
+from fairseq.data import BaseWrapperDataset, LanguagePairDataset
 
 from ...constants import IMAGE_POSITIONS
-
-
-class BySentence(Protocol):
-    """What a pack or a cache looks like from here: an entry a sentence, ``None`` for no image."""
-
-    def __len__(self) -> int: ...
-
-    def __getitem__(self, sentence: int) -> Any: ...
-
-
-def concatenate(packs: Sequence[BySentence], upsample_primary: int = 1) -> BySentence:
-    """Packs of ``train``, ``train1``, … one after the other, the first repeated as fairseq does its text."""
-    if len(packs) == 1:
-        return packs[0]
-    return ConcatDataset(list(packs), [upsample_primary] + [1] * (len(packs) - 1))
+from ..by_sentence import BySentence
 
 
 class PairsWrapper(BaseWrapperDataset):
@@ -43,25 +28,16 @@ class PairsWrapper(BaseWrapperDataset):
 
 
 class PairsWithEntries(PairsWrapper):
-    """Sentence pairs, each with its entry of *pack* under *key* in its sample."""
-
-    def __init__(self, pairs: FairseqDataset, key: str, pack: BySentence):
-        super().__init__(pairs)
-        self.key = key
-        self.pack = pack
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        return {**self.dataset[index], self.key: self.pack[index]}
+    """Sentence pairs to whose batches is added what stands beside their sentences."""
 
     def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None):
         batch = self.dataset.collater(samples, pad_to_length)
         if batch:
-            by_sentence = {sample["id"]: sample[self.key] for sample in samples}
-            self.add_entries(batch, [by_sentence[sentence] for sentence in batch["id"].tolist()])
+            self.add_entries(batch, batch["id"].numpy())
         return batch
 
-    def add_entries(self, batch: dict[str, Any], entries: list[Any]) -> None:
-        """Adds to a batch the *entries* of its sentences, in its order (fairseq sorts it by length)."""
+    def add_entries(self, batch: dict[str, Any], sentences: np.ndarray) -> None:
+        """Adds to a batch what belongs to its *sentences*, in its order (fairseq sorts it by length)."""
         raise NotImplementedError
 
 
@@ -71,7 +47,7 @@ class ImagePairDataset(PairsWithEntries):
     Args:
         pairs: the sentence pairs.
         key: ``images`` or ``features``.
-        pack: uint8 ``H x W x 3`` or float16 ``P x C`` by sentence.
+        images: uint8 ``H x W x 3`` or float16 ``P x C`` by sentence.
 
     A batch of B sentences, K of which have an image, gets in its ``net_input``:
 
@@ -81,14 +57,11 @@ class ImagePairDataset(PairsWithEntries):
     K may be 0. The sentences without an image carry nothing.
     """
 
-    def __init__(self, pairs: LanguagePairDataset, key: str, pack: BySentence):
-        super().__init__(pairs, key, pack)
-        some = next(entry for entry in map(pack.__getitem__, range(len(pack))) if entry is not None)
-        self.no_entries = torch.from_numpy(np.empty((0,) + some.shape, some.dtype))  # of a batch without any
+    def __init__(self, pairs: LanguagePairDataset, key: str, images: BySentence):
+        super().__init__(pairs)
+        self.key, self.images = key, images
 
-    def add_entries(self, batch: dict[str, Any], entries: list[Any]) -> None:
-        positions = [row for row, entry in enumerate(entries) if entry is not None]
-        batch["net_input"][IMAGE_POSITIONS] = torch.tensor(positions, dtype=torch.long)
-        batch["net_input"][self.key] = (
-            torch.from_numpy(np.stack([entries[row] for row in positions])) if positions else self.no_entries
-        )
+    def add_entries(self, batch: dict[str, Any], sentences: np.ndarray) -> None:
+        positions, entries = self.images.take(sentences)
+        batch["net_input"][IMAGE_POSITIONS] = torch.from_numpy(positions)
+        batch["net_input"][self.key] = torch.from_numpy(entries)

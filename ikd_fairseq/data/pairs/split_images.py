@@ -6,14 +6,15 @@ import os
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+import numpy as np
 from fairseq.data import Dictionary, data_utils, indexed_dataset
 
-from ...constants import FEATURES_SUFFIX, IMAGES_SUFFIX
+from ...constants import FEATURES_SUFFIX, IMAGES_SUFFIX, NO_IMAGE
 from ...errors import check
 from ...io.text_index import sentence_count
+from ..by_sentence import BySentence
 from ..feature_pack import FeaturePack
 from ..image_pack import ImagePack
-from .image_pair_dataset import BySentence, concatenate
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ def open_split_images(
                 f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
                 f"{name}, or {without}",
             )
-            packs.append([None] * sentences)
+            packs.append(BySentence(np.full(sentences, NO_IMAGE)))
             continue
         check(
             len(pack) == sentences,
@@ -115,10 +116,10 @@ def open_split_images(
         if (variety := pack.variety).suspicious:
             logger.warning("%s: %s", file, variety)
         packs.append(pack)
-    if all(isinstance(pack, list) for pack in packs):
+    if not any(pack.coverage for pack in packs):
         logger.info("%s %s: no images, text only", parts[0].folder, parts[0].name)
         return None
-    return concatenate(packs, upsample_primary)
+    return BySentence.joined(packs[:1] * upsample_primary + packs[1:])
 
 
 def _file_of(part: Part, demands: Demands) -> str:

@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ...errors import check
+from ..by_sentence import BySentence
 from ..feature_pack import FeaturePack
 from ..image_pack import ImagePack
-from .image_pair_dataset import BySentence
 from .split_images import Demands, Part, open_split_images
 
 

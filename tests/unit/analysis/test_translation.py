@@ -10,6 +10,7 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.analysis.features import Trained
 from ikd_fairseq.analysis.translation import references_of, translate, with_images_of
+from ikd_fairseq.data.by_sentence import BySentence
 from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
@@ -32,7 +33,8 @@ def with_task(model, data="data", noise=1.0):
 
 @pytest.fixture
 def pictured(dataset):
-    return ImagePairDataset(dataset, "features", [None if row is None else FEATURES[row] for row in IMAGES])
+    entries = [None if row is None else FEATURES[row] for row in IMAGES]
+    return ImagePairDataset(dataset, "features", BySentence.of(entries, FEATURES.shape[1:], np.float32))
 
 
 def alone(model, source, **images):
@@ -71,9 +73,10 @@ def test_a_sentence_is_translated_with_the_image_that_it_is_given(dataset, pictu
 
 def test_others_images_reach_batches_of_sentences_with_and_without_an_image(pictured):
     shuffled = with_images_of(pictured, np.array([2, 1, 3, 0, 4]))
-    assert np.array_equal(shuffled[0]["features"], FEATURES[1])
-    assert shuffled[1]["features"] is None
-    assert shuffled.no_entries.shape == (0, toy.REGIONS, toy.CHANNELS)
+    assert np.array_equal(shuffled.images[0], FEATURES[1])
+    assert shuffled.images[1] is None
+    batch = shuffled.collater([shuffled[1], shuffled[4]])
+    assert batch["net_input"]["features"].shape == (0, toy.REGIONS, toy.CHANNELS)
 
 
 def test_subwords_are_joined(dataset):

@@ -404,6 +404,7 @@ def test_systems_without_the_images_that_they_need_are_refused(workflow, tmp_pat
         ("table5", [], {"train": 6, "average": 6, "translate": 18}),
         ("learning", [], {"train": 48, "average": 48, "translate": 48}),
         ("nano8", [], {"index_images": 2, "train": 33, "average": 33}),
+        ("coverage", [], {"train": 24, "average": 24}),
         ("converged", [], {"train": 12, "average": 12}),
         ("converged-rivals", [], {"index_images": 1, "train": 6, "average": 6}),
         ("released", [], {"train": 30, "average": 30}),

@@ -108,6 +108,12 @@ def test_size_counts_what_translating_needs_and_tied_weights_once(run):
     assert model_facts(run / "average.pt", ())["megabytes"] == 2.0
 
 
+def test_a_training_without_last_checkpoints_is_told_by_that_of_its_last_epoch(run):
+    (run / "checkpoint_last.pt").rename(run / "checkpoint10.pt")
+    (run / "checkpoint9.pt").write_bytes(b"an earlier one")
+    assert training_facts(run, SYSTEMS["ikd"], run / "data")["updates"] == 8
+
+
 def test_missing_data_and_checkpoints_are_named(run, tmp_path):
     with pytest.raises(IkdError, match="data folder .*nowhere does not exist: give .* by --data"):
         training_facts(run, SYSTEMS["ikd"], tmp_path / "nowhere")

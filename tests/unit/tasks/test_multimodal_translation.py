@@ -145,8 +145,25 @@ def test_parts_of_a_split_keep_their_images(data):
     task.load_dataset("train", combine=True)
     dataset = task.dataset("train")
     assert len(dataset) == 6 + 6 + 2
-    values = [None if dataset[i]["images"] is None else int(dataset[i]["images"].flat[0]) for i in range(14)]
+    values = [
+        None if image is None else int(image.flat[0]) for image in map(dataset.images.__getitem__, range(14))
+    ]
     assert values == [0, None, 1, 2, None, 1] * 2 + [None, None]
+
+
+def test_a_share_of_the_images_is_for_training_alone(data):
+    for share, kept in ((0.0, 0), (0.5, 2), (1.0, 4)):  # drawn by the seed
+        task = task_of(data, image_share=share, seed=1)
+        for split in ("train", "test"):
+            task.load_dataset(split)
+        assert task.dataset("train").images.coverage == kept
+        batch = task.dataset("train").collater([task.dataset("train")[i] for i in range(6)])
+        assert len(batch["net_input"]["images"]) == len(batch["net_input"]["image_positions"]) == kept
+        assert task.dataset("test").images.coverage == 5
+    with pytest.raises(IkdError, match="--image-share 1.5: give a share from 0 to 1"):
+        task_of(data, image_share=1.5)
+    with pytest.raises(IkdError, match="--image-share 0.5 takes images .* --require-images"):
+        task_of(data, image_share=0.5, require_images=True)
 
 
 def test_split_without_pack_is_text_only(data):

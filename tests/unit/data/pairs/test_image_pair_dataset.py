@@ -7,25 +7,17 @@ import pytest
 import torch
 from fairseq.data import LanguagePairDataset
 
-from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset, concatenate
+from ikd_fairseq.data.by_sentence import BySentence
+from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from tests import toy
 
 LENGTHS = [3, 6, 2, 5]
 
 
-class Pack:
+def pictures(sentences, without=()):
     """Image i is filled with value i; the sentences in *without* have none."""
-
-    def __init__(self, sentences, without=(), first=0):
-        self.entries = [
-            None if i in without else np.full((2, 2, 3), first + i, dtype=np.uint8) for i in range(sentences)
-        ]
-
-    def __len__(self):
-        return len(self.entries)
-
-    def __getitem__(self, sentence):
-        return self.entries[sentence]
+    entries = [None if i in without else np.full((2, 2, 3), i, dtype=np.uint8) for i in range(sentences)]
+    return BySentence.of(entries, (2, 2, 3), np.uint8)
 
 
 def pairs():
@@ -36,7 +28,7 @@ def pairs():
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0], [2, 0]])
 def test_every_image_meets_its_sentence_after_fairseqs_sort(order):
-    dataset = ImagePairDataset(pairs(), "images", Pack(4, without=[0]))
+    dataset = ImagePairDataset(pairs(), "images", pictures(4, without=[0]))
     batch = dataset.collater([dataset[i] for i in order])
     net_input = batch["net_input"]
     ids = batch["id"].tolist()
@@ -50,24 +42,18 @@ def test_every_image_meets_its_sentence_after_fairseqs_sort(order):
 
 
 def test_batch_without_any_image_carries_none():
-    dataset = ImagePairDataset(pairs(), "images", Pack(4, without=[0, 2]))
+    dataset = ImagePairDataset(pairs(), "images", pictures(4, without=[0, 2]))
     net_input = dataset.collater([dataset[0], dataset[2]])["net_input"]
     assert net_input["images"].shape == (0, 2, 2, 3) and net_input["images"].dtype == torch.uint8
     assert net_input["image_positions"].shape == (0,)
 
 
 def test_padding_to_a_length_is_handed_on():
-    dataset = ImagePairDataset(pairs(), "images", Pack(4))
+    dataset = ImagePairDataset(pairs(), "images", pictures(4))
     batch = dataset.collater([dataset[0]], pad_to_length={"source": 9, "target": 8})
     assert batch["net_input"]["src_tokens"].shape == (1, 9)
 
 
-def test_packs_of_train_and_train1_line_up_with_upsampled_text():
-    both = concatenate([Pack(2), [None] * 3, Pack(1, first=7)], upsample_primary=2)
-    values = [None if both[i] is None else int(both[i][0, 0, 0]) for i in range(len(both))]
-    assert values == [0, 1, 0, 1, None, None, None, 7]
-
-
 def test_dataset_travels_to_worker_processes():
-    dataset = pickle.loads(pickle.dumps(ImagePairDataset(pairs(), "images", Pack(4))))
-    assert int(dataset[2]["images"][0, 0, 0]) == 2
+    dataset = pickle.loads(pickle.dumps(ImagePairDataset(pairs(), "images", pictures(4))))
+    assert int(dataset.collater([dataset[2]])["net_input"]["images"][0, 0, 0, 0]) == 2
