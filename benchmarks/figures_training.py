@@ -1,7 +1,7 @@
 """Figures of training: the systems against stock fairseq, ikd against its naive version, and the limits."""
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -35,8 +35,22 @@ def steps(data: Path, scratch: Path) -> Iterator[Row]:
     translation (the CNN, the distillation) counts as its own time. The plugin's settings of the allocator
     trade memory for time: what glibc keeps for the next step counts as memory in use.
     """
+    yield from _against_stock(data, SYSTEMS)
+
+
+def features(data: Path, scratch: Path) -> Iterator[Row]:
+    """As steps, with the images' maps from a feature pack: how the authors of these systems train them."""
+    from data import FEATURES, write_packs
+
+    option = f"--image-features {FEATURES}"
+    yield from _against_stock(
+        write_packs(scratch / "features"), {"gated-fusion": option, "image-must": option}
+    )
+
+
+def _against_stock(data: Path, systems: Mapping[str, str]) -> Iterator[Row]:
     updates = {"updates": 1}
-    for system, options in SYSTEMS.items():
+    for system, options in systems.items():
         name = f"`{system}` {options.replace('--', '')}".strip()
         with Worker(JOB, command=commands.ours(data, system, options)) as worker:
             with Worker(JOB, command=commands.stock(data)) as stock:

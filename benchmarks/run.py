@@ -26,6 +26,7 @@ SYNTHETIC = "synthetic, of Multi30K's shape: 29,000 pairs, 9,700 types, an image
 # By name, in the order of the table: what measures it, from a data folder and one to write into.
 FIGURES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
     "steps": figures_training.steps,
+    "features": figures_training.features,
     "naive": figures_training.naive,
     "quality": figures_training.quality,
     "precision": figures_training.precision,
