@@ -149,7 +149,12 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
 
 
 # Chosen on the validation set, see docs/results-small-budget.md. What of it leaves the paper says so above.
-OURS = {"region_bias": "learned", "generator_norm": "region", "student_kernels": "even"}
+OURS = {
+    "region_bias": "learned",
+    "generator_norm": "region",
+    "kd_gradient": "generator",
+    "student_kernels": "even",
+}
 register_preset("ikd_transformer", "tiny", **OURS)
 register_preset("ikd_transformer", "nano", **OURS)
 # As the paper has it, and its code: the text embeddings answer in every layer.

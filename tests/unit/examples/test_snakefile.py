@@ -402,7 +402,7 @@ def test_systems_without_the_images_that_they_need_are_refused(workflow, tmp_pat
         ("table1", [], {"index_images": 4, "train": 60, "average": 60, "translate": 132}),
         ("table2", [], {"train": 45, "average": 45, "translate": 180}),
         ("table5", [], {"train": 6, "average": 6, "translate": 18}),
-        ("learning", [], {"train": 48, "average": 48, "translate": 48}),
+        ("learning", [], {"train": 51, "average": 51, "translate": 51}),
         ("nano8", [], {"index_images": 2, "train": 33, "average": 33}),
         ("coverage", [], {"train": 24, "average": 24}),
         ("converged", [], {"train": 12, "average": 12}),
