@@ -16,11 +16,9 @@ from workers import Rounds, Way, Worker, alternate
 
 
 def before(data: Path, scratch: Path, commit: str) -> Iterator[Row]:
-    """Peak memory of an update of each system, and the main job, against the commit of ``--before``.
+    """Time and peak memory of an update of each system, against the commit of ``--before``.
 
-    Either as its recipe runs it, with the allocator's settings that it has. The main job is
-    ``examples/scenes/run.sh`` without set-up, from nothing to the scored translation, on as many threads as
-    the machine has processors; processor time of all its processes counts.
+    Either as its recipe runs it, with the allocator's settings that it has.
     """
     with checkout(commit, scratch / "before") as root:
         for system, options in SYSTEMS.items():
@@ -34,15 +32,22 @@ def before(data: Path, scratch: Path, commit: str) -> Iterator[Row]:
             yield compared(
                 f"training step, {name}", f"{commit}", rounds, "cpu", "{ours:.2f} s, {other:.2f} s"
             )
-        with checkout("HEAD", scratch / "now") as now:  # with an environment as the other has it
-            rounds = Rounds([], [])
-            for number in range(2):
-                for answers, place in zip(rounds, (now, root)):
-                    answers.append(_main_job(place, scratch / f"{place.name}-{number}"))
-            name = "main job, `examples/scenes/run.sh`, {} without set-up"
-            values = "{ours:.0f} s, {other:.0f} s"
-            yield compared(name.format("processor time"), commit, rounds, "cpu", values)
-            yield compared(name.format("time that passes"), commit, rounds, "wall", values)
+
+
+def main_job(data: Path, scratch: Path, commit: str) -> Iterator[Row]:
+    """``examples/scenes/run.sh`` without set-up, against the commit of ``--before``.
+
+    From nothing to the scored translation, on as many threads as the machine has processors; processor time
+    of all its processes counts.
+    """
+    rounds = Rounds([], [])
+    with checkout(commit, scratch / "before") as before, checkout("HEAD", scratch / "now") as now:
+        for number in range(2):
+            for answers, place in zip(rounds, (now, before)):
+                answers.append(_main_job(place, scratch / f"{place.name}-{number}"))
+    name, values = "main job, `examples/scenes/run.sh`, {} without set-up", "{ours:.0f} s, {other:.0f} s"
+    yield compared(name.format("processor time"), commit, rounds, "cpu", values)
+    yield compared(name.format("time that passes"), commit, rounds, "wall", values)
 
 
 def _recipe_environment(root: Path) -> dict[str, str]:

@@ -43,22 +43,22 @@ FIGURES: dict[str, Callable[[Path, Path], Iterator[Row]]] = {
 
 
 # What needs an option of its own: the same against an earlier commit, and a model that is served.
-BEFORE, SERVING = "before", "serving"
+AGAINST_COMMIT = {"before": figures_before.before, "main-job": figures_before.main_job}
+SERVING = "serving"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    summaries = [f"  {name:<10} {function.__doc__.splitlines()[0]}" for name, function in FIGURES.items()]
-    summaries.append(f"  {BEFORE:<10} {figures_before.before.__doc__.splitlines()[0]}")
-    summaries.append(f"  {SERVING:<10} {figures_serving.serving.__doc__.splitlines()[0]}")
+    functions = {**FIGURES, **AGAINST_COMMIT, SERVING: figures_serving.serving}
+    summaries = [f"  {name:<10} {function.__doc__.splitlines()[0]}" for name, function in functions.items()]
     parser = argparse.ArgumentParser(
         description="Measure the plugin's speed: ratios of two ways that take turns.",
         epilog="figures:\n" + "\n".join(summaries),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    names = [*FIGURES, BEFORE, SERVING]
-    add("--only", nargs="+", choices=names, default=names, metavar="NAME", help="some figures")
-    add("--before", metavar="COMMIT", help="earlier commit, for the figures of that name; else left out")
+    add("--only", nargs="+", choices=functions, default=[*functions], metavar="NAME", help="some figures")
+    against = f"earlier commit, for {' and '.join(AGAINST_COMMIT)}; else left out"
+    add("--before", metavar="COMMIT", help=against)
     served = "image-free checkpoints, for the figures of serving, with --data; else left out"
     add("--checkpoint", type=Path, nargs="+", metavar="FILE", help=served)
     add("--data", type=Path, help="folder of prepare.sh, with images (default: synthetic data)")
@@ -101,7 +101,8 @@ def main() -> None:
             about, data = f"`{args.data.name}`, prepared by `prepare.sh`", args.data.resolve()
         figures = dict(FIGURES)
         if args.before:
-            figures[BEFORE] = functools.partial(figures_before.before, commit=args.before)
+            for name, function in AGAINST_COMMIT.items():
+                figures[name] = functools.partial(function, commit=args.before)
         if args.checkpoint:
             models = [file.resolve() for file in args.checkpoint]
             figures[SERVING] = functools.partial(figures_serving.serving, checkpoints=models)
