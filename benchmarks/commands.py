@@ -1,6 +1,7 @@
 """The command lines of fairseq-train that are held against each other."""
 
 import shlex
+import subprocess
 from pathlib import Path
 
 from workers import HERE, ROOT
@@ -40,14 +41,18 @@ def images_of(data: Path) -> str:
     return f"--backbone efficientnet_lite0 --image-size {image_size(data)}"
 
 
-def ours(data: Path, system: str, options: str = "", root: Path = ROOT) -> list[str]:
-    """A system of the plugin in the checkout *root*, by what ``ikd-systems`` of this one says of it."""
+def ours(data: Path, system: str, options: str = "", root: Path | None = None) -> list[str]:
+    """A system of the plugin, by what ``ikd-systems`` says of it: that of the checkout *root*, if given."""
     from ikd_fairseq.experiments.systems import get_system
 
     known = get_system(system)
-    start = [str(data), "--user-dir", str(root / "ikd_fairseq"), "--task", "multimodal_translation"]
+    words = list(known.train_options)
+    if root:
+        words = subprocess.check_output([root / ".venv/bin/ikd-systems", system], text=True).split()
+    folder = (root or ROOT) / "ikd_fairseq"
+    start = [str(data), "--user-dir", str(folder), "--task", "multimodal_translation"]
     images = "" if known.images == "none" else images_of(data)
-    return [*start, *known.train_options, *shlex.split(f"{images} {PROTOCOL} {options}")]
+    return [*start, *words, *shlex.split(f"{images} {PROTOCOL} {options}")]
 
 
 def naive_ikd(data: Path) -> list[str]:
