@@ -41,7 +41,7 @@ def _make_environment(root: Path) -> None:
         function = command.attr.split(".")[0]
         script.write_text(
             f"#!{home}/bin/python\nimport sys\nfrom {command.module} import {function}\n"
-            f"sys.exit({command.attr}())\n"
+            f"if __name__ == '__main__':\n    sys.exit({command.attr}())\n"  # processes it starts import it
         )
         script.chmod(0o755)
 
