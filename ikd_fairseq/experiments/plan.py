@@ -6,9 +6,10 @@ Nothing here imports torch or fairseq. ``examples/multi30k/README.md`` has the k
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -171,6 +172,14 @@ def read_plan(file: Path) -> Plan:
     Raises:
         IkdError: the file is no plan. The message names file and entry, and says what to do.
     """
+    plan = read_entry(Plan, f"plan {file}", _content(file))
+    plan.file = file
+    _check(plan, f"plan {file}")
+    return plan
+
+
+def _content(file: Path, followers: tuple[Path, ...] = ()) -> Any:
+    """What *file* says, and what it leaves out of the plan beside it that it is ``like``."""
     try:
         content = yaml.safe_load(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as error:
@@ -180,10 +189,20 @@ def read_plan(file: Path) -> Plan:
         line = f"line {mark.line + 1}" if mark else "somewhere"
         problem = getattr(error, "problem", None) or "what is there"
         raise IkdError(f"plan {file} is no YAML at {line} ({problem}): mend that line") from error
-    plan = read_entry(Plan, f"plan {file}", content)
-    plan.file = file
-    _check(plan, f"plan {file}")
-    return plan
+    if not isinstance(content, Mapping) or "like" not in content:
+        return content
+    own = {key: value for key, value in content.items() if key != "like"}
+    first = file.parent / str(content["like"])
+    check(first not in (file, *followers), f"plan {file} is like {first}, which is like it: leave that out")
+    base = _content(first, (file, *followers))
+    check(
+        isinstance(base, Mapping),
+        f"plan {first}, which {file} is like, is not a mapping: write KEY: VALUE lines",
+    )
+    protocols = [plan["protocol"] for plan in (base, own) if isinstance(plan.get("protocol"), Mapping)]
+    if len(protocols) == 2:  # any of it can be changed alone
+        own["protocol"] = {**protocols[0], **protocols[1]}
+    return {**base, **own}
 
 
 def _check_entries(entries: Sequence[Entry], where: str) -> None:

@@ -1,6 +1,7 @@
 """Plans: what they stand for, and how a bad one is refused."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,23 @@ def test_a_plan_names_systems_and_variants_whose_options_come_behind_those_for_a
     assert (text.system.name, text.options, text.text, text.updates) == ("text", shared, "original", 9)
     assert (l1.system.name, l1.system.like, l1.system.title) == ("l1", "ikd", "L1")
     assert l1.options == (*shared, "--distance", "l1")
+
+
+def test_a_plan_takes_what_it_leaves_out_from_the_one_that_it_is_like(plan_of, tmp_path):
+    (tmp_path / "first.yaml").write_text(SYSTEMS)
+    (tmp_path / "second.yaml").write_text("like: first.yaml\nprotocol: {updates: 5}\nseeds: 7")
+    plan, first = plan_of("title: Third\nlike: second.yaml\nsystems: [text]"), plan_of(SYSTEMS)
+    assert (plan.title, plan.seeds, plan.pairs, plan.baseline) == ("Third", (7,), first.pairs, "text")
+    assert [row.system.name for row in plan.rows] == ["text"]
+    assert plan.protocol == replace(first.protocol, updates=5)
+    (tmp_path / "first.yaml").write_text("like: toy.yaml")
+    with pytest.raises(IkdError, match=r"first.yaml is like .*/toy.yaml, which is like it: leave that out"):
+        plan_of("like: first.yaml")
+    (tmp_path / "first.yaml").write_text("- text")
+    with pytest.raises(IkdError, match="first.yaml, which .*/toy.yaml is like, is not a mapping"):
+        plan_of("like: first.yaml")
+    with pytest.raises(IkdError, match="plan .*nowhere.yaml cannot be read"):
+        plan_of("like: nowhere.yaml")
 
 
 def test_every_system_is_trained_on_every_text(plan_of):
