@@ -266,7 +266,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
                 maps = open_teacher_maps(parts, *self._criterion.image_maps, self.cfg.upsample_primary)
                 shown[FEATURES] = maps
             if split == self.cfg.train_subset and self.cfg.image_share < 1:
-                shown = {key: all.thinned(self.cfg.image_share, self.cfg.seed) for key, all in shown.items()}
+                drawn = self.cfg.image_share, self.cfg.seed
+                shown = {key: entries.thinned(*drawn) for key, entries in shown.items()}
                 left = next(iter(shown.values())).coverage
                 logger.info("--image-share %s: %d sentences keep an image", self.cfg.image_share, left)
             for key, entries in shown.items():

@@ -99,7 +99,7 @@ def open_split_images(
                 f"{file} is missing, and {demands.asked_by} needs it: run {command} --data {folder} --split "
                 f"{name}, or {without}",
             )
-            packs.append(BySentence(np.full(sentences, NO_IMAGE)))
+            packs.append(BySentence(np.full(sentences, NO_IMAGE, np.int32)))
             continue
         check(
             len(pack) == sentences,
