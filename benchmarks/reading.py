@@ -23,7 +23,7 @@ class PackReading:
     def __init__(self, prefix: str, features: str | None = None):
         self.pack = FeaturePack.open(prefix, features) if features else ImagePack.open(prefix)
         self.generator = np.random.default_rng(1)
-        self.sentences = np.flatnonzero(self.pack.index >= 0)  # those that have an entry
+        self.sentences = self.pack.with_entry
         rows = self.pack.features if features else self.pack.images
         self.rows = np.array(rows)  # and the file is in memory too from now on
 

@@ -24,7 +24,6 @@ from .features import (
     compared_features,
     load_trained,
     open_pictured,
-    sentences_with_image,
     source_text,
 )
 from .output import Table, check_folder, new_figure, require, write_files
@@ -141,7 +140,7 @@ def run(
     check_folder(output)
     trained = load_trained(**model, architecture=GENERATING)
     dataset, pack = open_pictured(trained, split)
-    sentences = sentences_with_image(pack)
+    sentences = pack.with_entry
     pictured = f"{len(sentences)} sentences with an image, too few for so many clusters on a plane"
     check(len(sentences) >= max(clusters, 2), f"--clusters {clusters}: {split} has {pictured}")
     pairs = compared_features(trained, dataset, pack, max_tokens, centre, teacher_weights)

@@ -12,7 +12,6 @@ from fairseq.data import LanguagePairDataset
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
-from ..constants import NO_IMAGE
 from ..contracts import decoding_overrides, parts_for_training
 from ..data.image_pack import ImagePack
 from ..distillation.search import batches
@@ -135,11 +134,6 @@ def open_pictured(trained: Trained, split: str) -> tuple[LanguagePairDataset, Im
     return dataset, pack
 
 
-def sentences_with_image(pack: ImagePack) -> np.ndarray:
-    """The numbers of all sentences that have an image, ascending: int64 ``S``."""
-    return np.flatnonzero(pack.index != NO_IMAGE)
-
-
 def source_text(trained: Trained, dataset: LanguagePairDataset, sentence: int) -> str:
     """A source sentence as one would read it: pieces of BPE joined."""
     return trained.task.source_dictionary.string(dataset.src[sentence], BPE_MARK)
@@ -223,7 +217,7 @@ def compared_features(
     Raises:
         IkdError: a sentence is too long, or the weights cannot be had or used.
     """
-    sentences = sentences_with_image(pack)
+    sentences = pack.with_entry
     rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
     generated = generated_features(trained, dataset, sentences.tolist(), max_tokens)
     mean = generated.mean(dim=0) if centre else torch.zeros_like(generated[0])

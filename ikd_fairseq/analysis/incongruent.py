@@ -24,7 +24,7 @@ from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..errors import check
 from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
-from .features import Trained, load_sentences, load_trained, sentences_with_image, source_text
+from .features import Trained, load_sentences, load_trained, source_text
 from .output import Table, check_folder, new_figure, require, write_files
 from .translation import references_of, translate, with_images_of
 
@@ -156,7 +156,7 @@ def run(
     check_folder(output)
     trained = load_image_must(**model)
     dataset = load_sentences(trained, split)
-    sentences = sentences_with_image(dataset.images)
+    sentences = dataset.images.with_entry
     images = dataset.images.index[sentences]
     check_shuffling(images, split)
     wanted = np.array(references_of(trained, dataset, split, references))[sentences].tolist()

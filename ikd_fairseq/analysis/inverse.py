@@ -22,7 +22,6 @@ from .features import (
     encode,
     load_trained,
     open_pictured,
-    sentences_with_image,
     source_text,
 )
 from .output import Table, check_folder, check_sentences, new_figure, require, write_files
@@ -101,7 +100,7 @@ def run(
     check_folder(output)
     trained = load_trained(**model, architecture=GENERATING, student=True)
     dataset, pack = open_pictured(trained, split)
-    default = sentences_with_image(pack)[:DEFAULT_COUNT].tolist()
+    default = pack.with_entry[:DEFAULT_COUNT].tolist()
     sentences = list(dict.fromkeys(default if sentences is None else sentences))
     check_sentences(sentences, split, len(dataset), pack)
 

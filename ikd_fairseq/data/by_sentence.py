@@ -64,9 +64,14 @@ class BySentence:
         return BySentence(np.where(kept, self.index, NO_IMAGE), *self.arrays)
 
     @property
+    def with_entry(self) -> np.ndarray:
+        """The sentences that have an entry, ascending: int64."""
+        return np.flatnonzero(self.index != NO_IMAGE)
+
+    @property
     def coverage(self) -> int:
         """The number of sentences that have an entry."""
-        return int((self.index != NO_IMAGE).sum())
+        return len(self.with_entry)
 
     def __len__(self) -> int:
         """The number of sentences, with and without an entry."""

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from ..constants import NO_IMAGE
 from ..errors import check
 from ..io.manifests import text_fingerprint
 from ..io.progress import progress
@@ -88,9 +87,8 @@ def _names(
         "name the image of sentence i",
     )
     if pack is not None and asked != BY_SENTENCE:
-        _, first = np.unique(pack.index[pack.index != NO_IMAGE], return_index=True)
-        with_image = np.flatnonzero(pack.index != NO_IMAGE)
-        return BY_IMAGE, [names[sentence] for sentence in with_image[first]]
+        _, first = np.unique(pack.index[pack.with_entry], return_index=True)
+        return BY_IMAGE, [names[sentence] for sentence in pack.with_entry[first]]
     missing = next((number for number, name in enumerate(names, start=1) if not name), None)
     check(
         missing is None,

@@ -4,9 +4,6 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
-from ..constants import NO_IMAGE
 from ..data.image_pack import ImagePack
 from ..errors import IkdError, check
 from ..evaluation.meteor import Meteor
@@ -101,12 +98,12 @@ def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Grou
     """Places of the sentences to score together; where images are needed, none without an image."""
     pictured: list[int] = []
     if ImagePack.exists(str(data / split)):
-        index = ImagePack.open(str(data / split)).index
+        pack = ImagePack.open(str(data / split))
         check(
-            len(index) == count,
-            f"{split}.images.npy in {data} is of {len(index)} sentences, but there are {count}: pack again",
+            len(pack) == count,
+            f"{split}.images.npy in {data} is of {len(pack)} sentences, but there are {count}: pack again",
         )
-        pictured = np.flatnonzero(index != NO_IMAGE).tolist()
+        pictured = pack.with_entry.tolist()
     groups: dict[Group, list[int]] = {ALL: list(range(count)), WITH_IMAGE: pictured}
     if needs_images and len(pictured) < count:
         del groups[ALL]

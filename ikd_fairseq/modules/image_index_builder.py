@@ -11,7 +11,7 @@ import torch
 from fairseq.data import Dictionary, data_utils
 from torch import Tensor
 
-from ..constants import NO_IMAGE
+from ..data.by_sentence import BySentence
 from ..data.feature_extraction import DEFAULT_BACKBONE, region_features
 from ..data.feature_pack import FeaturePack, to_half
 from ..data.image_pack import ImagePack
@@ -153,7 +153,7 @@ def build_dense_index(
 
 
 def read_captions(
-    data_dir: str, split: str, source_lang: str | None, index: np.ndarray
+    data_dir: str, split: str, source_lang: str | None, images: BySentence
 ) -> tuple[Captions, np.ndarray]:
     """The source sentences of a split that have an image.
 
@@ -161,7 +161,7 @@ def read_captions(
         data_dir: the folder that fairseq-preprocess wrote.
         split: such as ``train``.
         source_lang: the language that is translated from; None to tell by the files' names.
-        index: of a pack: the row of each sentence, or ``NO_IMAGE``.
+        images: which sentences have one, and which.
 
     Returns:
         The captions, and the pack's row of each of their N images.
@@ -186,12 +186,12 @@ def read_captions(
     prefix = os.path.join(data_dir, texts[0].removesuffix(".idx"))
     check_words(prefix, len(dictionary), dictionary_path)
     text = data_utils.load_indexed_dataset(prefix, dictionary)
-    with_image = np.flatnonzero(index != NO_IMAGE)
-    rows, images = np.unique(index[with_image], return_inverse=True)
+    rows, image_of = np.unique(images.index[images.with_entry], return_inverse=True)
     sentences = [
-        [word for word in text[row].tolist() if word >= dictionary.nspecial] for row in with_image.tolist()
+        [word for word in text[row].tolist() if word >= dictionary.nspecial]
+        for row in images.with_entry.tolist()
     ]
-    return Captions(sentences, torch.from_numpy(images.astype(np.int64)), dictionary), rows
+    return Captions(sentences, torch.from_numpy(image_of.astype(np.int64)), dictionary), rows
 
 
 def _pooled_by_cnn(
@@ -265,7 +265,7 @@ def build_image_index(
     check_device(device)
     with claim(output):
         pack = _open_pack(data_dir, split, image_features)
-        captions, rows = read_captions(data_dir, split, source_lang, pack.index)
+        captions, rows = read_captions(data_dir, split, source_lang, pack)
         source: dict[str, Any] = {"image_features": image_features}
         if isinstance(pack, ImagePack):
             blocks = _pooled_by_cnn(pack, rows, backbone, backbone_weights, batch_size, device)

@@ -11,7 +11,6 @@ from ikd_fairseq.analysis.features import (
     batches,
     generated_features,
     load_trained,
-    sentences_with_image,
     visual_features,
 )
 from ikd_fairseq.analysis.output import check_sentences
@@ -60,7 +59,6 @@ def test_visual_features_are_means_of_the_frozen_cnns_last_map_row_by_row(traine
 
 def test_sentences_outside_of_the_split_or_without_an_image_are_refused():
     pack = SimpleNamespace(index=np.array([0, -1, 0, 1]))
-    assert sentences_with_image(pack).tolist() == [0, 2, 3]
     check_sentences([0, 3], "valid", 4, pack)
     check_sentences([1], "valid", 4)
     with pytest.raises(IkdError, match="--sentences 4: valid has 4 sentences, numbered 0 to 3"):

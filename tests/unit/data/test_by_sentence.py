@@ -29,7 +29,8 @@ def several():
 
 def test_an_entry_or_none_by_sentence():
     found = entries(None, 7, None, 8)
-    assert values(found) == [None, 7, None, 8] and found.coverage == 2
+    assert values(found) == [None, 7, None, 8]
+    assert found.with_entry.tolist() == [1, 3] and found.coverage == 2
     assert found[1].shape == SHAPE and found[1].dtype == np.float16
 
 

@@ -10,6 +10,7 @@ from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder
 
 from ikd_fairseq.cli.build_image_index import main
 from ikd_fairseq.data import feature_extraction
+from ikd_fairseq.data.by_sentence import BySentence
 from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
 from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.errors import IkdError
@@ -133,12 +134,12 @@ def test_vectors_come_from_features_by_sentence_too_and_images_of_no_sentence_ar
 def test_source_language_is_told_by_the_files_or_asked_for(data):
     write_text(data, pair="en-fr")
     with pytest.raises(IkdError, match="several language pairs .en-de, en-fr.: give --source-lang"):
-        read_captions(data, "train", None, INDEX)
-    found, rows = read_captions(data, "train", "de", INDEX)
+        read_captions(data, "train", None, BySentence(INDEX))
+    found, rows = read_captions(data, "train", "de", BySentence(INDEX))
     assert found.sentences == captions().sentences
     assert rows.tolist() == [0, 1, 2] and found.images.tolist() == [2, 0, 1, 2]
     with pytest.raises(IkdError, match="--source-lang cs: .* holds no train of that language"):
-        read_captions(data, "train", "cs", INDEX)
+        read_captions(data, "train", "cs", BySentence(INDEX))
 
 
 def test_text_without_images_is_refused_in_a_sentence(tmp_path):
