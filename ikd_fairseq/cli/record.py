@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import IkdError, check, command
-from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS
 from ..experiments.record import FILE, Record
@@ -81,7 +80,7 @@ def _score(args: argparse.Namespace) -> None:
     output = args.run / (args.output or f"generate-{args.split}.txt")
     check(output.is_file(), f"{output} is missing: translate {args.split} first, with translate.sh")
     pair = languages(args.data, args.split)
-    meteor = _find_meteor(pair[1]) if args.meteor else None
+    meteor = Meteor.if_there(pair[1], PRESET) if args.meteor else None
     scores = score_output(output, args.data, args.split, args.beam, args.with_images, args.metrics, meteor)
     facts: dict[str, Any] = {"pair": "-".join(pair)}  # a teacher may have been trained without a record
     checkpoint = args.checkpoint or args.run / "average.pt"
@@ -98,16 +97,6 @@ def _score(args: argparse.Namespace) -> None:
     if args.samples:
         found = read_generate_output(str(output))
         print_samples(args.samples, found.hypotheses, found.references, found.sources)
-
-
-def _find_meteor(language: str) -> Meteor | None:
-    """METEOR if it is there; else the log says why not, and there is none."""
-    try:
-        check(language in METEOR_MODULES, f"METEOR does not know {language}")
-        return Meteor.find(language, PRESET)
-    except IkdError as error:
-        logger.warning("no METEOR: %s", error)
-        return None
 
 
 def _speed(args: argparse.Namespace) -> None:

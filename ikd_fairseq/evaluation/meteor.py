@@ -91,6 +91,16 @@ class Meteor:
         option = "-lower" if preset == "tokenised" else "-norm"
         return cls(java, found, language, (option,), modules)
 
+    @classmethod
+    def if_there(cls, language: str, preset: str) -> "Meteor | None":
+        """As :meth:`find`, but the log says why there is none."""
+        try:
+            check(language in MODULES, f"METEOR does not know {language}")
+            return cls.find(language, preset)
+        except IkdError as error:
+            logger.warning("no METEOR: %s", error)
+            return None
+
     def score(self, hypotheses: Sequence[str], references: Sequence[str]) -> dict[str, Any]:
         """Corpus score of *hypotheses*, one reference each.
 

@@ -154,6 +154,13 @@ def test_a_grid_trains_averages_translates_and_ends_in_a_table(workflow, tmp_pat
     assert calls[-1] == f"ikd-table runs/toy --plan {tmp_path}/toy.yaml"
 
 
+def test_before_anything_runs_it_is_said_what_is_not_scored(workflow, monkeypatch, caplog):
+    monkeypatch.setenv("METEOR_JAR", "/nowhere/meteor.jar")
+    workflow(PLAN, options=["--dry-run"])
+    said = [record.getMessage().split(":")[0] for record in caplog.records]
+    assert "no METEOR" in said and said.index("no METEOR") < said.index("Building DAG of jobs...")
+
+
 def test_run_again_it_skips_what_is_finished(workflow, tmp_path):
     workflow(PLAN)
     assert workflow(PLAN)[2] == []
