@@ -7,15 +7,17 @@ Nothing here imports torch or fairseq.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
-from ..constants import MERGES
+from ..constants import FEATURES_MANIFEST_SUFFIX, IMAGES_SUFFIX, MERGES
 from ..errors import IkdError, check
 from .plan import MASKED, ORIGINAL, Plan, Row
 
 MASK_TOKEN = "[U]"
+_FEATURES = ("--image-features", "--teacher-features")
 POSITIONS = {"colour": ("color",), "entity": ("noun", "nouns", "people")}  # the annotation of Multi30K
 
 
@@ -36,18 +38,6 @@ class Run:
     def first_checkpoint(self) -> Path | None:
         """What its training begins with: *start*, pruned if it is to be."""
         return self.folder / "pruned.pt" if self.row.sparsity else self.start
-
-    @property
-    def needs(self) -> list[Path]:
-        """What its training waits for."""
-        row = self.row
-        needed = [self.first_checkpoint] if self.first_checkpoint else []
-        if row.text != ORIGINAL:
-            needed.append(self.data / ("prepared" if row.text in MASKED else "distilled.json"))
-        if row.system.retriever:
-            needed.append(self.data / f"image-index.{row.system.retriever}.pt")
-        cached = (value for option, value in zip(row.options, row.options[1:]) if option == "--teacher-cache")
-        return needed + [self.data / f"train.teacher.{name}.json" for name in cached]
 
 
 @dataclass(frozen=True)
@@ -90,8 +80,10 @@ class Grid:
 
     def _pictured(self, pair: str) -> tuple[str, ...]:
         """Test sets of which some sentence has an image."""
-        folder = self.prepared(pair)
-        return tuple(split for split in self.tests(pair) if (folder / f"{split}.images.npy").is_file())
+        return tuple(split for split in self.tests(pair) if self._has_images(pair, split))
+
+    def _has_images(self, pair: str, split: str) -> bool:
+        return (self.prepared(pair) / f"{split}{IMAGES_SUFFIX}").is_file()
 
     def settings(self, run: Run) -> str:
         """What the weights of *run* depend on beside its data's images, on one line."""
@@ -112,6 +104,25 @@ class Grid:
         }
         return json.dumps(settings, ensure_ascii=False)
 
+    def needs(self, run: Run) -> list[Path]:
+        """What the training of *run* waits for."""
+        row = run.row
+        needed = [run.first_checkpoint] if run.first_checkpoint else []
+        if row.text != ORIGINAL:
+            needed.append(run.data / ("prepared" if row.text in MASKED else "distilled.json"))
+        if row.system.retriever:
+            needed.append(run.data / f"image-index.{row.system.retriever}.pt")
+        caches = _values(row.options, "--teacher-cache")
+        needed += [run.data / f"train.teacher.{name}.json" for name in caches]
+        return needed + self.features(run, "train", "valid")
+
+    def features(self, run: Run, *splits: str) -> list[Path]:
+        """What stands for the features that *run* reads of such *splits* as have images: their manifests."""
+        packed = [split for split in splits if self._has_images(run.pair, split)]
+        names = _values(run.row.options, *_FEATURES)
+        suffixes = [FEATURES_MANIFEST_SUFFIX.format(name=name) for name in names]
+        return [run.data / f"{split}{suffix}" for split in packed for suffix in suffixes]
+
     def check(self, folder: Path | None, masks: Path | None) -> None:
         """Refuses a grid that could not be run to its end.
 
@@ -125,6 +136,7 @@ class Grid:
         for pair in self.plan.pairs:
             self._check_data(pair)
             self._check_images(pair)
+        self._check_features()
         if self.plan.distillation:
             for file in self.plan.distillation.teacher.split(":"):
                 check(Path(file).is_file(), f"there is no checkpoint {file}: name another teacher")
@@ -158,3 +170,17 @@ class Grid:
             check(there, f"{manifest} is missing, and {name} needs images: prepare them, or {remedy}")
             there = system.images != "test" or bool(self._pictured(pair))
             check(there, f"no test set in {folder} has images, which {name} needs: {remedy}")
+
+    def _check_features(self) -> None:
+        made = FEATURES_MANIFEST_SUFFIX.format(name=self.plan.protocol.backbone)  # by the grid itself
+        for run in (run for run in self.runs() if run.row.text == ORIGINAL):
+            at_test = run.tests if run.row.system.images == "test" else ()
+            for file in self.features(run, "train", "valid", *at_test):
+                needed = f"{file} is missing, and {run.row.system.name} reads these features"
+                remedy = "extract or import them, split by split, with ikd-extract-features"
+                check(file.name.endswith(made) or file.is_file(), f"{needed}: {remedy}")
+
+
+def _values(options: Sequence[str], *names: str) -> list[str]:
+    """What *options*, one word each, give those called *names*."""
+    return [value for option, value in pairwise(options) if option in names]

@@ -30,6 +30,7 @@ STAND_INS = {
     "prepare.sh": "true",
     "ikd-average-checkpoints": 'while [[ $1 != --output ]]; do shift; done; touch "$2"',
     "ikd-build-image-index": 'touch "$2/image-index.$4.pt"',
+    "ikd-extract-features": 'touch "$2/$4.features.$6.json"',
     "ikd-analyse": 'touch "$5/degrade.json"',
     "ikd-distil-data": 'mkdir -p "$2/generated"; touch "$2/distilled.json" "$2/generated/shard-0.txt"',
     "ikd-cache-teacher": 'touch "$1/train.teacher.${*: -1}.json"',
@@ -242,6 +243,38 @@ def test_images_are_indexed_once_and_read_at_test_by_image_must_systems_alone(wo
     assert not [call for call in translated if "retrieval" in call and "--with-images" in call]
 
 
+def test_features_are_extracted_before_what_reads_them(workflow, tmp_path):
+    plan = PLAN.replace(
+        "[text, {name: kl, like: ikd, options: --distance kl}]",
+        "[{name: image-must, options: --image-features efficientnet_lite0}, text]",
+    )
+    calls = workflow(plan)[2]
+    extracted = of(calls, "ikd-extract-features")
+    assert sorted(extracted) == [
+        f"ikd-extract-features --data data/en-de --split {split} --backbone efficientnet_lite0 --device cpu"
+        for split in ("test", "train")  # valid and test1 have no images
+    ]
+    of_train = next(call for call in extracted if "train" in call)
+    assert calls.index(of_train) < min(
+        calls.index(call) for call in of(calls, "train") if "image-must" in call
+    )
+    of_test = next(call for call in extracted if "test" in call)
+    assert calls.index(of_test) < min(
+        calls.index(call) for call in of(calls, "translate") if "image-must" in call
+    )
+    assert not of(workflow(plan, "out=again")[2], "ikd-extract-features")
+
+
+def test_features_of_others_are_asked_for_before_anything_starts(workflow, tmp_path):
+    plan = PLAN.replace("[text,", "[{name: gated-fusion, options: --image-features vit}, text,")
+    status, _, calls = workflow(plan)
+    assert "train.features.vit.json is missing, and gated-fusion reads these features" in status and not calls
+    (tmp_path / "data/en-de/train.features.vit.json").touch()
+    assert "test.features.vit.json is missing" in workflow(plan)[0]
+    (tmp_path / "data/en-de/test.features.vit.json").touch()
+    assert workflow(plan)[0] in (0, None)
+
+
 def test_gpus_of_a_run_share_the_tokens_of_an_update(workflow):
     output = workflow(PLAN, "gpus=4", options=["--dry-run"])[1]
     assert "--keep-last-epochs 2 --update-freq 1 --max-tokens 2048 --max-tokens 100" in output
@@ -409,9 +442,10 @@ def test_systems_without_the_images_that_they_need_are_refused(workflow, tmp_pat
         ("table1", [], {"index_images": 4, "train": 60, "average": 60, "translate": 132}),
         ("table2", [], {"train": 45, "average": 45, "translate": 180}),
         ("table5", [], {"train": 6, "average": 6, "translate": 18}),
+        ("hallucination", [], {"extract_features": 1, "train": 15, "average": 15, "translate": 15}),
         ("learning", [], {"train": 51, "average": 51, "translate": 51}),
-        ("nano8", [], {"index_images": 2, "train": 33, "average": 33}),
-        ("coverage", [], {"train": 24, "average": 24}),
+        ("nano8", [], {"index_images": 2, "extract_features": 2, "train": 33, "average": 33}),
+        ("coverage", [], {"extract_features": 2, "train": 24, "average": 24}),
         ("converged", [], {"train": 12, "average": 12}),
         ("converged-rivals", [], {"index_images": 1, "train": 6, "average": 6}),
         ("released", [], {"train": 30, "average": 30}),
