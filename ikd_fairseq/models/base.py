@@ -20,7 +20,7 @@ from ..errors import check
 from ..modules.fast_dropout import draw_faster
 from ..modules.image_regions import region_shape
 from ..modules.multimodal_encoder import MultimodalEncoder
-from ..modules.region_bias import RegionBias
+from ..modules.region_bias import RegionBias, regions_of
 from ..vision.backbones import get_backbone
 from .config import nested_config
 from .translator import load_translator
@@ -65,6 +65,10 @@ class WordAttentionDecoder(TransformerDecoderBase):
     :class:`~ikd_fairseq.modules.region_bias.RegionBias` each.
     """
 
+    def __init__(self, *args, **options):
+        super().__init__(*args, **options)
+        self.region_biases = [module for module in self.modules() if isinstance(module, RegionBias)]
+
     def build_decoder_layer(self, cfg, no_encoder_attn=False):
         layer = super().build_decoder_layer(cfg, no_encoder_attn)
         if str(getattr(cfg, "region_bias", "none")) == "learned":
@@ -77,26 +81,20 @@ class WordAttentionDecoder(TransformerDecoderBase):
         return layer
 
     def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
-        if encoder_out is not None:
-            words, positions = (
-                encoder_out["encoder_embedding"][0].size(1),
-                encoder_out["encoder_out"][0].size(0),
-            )
-            for module in self.modules():
-                if isinstance(module, RegionBias):
-                    module.regions = max(0, positions - words)
+        if encoder_out is None:
+            return super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
+        for bias in self.region_biases:
+            bias.tell(encoder_out)
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
-        if encoder_out is not None:
-            words = encoder_out["encoder_embedding"][0].size(1)
-            regions_alone = sum(m.size(1) for m in encoder_out.get("regions", [])[:1])  # with --no-text
-            extra["attn"] = [
-                attention
-                if attention is None
-                else attention.new_zeros(*attention.shape[:-1], words)
-                if attention.size(-1) == regions_alone
-                else attention[..., :words]
-                for attention in extra["attn"]
-            ]
+        words = encoder_out["encoder_out"][0].size(0) - regions_of(encoder_out)  # none with --no-text
+        extra["attn"] = [
+            attention
+            if attention is None
+            else attention[..., :words]
+            if words
+            else attention.new_zeros(*attention.shape[:-1], encoder_out["encoder_embedding"][0].size(1))
+            for attention in extra["attn"]
+        ]
         return x, extra
 
 
@@ -184,8 +182,8 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
             images: uint8 ``K x H x W x 3``.
             features: ``K x P x C``, used instead of images.
             image_positions: int64 ``K``, the sentence that each of them belongs to.
-            hide_regions: of a model that ``hides_regions``, whether to hide them, or whose, bool ``B x 1``;
-                None: by its options.
+            hide_regions: of a model that ``hides_regions``, whether to hide them; None: by its options; bool
+                ``B x 1``: by its options, and those of these sentences too.
             asked: what :meth:`extra_outputs` is asked for.
 
         Returns:

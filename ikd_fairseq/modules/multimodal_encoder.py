@@ -85,18 +85,21 @@ class MultimodalEncoder(TransformerEncoderBase):
         super().set_num_updates(num_updates)
         self.updates = num_updates
 
-    def hidden(self, sentences: Tensor) -> Tensor | bool:
-        """Whose regions the decoder is not to see, by the options: bool ``B x 1``, or one answer for all.
+    def hidden(self, padding_mask: Tensor, asked: bool | Tensor | None = None) -> Tensor:
+        """Whose regions the decoder is not to see: bool ``B x 1``.
 
-        *sentences*, ``B x ...``, tells their number and device.
+        *padding_mask*, bool ``B x I``, tells the sentences and their device, *asked* is as
+        :meth:`forward` has it.
         """
-        if self.updates is not None and self.updates < self.region_warmup:
-            return True
-        if not self.training:
-            return self.regions_at_test == "hidden"
-        if not self.region_dropout:
-            return False
-        return torch.rand(len(sentences), 1, device=sentences.device) < self.region_dropout
+        warms_up = self.updates is not None and self.updates < self.region_warmup
+        every = warms_up or (not self.training and self.regions_at_test == "hidden")
+        # An int: tracing knows no bool that is no tensor.
+        hidden = torch.full_like(padding_mask[:, :1], int(asked if isinstance(asked, bool) else every))
+        if isinstance(asked, bool):
+            return hidden
+        if self.training and self.region_dropout and not warms_up:
+            hidden = torch.rand(len(padding_mask), 1, device=padding_mask.device) < self.region_dropout
+        return hidden if asked is None else hidden | asked
 
     def forward(
         self,
@@ -113,8 +116,8 @@ class MultimodalEncoder(TransformerEncoderBase):
             src_lengths: int64 ``B`` (not used: padding tells).
             return_all_hiddens: also return the input and every layer's output.
             token_embeddings: ``B x I x d`` instead of an embedding lookup.
-            hide_regions: whether to hide the regions of all sentences from the decoder, or whose, bool ``B x
-                1``; None: by the options.
+            hide_regions: whether to hide the regions of all sentences from the decoder; None: by the options;
+                bool ``B x 1``: by the options, and those of these sentences too.
             images: what :meth:`regions` takes.
 
         Returns:
@@ -135,8 +138,8 @@ class MultimodalEncoder(TransformerEncoderBase):
         if found is not None:
             m, region_mask, *for_student = found
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
-            hidden = self.hidden(text_padding_mask) if hide_regions is None else hide_regions
-            padding_mask = torch.cat([text_padding_mask, region_mask | hidden], dim=1)
+            region_mask = region_mask | self.hidden(text_padding_mask, hide_regions)
+            padding_mask = torch.cat([text_padding_mask, region_mask], dim=1)
             regions = [m, *for_student]
         if self.no_text:
             x, padding_mask = x[:, text.size(1) :], padding_mask[:, text.size(1) :]

@@ -13,6 +13,11 @@ import torch
 from torch import Tensor, nn
 
 
+def regions_of(encoder_out: dict[str, list[Tensor]]) -> int:
+    """P, the number of regions that stand last among the positions of an encoder's output; 0 if none do."""
+    return sum(m.size(1) for m in encoder_out.get("regions", [])[:1])
+
+
 class RegionBias(nn.Module):
     """Adds ``offset - log P`` to the logits of the last P keys of a fairseq attention; offset is learned.
 
@@ -20,13 +25,18 @@ class RegionBias(nn.Module):
     fairseq's attention, with and without an incremental state, and with or without weights asked for.
 
     Attributes:
-        regions: P of the batch at hand, which the decoder sets. 0: nothing to weigh against each other.
+        regions: P of the batch at hand, set by :meth:`tell`. 0: nothing to weigh against each other.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.offset = nn.Parameter(torch.zeros(1))
         self.regions = 0
+
+    def tell(self, encoder_out: dict[str, list[Tensor]]) -> None:
+        """Says whose output the keys are. Regions without words beside them (``no_text``) are not weighed."""
+        regions = regions_of(encoder_out)
+        self.regions = regions if encoder_out["encoder_out"][0].size(0) > regions else 0
 
     @classmethod
     def attach(cls, attention: nn.Module) -> None:
@@ -36,7 +46,7 @@ class RegionBias(nn.Module):
 
     def mask(self, queries: Tensor, keys: int) -> Tensor:
         """``J x keys``, to be added to logits: 0 for words, which come first. *queries* is ``J x ...``."""
-        bias = (self.offset - math.log(self.regions)).to(queries)
+        bias = (self.offset - math.log(max(self.regions, 1))).to(queries)
         row = torch.cat([bias.new_zeros(keys - self.regions), bias.expand(self.regions)])
         return row.expand(queries.size(0), -1)
 

@@ -16,7 +16,7 @@ from .checkpoint_engine import load_model
 from .engine import DECODER, ENCODER
 from .folder import new_folder, write_facts
 from .model_card import Card, write_card
-from .onnx_parts import Encoder, Step, encode
+from .onnx_parts import Encoder, Step
 from .text import TextFacts
 
 _OPSET = 17
@@ -81,7 +81,7 @@ def write_graphs(model: nn.Module, folder: str) -> None:
     mask, *memory = encoder(tokens)
     attention = layers[0].self_attn
     past = [torch.zeros(3, attention.num_heads, 3, attention.head_dim) for _ in memory]
-    step = Step(model, mask.size(2) - tokens.size(1)).eval()
+    step = Step(model).eval()
     given = (torch.tensor([[4], [5], [4], [5]]), torch.tensor([0, 2, 1, 1]), torch.tensor(2), mask)
     memories, pasts, nexts = (
         [f"{name}.{layer}.{what}" for layer in range(len(layers)) for what in ("keys", "values")]
@@ -132,7 +132,7 @@ def _compare(model: nn.Module, folder: str) -> None:
 def _compare_steps(model: nn.Module, encoder: Any, decoder: Any, tokens: torch.Tensor, last: int) -> None:
     """Steps of two hypotheses a sentence, *last* among their words, beside the decoder without a past."""
     names = [entry.name for entry in decoder.get_inputs()]
-    encoder_out, memory = encode(model, tokens), encoder.run(None, {"tokens": tokens.numpy()})
+    encoder_out, memory = model.encoder(tokens), encoder.run(None, {"tokens": tokens.numpy()})
     past = [part[:, :, :0] for part in memory[1:]]
     sentences = torch.arange(len(tokens))
     target, rows = torch.full((len(tokens), 1), 2), sentences

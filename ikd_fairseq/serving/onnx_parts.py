@@ -6,20 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..modules.multimodal_encoder import MultimodalEncoder
-
 _EOS = 2
-
-
-def encode(model: nn.Module, tokens: Tensor) -> dict[str, list[Tensor]]:
-    """The encoder's output for int64 ``B x I``, padded with 1, in a form that can be traced."""
-    options = {}
-    if isinstance(model.encoder, MultimodalEncoder):
-        every = tokens[:, :1].eq(tokens[:, :1])  # a tensor, which tracing takes where it takes no bool
-        options["hide_regions"] = every if model.encoder.hidden(tokens) else ~every
-    else:
-        options["src_lengths"] = tokens.ne(1).sum(dim=1)
-    return model.encoder(tokens, **options)
 
 
 class Encoder(nn.Module):
@@ -34,7 +21,7 @@ class Encoder(nn.Module):
 
     def forward(self, tokens: Tensor) -> tuple[Tensor, ...]:
         """int64 ``B x I`` to ``L x B x M``, added to logits, and L keys and values, ``B x H x M x h``."""
-        found = encode(self.model, tokens)
+        found = self.model.encoder(tokens)
         memory, mask = found["encoder_out"][0], found["encoder_padding_mask"][0]
         padding = torch.zeros_like(mask, dtype=memory.dtype).masked_fill(mask, float("-inf"))
         added, parts = [], []
@@ -42,7 +29,7 @@ class Encoder(nn.Module):
             attention = layer.encoder_attn
             bias = getattr(attention, "region_bias", None)
             if bias is not None:
-                bias.regions = memory.size(0) - tokens.size(1)
+                bias.tell(found)
             added.append(padding if bias is None else padding + bias.mask(memory[:1], memory.size(0)))
             for projection in (attention.k_proj, attention.v_proj):
                 split = projection(memory).unflatten(2, (attention.num_heads, attention.head_dim))
@@ -103,9 +90,8 @@ class _Attention(nn.Module):
 class Step(nn.Module):
     """One step of the decoder for N hypotheses, as many of each sentence, the past of N' before it."""
 
-    def __init__(self, model: nn.Module, regions: int):
+    def __init__(self, model: nn.Module):
         super().__init__()
-        self.regions = regions
         self.decoder = copy.deepcopy(model.decoder)
         if self.decoder.embed_positions is not None:
             longest = int(self.decoder.max_positions())
@@ -138,11 +124,7 @@ class Step(nn.Module):
             "length": past[0].size(2),
         }
         sizes = mask[0].transpose(0, 1).unsqueeze(2)  # as many positions; what they hold has been asked for
-        encoder_out = {
-            "encoder_out": [sizes],
-            "encoder_padding_mask": [],
-            "encoder_embedding": [mask[0][:, : mask.size(2) - self.regions]],
-        }
+        encoder_out = {"encoder_out": [sizes], "encoder_padding_mask": []}
         output = self.decoder(previous, encoder_out=encoder_out, incremental_state=state)
         scores = self.decoder.get_normalized_probs(output, True, None)[:, -1]
         best, words = torch.topk(scores, count, dim=1)

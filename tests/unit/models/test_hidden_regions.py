@@ -31,6 +31,7 @@ def decode_the_words_alone(model):
     words = net_input["src_tokens"].size(1)
     with torch.no_grad():
         out = model.encoder(net_input["src_tokens"], **(pictures if model.requires_images else {}))
+        out["regions"] = []
         out["encoder_out"] = [out["encoder_out"][0][:words]]
         out["encoder_padding_mask"] = [out["encoder_padding_mask"][0][:, :words]]
         return model.decoder(net_input["prev_output_tokens"], encoder_out=out)[0]
@@ -83,6 +84,21 @@ def test_in_warm_up_the_regions_of_all_sentences_are_hidden_and_distilled():
     assert all(parameter.grad is not None for parameter in model.parameters())
     model.set_num_updates(3)
     assert not hidden()
+
+
+@pytest.mark.parametrize("option", [dict(region_dropout=0.6), dict(region_warmup=3)])
+def test_sentences_whose_regions_are_to_be_hidden_come_on_top_of_the_options(option):
+    encoder = toy.ikd_model(**option).encoder.train()
+    encoder.set_num_updates(1)
+    source, asked = toy.tokens(*[[1, 2]] * 200), torch.arange(200).unsqueeze(1) < 20
+
+    def hidden(**options):
+        torch.manual_seed(7)
+        return encoder(source, **options)["encoder_padding_mask"][0][:, -toy.REGIONS :]
+
+    by_option = hidden()
+    assert by_option.any() and torch.equal(hidden(hide_regions=asked), by_option | asked)
+    assert not hidden(hide_regions=False).any()
 
 
 def test_an_ensemble_of_both_views_is_the_mean_of_their_probabilities():

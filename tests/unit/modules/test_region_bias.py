@@ -111,10 +111,21 @@ def test_step_by_step_decoding_gives_what_the_whole_sentence_gives():
         assert_close_to_scale(best["positional_scores"], scores)
 
 
-def test_a_model_without_regions_or_cross_attention_has_none_to_weigh():
-    no_text = toy.trained(toy.ikd_model(region_bias="learned", no_text=True))
-    sample = toy.batch(toy.tokens([1, 2, 3]), toy.tokens([6, 7]))
-    no_text(**sample["net_input"])
-    assert [m.regions for m in no_text.modules() if isinstance(m, RegionBias)] == [0]
+@pytest.mark.parametrize("words", [2, toy.REGIONS - 1, 7])
+def test_regions_without_words_beside_them_are_not_weighed_whatever_the_padding(words):
+    model = toy.trained(toy.ikd_model(region_bias="learned", no_text=True))
+    source, target = toy.tokens(range(words)), toy.tokens([6, 7])
+    batch = toy.tokens(range(words), [1] * 9)
+    with torch.no_grad():
+        alone, _ = model(source, None, target)
+        together, _ = model(batch, None, target.expand(2, -1))
+        for layer in model.decoder.layers:
+            layer.encoder_attn.region_bias.offset += 3
+        weighed, _ = model(source, None, target)
+    assert_close_to_scale(together[:1], alone)
+    assert torch.equal(weighed, alone)
+
+
+def test_a_model_without_cross_attention_has_no_regions_to_weigh():
     with pytest.raises(IkdError, match="--region-bias learned .* --no-cross-attention"):
         toy.ikd_model(region_bias="learned", no_cross_attention=True)

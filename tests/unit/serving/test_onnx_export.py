@@ -15,6 +15,7 @@ pytest.importorskip("onnx", reason="the extra `serving` is not installed (onnx)"
 SYSTEMS = {
     "paper": {},
     "regions apart, and weighed": {"generator_norm": "region", "region_bias": "learned"},
+    "regions alone": {"region_bias": "learned", "no_text": True},
     "learnt positions": {"decoder_learned_pos": True, "encoder_learned_pos": True},
     "no positions": {"no_token_positional_embeddings": True},
     "post-norm": {"decoder_normalize_before": False, "encoder_normalize_before": False},
