@@ -13,6 +13,9 @@ from ..by_sentence import BySentence
 class PairsWrapper(BaseWrapperDataset):
     """Sentence pairs with a change, and what fairseq asks of pairs beyond its wrapper's own."""
 
+    def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None):
+        return self.dataset.collater(samples, pad_to_length)
+
     def num_tokens_vec(self, indices):
         return self.dataset.num_tokens_vec(indices)
 
@@ -31,7 +34,7 @@ class PairsWithEntries(PairsWrapper):
     """Sentence pairs to whose batches is added what stands beside their sentences."""
 
     def collater(self, samples: list[dict[str, Any]], pad_to_length: dict[str, int] | None = None):
-        batch = self.dataset.collater(samples, pad_to_length)
+        batch = super().collater(samples, pad_to_length)
         if batch:
             self.add_entries(batch, batch["id"].numpy())
         return batch

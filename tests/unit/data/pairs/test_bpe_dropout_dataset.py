@@ -2,12 +2,15 @@
 
 import random
 
+import numpy as np
 import pytest
 import torch
 from fairseq.data import Dictionary, LanguagePairDataset
 from fairseq.data.iterators import EpochBatchIterator
 
+from ikd_fairseq.data.by_sentence import BySentence
 from ikd_fairseq.data.pairs.bpe_dropout_dataset import BpeDropoutDataset, SubwordSampler
+from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 
 MERGES = "#version: 0.2\nl o\nlo w\nlow er</w>\ne r</w>\nn e\nne w</w>\n"
@@ -119,6 +122,22 @@ def test_a_resumed_epoch_draws_what_an_uninterrupted_one_does(codes, workers):
     resumed = iterator(epoch=2)
     resumed.load_state_dict(state)
     assert drawn(resumed.next_epoch_itr()) == rest
+
+
+def test_images_are_batched_beside_subwords_that_are_drawn(codes):
+    words = dictionary()
+    sentences = [encoded(" ".join(["lower new"] * number), words) for number in (3, 5)]
+    sizes = [len(sentence) for sentence in sentences]
+    pairs = LanguagePairDataset(sentences, sizes, words, sentences, sizes, words)
+    drawn = BpeDropoutDataset(pairs, {"source": SubwordSampler(codes, words, 0.9)}, seed=3)
+    image = np.full((2, 2, 3), 7, dtype=np.uint8)
+    shown = ImagePairDataset(drawn, "images", BySentence.of([None, image], (2, 2, 3), np.uint8))
+    batch = shown.collater([shown[0], shown[1]], pad_to_length={"source": 90, "target": 9})["net_input"]
+    assert batch["src_tokens"].shape == (2, 90)
+    assert batch["images"].unique().tolist() == [7]
+    sources = [row[row.ne(words.pad())] for row in batch["src_tokens"]]
+    longest = int(batch["image_positions"])
+    assert torch.equal(sources[longest], drawn[1]["source"]) and len(sources[longest]) > sizes[1]
 
 
 def test_other_merges_and_files_that_are_none_are_refused(codes, tmp_path):
