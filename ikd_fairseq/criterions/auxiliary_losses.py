@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from fairseq.criterions import register_criterion
 from torch import Tensor
 
@@ -107,7 +108,8 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
                 scale = (tokens / count.clamp(min=1)).to(loss.dtype)
                 loss = loss + weights[name] * scale * term.total
                 logging_output[_LOGGED + name] = term.total.data
-                logging_output[_COUNTED + name] = term.count
+                # A tensor for every batch: workers add up numbers and tensors apart.
+                logging_output[_COUNTED + name] = torch.as_tensor(term.count, device=loss.device)
         logging_output["loss"] = loss.data
         return loss, sample_size, logging_output
 

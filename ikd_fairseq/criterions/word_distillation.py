@@ -206,9 +206,12 @@ class WordDistillationCriterion(TranslationCriterion):
 
     def translation(self, model, net_output, sample, reduce=True):
         loss, log = super().translation(model, net_output, sample, reduce)
-        if _ANSWERS in sample and reduce:
-            log["kd_tokens"] = self.counted(sample).numel()
-        return loss, log
+        if not (reduce and self.alpha):
+            return loss, log
+        # Of every batch the same entries in the same order, by which workers add them up.
+        answered, nothing = _ANSWERS in sample, loss.new_zeros(())
+        log |= {name: log.pop(name, nothing) for name in ("word_kd", "teacher_matches")}
+        return loss, {**log, "kd_tokens": self.counted(sample).numel() if answered else 0}
 
     def objective(self, sample, counted: Tensor) -> Objective:
         objective = super().objective(sample, counted)

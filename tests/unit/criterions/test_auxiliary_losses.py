@@ -111,8 +111,13 @@ def test_batch_without_images_trains_on_translation_alone_and_touches_every_weig
     model = make().train()
     criterion = criterion_of(model).train()
     sample = toy.batch(SOURCES, TARGETS) if carried == "no key" else sample_with([])
-    loss, _, _ = criterion(model, sample)
+    loss, _, logged = criterion(model, sample)
     assert_close_to_scale(loss, translation_loss(criterion, model, sample))
+    # Workers add up what they log in its order, numbers and tensors apart.
+    others = criterion(model, sample_with([0, 1]))[2]
+    assert [(name, torch.is_tensor(value)) for name, value in logged.items()] == [
+        (name, torch.is_tensor(value)) for name, value in others.items()
+    ]
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name

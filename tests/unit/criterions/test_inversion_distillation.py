@@ -106,6 +106,10 @@ def test_batch_without_images_trains_on_translation_alone_and_touches_every_weig
     sample = toy.batch(SOURCES, TARGETS) if carried == "no key" else sample_with([])
     loss, _, logged = criterion(model, sample)
     assert logged["kd_images"] == 0
+    others = criterion(model, sample_with([0, 1]))[2]  # workers add up numbers and tensors apart, in order
+    assert [(name, torch.is_tensor(value)) for name, value in logged.items()] == [
+        (name, torch.is_tensor(value)) for name, value in others.items()
+    ]
     assert_close_to_scale(loss.detach(), logged["loss"])
     loss.backward()
     for name, parameter in model.named_parameters():

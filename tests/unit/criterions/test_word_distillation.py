@@ -283,7 +283,19 @@ def test_split_without_teacher_or_cache_reports_the_translation_loss_alone():
     student, sample = text_model(1), toy.batch(SOURCES, TARGETS)
     found = criterion_of(student, teacher_cache="own")(student, sample)
     wanted = plain_criterion(student)(student, sample)
-    assert torch.equal(found[0], wanted[0]) and found[2] == wanted[2]
+    nothing = {"word_kd": 0, "teacher_matches": 0, "kd_tokens": 0}
+    assert torch.equal(found[0], wanted[0]) and found[2] == {**wanted[2], **nothing}
+
+
+@pytest.mark.parametrize("options", [{}, {"consistency_weight": 2.0, "report_accuracy": True}])
+def test_a_batch_without_answers_logs_the_same_entries_as_one_with_them(options):
+    """Workers add them up by their order, numbers and tensors apart; one may repeat a validation batch."""
+    student, teacher = text_model(1), text_model(2)
+    criterion = criterion_of(student, teacher_cache="own", **options).train()
+    answered = from_cache(logits(teacher).detach().softmax(-1), 3)
+    logs = [criterion(student, sample)[2] for sample in (answered, toy.batch(SOURCES, TARGETS))]
+    entries = [[(name, torch.is_tensor(value)) for name, value in log.items()] for log in logs]
+    assert entries[0] == entries[1] and ("kd_tokens", False) in entries[0]
 
 
 def test_logged_values_are_by_token_over_all_batches_in_bits():
