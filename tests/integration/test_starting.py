@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from ikd_fairseq.compression.export import export_checkpoint
+from ikd_fairseq.compression.pruned_checkpoint import prune_checkpoint
 from ikd_fairseq.io.checkpoints import average_checkpoints
 from tests.integration.command_line import IKD, MODEL, OPTIMIZER, TASK, refusal, run
 from tests.integration.conftest import prepare, write_split
@@ -36,16 +37,18 @@ def weights(path):
 
 @pytest.fixture(scope="module")
 def text(toy_data, tmp_path_factory):
-    """Two checkpoints of a text-only model, their mean, and that exported."""
+    """Two checkpoints of a text-only model, their mean, and that exported and pruned."""
     folder = tmp_path_factory.mktemp("text")
     train(toy_data, folder, TEXT, "--max-epoch 2")
     average_checkpoints([folder / "checkpoint1.pt", folder / "checkpoint2.pt"], folder / "average.pt")
     export_checkpoint(folder / "average.pt", folder / "exported.pt")
+    prune_checkpoint(folder / "exported.pt", folder / "pruned.pt", 0.6)
     return folder
 
 
 @pytest.mark.parametrize(
-    ("first", "options"), [("checkpoint_last.pt", IKD), ("average.pt", IKD), ("exported.pt", GATED)]
+    ("first", "options"),
+    [("checkpoint_last.pt", IKD), ("average.pt", IKD), ("exported.pt", GATED), ("pruned.pt", IKD)],
 )
 def test_the_second_stage_begins_with_all_that_the_first_has(text, toy_data, tmp_path, first, options):
     # A rate of almost 0: what is saved is what training began with.
@@ -53,7 +56,10 @@ def test_the_second_stage_begins_with_all_that_the_first_has(text, toy_data, tmp
     (row,) = [line.split() for line in log.splitlines() if line.startswith("all ")]
     began, taken = weights(tmp_path / "checkpoint_last.pt"), weights(text / first)
     shared = [name for name in taken if name in began]
-    assert row[1] == str(len(shared)) and row[3] == "-" and int(row[4]) == len(began) - len(shared) > 0
+    masks = [name for name in taken if name.endswith("_mask")]
+    assert (len(masks) > 0) == (first == "pruned.pt")
+    assert row[1] == str(len(shared)) and row[3] == str(len(masks) or "-")
+    assert int(row[4]) == len(began) - len(shared) > 0
     assert all(torch.equal(began[name], taken[name]) for name in shared)
 
 
