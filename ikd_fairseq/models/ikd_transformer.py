@@ -43,7 +43,7 @@ class IKDTransformerConfig(MultimodalTransformerConfig):
     kd_gradient: ChoiceEnum(["embeddings", "generator"]) = option(
         "embeddings",
         "where the gradient of the distillation ends: it reaches the word embeddings, as in the paper, or "
-        "ends in the generator, which then runs twice in training (not in the paper)",
+        "ends in the generator, which then runs twice where something is distilled (not in the paper)",
     )
     student_kernels: ChoiceEnum(list(KERNELS)) = option(
         "odd",
@@ -68,16 +68,18 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
         self.kd_reaches_text = str(cfg.kd_gradient) == "embeddings"
 
     def regions(self, text, padding_mask, **images):
-        """As :meth:`MultimodalEncoder.regions`.
-
-        In training, with ``kd_gradient="generator"``, the same m for the student stands behind them, by a
-        graph of its own that ends before the text.
-        """
+        """As :meth:`MultimodalEncoder.regions`."""
         m = self.generator(text, padding_mask)
-        mask = padding_mask.new_zeros(m.shape[:2])
+        return m, padding_mask.new_zeros(m.shape[:2])
+
+    def regions_for_student(self, src_tokens: Tensor, encoder_out: dict[str, list[Tensor]]) -> Tensor:
+        """m, ``B x P x C``; in training, with ``kd_gradient="generator"``, by a graph that ends there.
+
+        *src_tokens*, int64 ``B x I``, is what *encoder_out* was made of.
+        """
         if self.kd_reaches_text or not self.training:
-            return m, mask
-        return m, mask, self.generator.again(text.detach(), padding_mask)
+            return encoder_out["regions"][0]
+        return self.generator.again(encoder_out["text"][0].detach(), src_tokens.eq(self.padding_idx))
 
     def make_generation_fast_(self, **options) -> None:
         """What fairseq's commands and hub call before they decode."""
@@ -141,7 +143,8 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         """
         if student_positions is None:
             return {}
-        return {STUDENT: self.student(run.encoder_out["regions"][-1][student_positions], student_maps)}
+        m = self.encoder.regions_for_student(run.src_tokens, run.encoder_out)
+        return {STUDENT: self.student(m[student_positions], student_maps)}
 
     def rest_student(self) -> None:
         """Freezes the student: neither optimizer nor DDP is to meet parameters that get no gradient."""

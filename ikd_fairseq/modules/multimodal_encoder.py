@@ -77,7 +77,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             layer = checkpoint_wrapper(layer, offload_to_cpu=cfg.offload_activations)
         return fsdp_wrap(layer, min_num_params=0 if cfg.checkpoint_activations else cfg.min_params_to_wrap)
 
-    def regions(self, text: Tensor, padding_mask: Tensor, **images) -> tuple[Tensor, ...] | None:
+    def regions(self, text: Tensor, padding_mask: Tensor, **images) -> tuple[Tensor, Tensor] | None:
         """The multimodal feature m of every sentence: as :meth:`ImageRegions.regions`, of the embeddings."""
         raise NotImplementedError
 
@@ -124,7 +124,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             fairseq's encoder output: ``encoder_out`` ``(I+P) x B x d``, ``encoder_padding_mask`` bool ``B x
             (I+P)`` (True for padding, and for regions that are hidden or that a sentence does not have),
             ``encoder_embedding`` ``B x I x d``, ``encoder_states``, ``src_lengths`` ``B x 1``; and
-            ``regions``, m as ``B x P x C``, whose last entry is what a student is to read. Without text the
+            ``regions``, m as ``B x P x C``, and ``text``, what it is made of, ``B x I x d``. Without text the
             first two have P positions instead of I+P.
         """
         shows = hide_regions is None or hide_regions is False
@@ -136,11 +136,11 @@ class MultimodalEncoder(TransformerEncoderBase):
         x, padding_mask, memory_mask, regions = text, text_padding_mask, text_padding_mask, []
         found = self.regions(text, text_padding_mask, **images)
         if found is not None:
-            m, region_mask, *for_student = found
+            m, region_mask = found
             x = torch.cat([text, self.dropout_module(self.region_projection(m))], dim=1)
             region_mask = region_mask | self.hidden(text_padding_mask, hide_regions)
             padding_mask = torch.cat([text_padding_mask, region_mask], dim=1)
-            regions = [m, *for_student]
+            regions = [m]
         if self.no_text:
             x, padding_mask = x[:, text.size(1) :], padding_mask[:, text.size(1) :]
             memory_mask = padding_mask
@@ -159,6 +159,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             "src_tokens": [],
             "src_lengths": [(~text_padding_mask).sum(dim=1, dtype=torch.int32).reshape(-1, 1)],
             "regions": regions,
+            "text": [text],
         }
 
     def _states(self, x: Tensor, memory_mask: Tensor, memory: Tensor | None) -> list[Tensor]:

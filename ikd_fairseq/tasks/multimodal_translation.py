@@ -296,7 +296,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
 
     def begin_epoch(self, epoch, model):
         super().begin_epoch(epoch, model)
-        # Once: from here on, nothing but training changes the weights. --init-from takes zeros without a mask.
+        # Once: from then on, training alone changes the weights. --init-from takes zeros without a mask.
         if not (self._masks_checked or self.cfg.init_from):
             check_masks(model)
             self._masks_checked = True

@@ -41,6 +41,16 @@ def test_the_gradient_of_the_distillation_can_end_in_the_generator():
             assert_close_to_scale(ending.get_buffer(name), buffer, what=name)
 
 
+def test_where_nothing_is_distilled_the_generator_runs_once():
+    model, runs = toy.ikd_model(kd_gradient="generator").train(), []
+    model.encoder.generator.register_forward_hook(lambda *_: runs.append(1))
+    net_input = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))["net_input"]
+    model(**net_input)
+    assert len(runs) == 1
+    model(**net_input, student_positions=POSITIONS)
+    assert len(runs) == 3
+
+
 def test_with_a_frozen_generator_the_student_rests_too_and_the_rest_learns():
     model = toy.ikd_model(generator="frozen", unpool="conv").train()
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
