@@ -144,6 +144,12 @@ def model_to_train(task: Any) -> Any:
     return task.models[-1] if isinstance(task, TaskContract) and task.models else None
 
 
+def views_of(models: Iterable[Any]) -> list[Any]:
+    """What translates and scores in the place of *models*: all of their :meth:`ModelContract.views`."""
+    several = [model.views() if isinstance(model, ModelContract) else [model] for model in models]
+    return sum(several, [])
+
+
 def inputs_of(net_input: dict[str, Any], *models: nn.Module) -> dict[str, Any]:
     """What *models* take of a batch: images, or features, only if one of them requires these."""
     if any(contract_of(model, ModelContract).requires_images for model in models):

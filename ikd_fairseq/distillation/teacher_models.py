@@ -10,7 +10,7 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ..checkpoint_weights import check_weights
-from ..contracts import inputs_of
+from ..contracts import inputs_of, views_of
 from ..errors import check
 from ..io.checkpoints import config_section, load_checkpoint
 
@@ -79,7 +79,7 @@ class TeacherEnsemble:
     """
 
     def __init__(self, models: Sequence[nn.Module]) -> None:
-        self.models = [model.eval().requires_grad_(False) for model in models]
+        self.models = [model.eval().requires_grad_(False) for model in views_of(models)]
 
     def __call__(self, net_input: dict[str, Any], like: Tensor) -> Tensor:
         """Logarithm of the mean of the models' probabilities, given the source and the reference so far.

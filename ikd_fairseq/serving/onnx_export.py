@@ -10,7 +10,7 @@ import torch
 from fairseq.dataclass.configs import GenerationConfig
 from torch import nn
 
-from ..contracts import ModelContract, contract_of
+from ..contracts import ModelContract, contract_of, views_of
 from ..errors import IkdError, check
 from .checkpoint_engine import load_model
 from .engine import DECODER, ENCODER
@@ -48,11 +48,11 @@ def export_onnx(checkpoint: str, output: str, facts: TextFacts, card: Card, name
     """
     with new_folder(output) as folder:
         _, model = load_model(checkpoint, facts)
-        contract = contract_of(model, ModelContract)
         instead = "export it with --format checkpoint"
-        check(not contract.requires_images, f"{name} needs images, which this format has none of: {instead}")
-        views = contract.views() if isinstance(model, ModelContract) else [model]
-        check(len(views) == 1, f"{name} translates as an ensemble, which this format has none of: {instead}")
+        needs = contract_of(model, ModelContract).requires_images
+        check(not needs, f"{name} needs images, which this format has none of: {instead}")
+        single = len(views_of([model])) == 1
+        check(single, f"{name} translates as an ensemble, which this format has none of: {instead}")
         try:
             # Which folds a generator into one matrix.
             model.prepare_for_inference_(SimpleNamespace(generation=GenerationConfig()))

@@ -23,6 +23,7 @@ from ..contracts import (
     contract_of,
     decoding_overrides,
     inputs_of,
+    views_of,
 )
 from ..data.feature_pack import FeaturePack
 from ..data.pairs.bpe_dropout_dataset import BpeDropoutDataset, SubwordSampler
@@ -285,10 +286,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
 
     def build_generator(self, models, args, *further, **kwargs):
         check_search(args)
-        several = [model.views() if isinstance(model, ModelContract) else [model] for model in models]
-        return super().build_generator(sum(several, []), args, *further, **kwargs)
+        return super().build_generator(views_of(models), args, *further, **kwargs)
 
     def inference_step(self, generator, models, sample, *args, **kwargs):
+        models = views_of(models)  # a scorer asks these, a search those that it was built with
         # Images may be there for a teacher alone, and fairseq's own encoders take none.
         sample = {**sample, "net_input": inputs_of(sample["net_input"], *models)}
         with memory_by_sentence(generator, models):

@@ -1,11 +1,15 @@
 """Regions that the decoder does not see: in training at random, in warm-up, at test, and by request."""
 
+from argparse import Namespace
+
 import pytest
 import torch
 from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 
 from ikd_fairseq.constants import STUDENT
+from ikd_fairseq.distillation.teacher_models import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
@@ -121,6 +125,22 @@ def test_an_ensemble_of_both_views_is_the_mean_of_their_probabilities():
     search = SequenceGenerator(views, toy.dictionary(), beam_size=3, max_len_b=8)
     assert len(search.generate(views, {"net_input": net_input})) == len(SENTENCES)
     assert len(toy.ikd_model().views()) == 1
+
+
+def test_an_ensemble_of_both_views_scores_and_teaches_as_it_searches():
+    model = toy.trained(toy.ikd_model(regions_at_test="ensemble"))
+    net_input, _ = sample()
+    target = toy.tokens(*SENTENCES)
+    probs = torch.stack([run(model, hide_regions=hidden).softmax(dim=-1) for hidden in (False, True)]).mean(0)
+    taught = TeacherEnsemble([model])(net_input, torch.empty(0))
+    assert_close_to_scale(taught, probs.log())
+    expected = probs.log().gather(2, target.unsqueeze(2)).squeeze(2)
+    task = MultimodalTranslationTask(MultimodalTranslationConfig(), toy.dictionary(), toy.dictionary())
+    scorer = task.build_generator([model], Namespace(score_reference=True))
+    scores = task.inference_step(scorer, [model], {"net_input": net_input, "target": target})
+    for row, (found,) in enumerate(scores):
+        words = target[row].ne(toy.dictionary().pad())
+        assert_close_to_scale(found["positional_scores"], expected[row][words])
 
 
 @pytest.mark.parametrize(
