@@ -23,19 +23,22 @@ class FoldedGenerator(nn.Module):
     def __init__(self, generator: FeatureGenerator):
         super().__init__()
         self.activation = generator.activation
-        wanted = generator.projection.weight
-        width = wanted.size(1)
-        vectors = torch.cat([wanted.new_zeros(1, width), torch.eye(width).to(wanted)])
+        dtype = generator.projection.weight.dtype
         generator.activation = nn.Identity()
+        generator.float()  # columns are differences: of values in half precision, rounding would be left
         try:
+            wanted = generator.projection.weight
+            width = wanted.size(1)
+            vectors = torch.cat([wanted.new_zeros(1, width), torch.eye(width).to(wanted)])
             with torch.no_grad():  # the mean over a single token is its vector
                 values = generator(vectors.unsqueeze(1), torch.zeros_like(vectors[:, :1], dtype=torch.bool))
         finally:
             generator.activation = self.activation
+            generator.to(dtype)
         self.regions = values.size(1)
         values = values.flatten(1)  # (1 + d) x P*C
-        self.register_buffer("bias", values[0].clone(), persistent=False)
-        self.register_buffer("weight", values[1:] - values[0], persistent=False)
+        self.register_buffer("bias", values[0].to(dtype, copy=True), persistent=False)
+        self.register_buffer("weight", (values[1:] - values[0]).to(dtype), persistent=False)
 
     def forward(self, text: Tensor, padding_mask: Tensor) -> Tensor:
         """As :meth:`FeatureGenerator.forward`."""

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ikd_fairseq.modules.feature_generator import UNPOOLS, FeatureGenerator
+from ikd_fairseq.modules.feature_generator import NORMS, UNPOOLS, FeatureGenerator
 from ikd_fairseq.modules.folded_generator import FoldedGenerator, fold
 from tests import toy
 from tests.closeness import assert_close_to_scale
@@ -29,6 +29,24 @@ def test_folding_changes_no_value(unpool, signed):
         expected, found = generator(text, padding), folded(text, padding)
     assert_close_to_scale(found, expected)
     assert (found < 0).any() == signed
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_folding_in_half_precision_adds_no_error(norm, dtype):
+    torch.manual_seed(2)
+    generator = FeatureGenerator(64, 40, 4, "conv", norm=norm)
+    # What sentences have in common is large beside what tells them apart, which batch norm makes large.
+    text, padding = torch.randn(64) + 0.3 * torch.randn(300, 5, 64), torch.zeros(300, 5, dtype=torch.bool)
+    for _ in range(60):
+        generator(text, padding)
+    with torch.no_grad():
+        exact = generator.eval()(text, padding)
+        half, given = generator.to(dtype), text.to(dtype)
+        alone = (half(given, padding) - exact).square().mean().sqrt()
+        folded = fold(half)
+        assert folded.weight.dtype == folded.bias.dtype == half.projection.weight.dtype == dtype
+        assert (folded(given, padding) - exact).square().mean().sqrt() < 1.5 * alone
 
 
 def test_statistics_of_the_batch_at_hand_cannot_be_folded():
