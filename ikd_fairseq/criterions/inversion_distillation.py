@@ -113,7 +113,7 @@ class InversionDistillationCriterion(TranslationCriterion):
                 f"--teacher-features {cfg.teacher_features} holds last maps alone, and --granularity "
                 f"{cfg.granularity} compares others too: drop one of the two",
             )
-            made_by = {"backbone": model.backbone.name, "weights": cfg.teacher_weights}
+            made_by = {"backbone": model.backbone.name, "stage": None, "weights": cfg.teacher_weights}
             self.image_maps = cfg.teacher_features, {**made_by, "image_size": model.image_size}
         self.teacher: Optional[UnregisteredCNN] = None
         if self.weights["iam"] or (self.weights["irm"] and self.image_maps is None):

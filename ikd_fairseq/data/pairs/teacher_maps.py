@@ -32,6 +32,6 @@ def open_teacher_maps(
             check(
                 found.get(fact) == wanted,
                 f"--teacher-features {name}: the features of {part.prefix} were made with {fact} "
-                f"{found.get(fact)}, but the teacher has {wanted}: {again}, with the teacher's options",
+                f"{found.get(fact)}, but the teacher has {wanted or 'none'}: {again}, with its options",
             )
     return open_split_images(parts, Demands(name, (), None, False), upsample_primary)

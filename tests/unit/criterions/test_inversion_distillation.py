@@ -251,7 +251,7 @@ def test_the_teachers_maps_may_come_with_the_batch_and_are_not_made_again(iam_we
     assert (read.teacher is None) == (not iam_weight)
     assert read.image_maps == (
         "maps",
-        {"backbone": "efficientnet_lite0", "weights": "random", "image_size": 64},
+        {"backbone": "efficientnet_lite0", "stage": None, "weights": "random", "image_size": 64},
     )
 
 

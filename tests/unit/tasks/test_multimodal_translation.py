@@ -318,7 +318,7 @@ def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
 
 
 def test_batches_carry_the_teachers_maps_beside_the_images(data):
-    facts = {"backbone": "efficientnet_lite0", "weights": "random", "image_size": SIZE}
+    facts = {"backbone": "efficientnet_lite0", "stage": None, "weights": "random", "image_size": SIZE}
     criterion = toy.kept(CriterionContract, uses_images=True, image_maps=("maps", facts))
 
     def load(split="train", **options):
@@ -333,7 +333,8 @@ def test_batches_carry_the_teachers_maps_beside_the_images(data):
     rows = np.arange(3 * 2 * 5, dtype=np.float16).reshape(3, 2, 5)
     for made_with, complaint in (
         ({**facts, "weights": "imagenet"}, "weights imagenet, .* has random"),
-        (facts, ""),
+        ({**facts, "stage": "res4f"}, "stage res4f, .* has none"),
+        ({fact: value for fact, value in facts.items() if fact != "stage"}, ""),  # as they are written
     ):
         write_features(
             str(data / "train"), "maps", rows.shape, [rows], {"rows": BY_IMAGE, **made_with, **same}
