@@ -1,5 +1,6 @@
 """IKD-MMT: a multimodal Transformer that needs no image to translate (Peng et al. 2022)."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -86,12 +87,22 @@ class GeneratedRegionsEncoder(MultimodalEncoder):
         self.generator = fold(self.generator)
 
 
-# Options that change the shape of a part: how the names of its parameters look, and the option's two values.
-_PARTS = {
-    "region_bias": (".region_bias.", "none", "learned"),
-    "generator_norm": ("encoder.generator.batch_norm.", *NORMS),
-    "student_kernels": ("student.", *KERNELS),
-}
+def _told_by(state: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What the shapes of a model's weights tell of its options, those of parts that are there."""
+    part = "encoder.generator."
+    rows = {key.removeprefix(part): len(w) for key, w in state.items() if key.startswith(part) and w.dim()}
+    channels = rows.get("projection.weight", 1)
+    normed = rows.get("batch_norm.weight", channels)  # C, or P * C by region
+    regions = rows.get("unpool.profile") or rows.get("unpool.linear.weight", normed) // channels
+    told: dict[str, Any] = {"channels of a region": channels}
+    if regions > 1:  # none of the weights need to tell
+        told["regions"] = regions
+    told["region_bias"] = "learned" if any(".region_bias." in key for key in state) else "none"
+    told["generator_norm"] = "channel" if normed == channels else "region"
+    sides = [w.size(-1) for key, w in state.items() if key.startswith("student.stages.") and w.dim() == 4]
+    if sides:
+        told["student_kernels"] = "odd" if all(side % 2 for side in sides) else "even"
+    return told
 
 
 @register_model("ikd_transformer", dataclass=IKDTransformerConfig)
@@ -118,21 +129,17 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
     def upgrade_state_dict(self, state_dict) -> None:
         """Raises :class:`IkdError` for a checkpoint of a model that other options made."""
         super().upgrade_state_dict(state_dict)
-        own = self.state_dict()
         if not any(key.startswith("encoder.generator.") for key in state_dict):
             return  # of another architecture, as fairseq will find
-        for name, (part, first, second) in _PARTS.items():
-            here, there = (
-                {key: tensor.shape for key, tensor in state.items() if part in key}
-                for state in (own, state_dict)
-            )
-            value = str(getattr(self.cfg, name))
-            check(
-                here == there or (part == "student." and not there),  # exported: fairseq says so
-                f"the checkpoint is not of a model with --{name.replace('_', '-')} {value}: give "
-                f"{second if value == first else first}, which it was trained with, or start anew in another "
-                "folder",
-            )
+        theirs = _told_by(state_dict)
+        for name, here in _told_by(self.state_dict()).items():
+            there = theirs.get(name, here)  # not told: fairseq finds what else does not fit
+            misfit = f"not of a model with --{name.replace('_', '-')} {here}: give {there}"
+            if isinstance(here, int):
+                cnn = f"--backbone {self.backbone.name} at --image-size {self.image_size}"
+                misfit = f"of a model with {there} {name}, and {cnn} has {here}: give those"
+            again = "which it was trained with, or start anew in another folder"
+            check(here == there, f"the checkpoint is {misfit}, {again}")
 
     def extra_outputs(
         self, run: ForwardPass, student_positions: Optional[Tensor] = None, student_maps: str = "model"

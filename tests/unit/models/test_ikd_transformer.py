@@ -7,6 +7,7 @@ from fairseq.models import MODEL_DATACLASS_REGISTRY
 
 from ikd_fairseq.constants import STUDENT
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.modules.feature_generator import UNPOOLS
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
@@ -81,13 +82,30 @@ DIFFERENT = [
 ]
 
 
+@pytest.mark.parametrize("unpool", UNPOOLS)
 @pytest.mark.parametrize("option, one, other", DIFFERENT)
-def test_training_that_cannot_go_on_from_a_checkpoint_says_which_option_differs(option, one, other):
-    models = {value: toy.ikd_model(**{option: value}) for value in (one, other)}
+def test_training_that_cannot_go_on_from_a_checkpoint_says_which_option_differs(option, one, other, unpool):
+    models = {value: toy.ikd_model(**{option: value, "unpool": unpool}) for value in (one, other)}
     for value, another in ((one, other), (other, one)):
         expected = f"not of a model with --{option.replace('_', '-')} {value}: give {another}, which it was"
         with pytest.raises(IkdError, match=expected):
             models[value].load_state_dict(models[another].state_dict())
+
+
+@pytest.mark.parametrize("unpool", UNPOOLS)
+def test_regions_of_another_number_or_width_are_not_laid_to_other_options(unpool):
+    ours = toy.ikd_model(generator_norm="region", region_bias="learned", unpool=unpool)
+    larger, other = (
+        toy.ikd_model(region_bias="learned", unpool=unpool, **options)
+        for options in ({"image_size": 96, "generator_norm": "region"}, {"backbone": "resnet18"})
+    )
+    with pytest.raises(IkdError, match="with 9 regions, and --backbone .* --image-size 64 has 4: give those"):
+        ours.load_state_dict(larger.state_dict())
+    with pytest.raises(IkdError, match="with 512 channels of a region, and --backbone efficientnet_lite0 .*"):
+        ours.load_state_dict(other.state_dict())
+    deeper = toy.ikd_model(decoder_layers=2, region_bias="learned", unpool=unpool)
+    with pytest.raises(RuntimeError, match="Unexpected key"):  # fairseq tells the rest
+        toy.ikd_model(region_bias="learned", unpool=unpool).load_state_dict(deeper.state_dict())
 
 
 @pytest.mark.parametrize("student_kernels", ["odd", "even"])
