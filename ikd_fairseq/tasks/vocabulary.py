@@ -28,7 +28,7 @@ def find_languages(folders: Sequence[str], source: str | None, target: str | Non
     if source is None or target is None:
         pair = data_utils.infer_language_pair(folder)
         for option, language in (("source", source), ("target", target)):
-            known = language is None or language in pair
+            known = language is None or None in pair or language in pair
             check(known, f"--{option}-lang {language}: {folder} holds {'-'.join(map(str, pair))}")
         if (source or pair[0]) == (target or pair[1]):  # the one that is given turns it
             pair = pair[::-1]

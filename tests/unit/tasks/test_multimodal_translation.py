@@ -66,6 +66,13 @@ def test_one_language_that_is_given_settles_the_direction(data, options, pair):
     assert (cfg.source_lang, cfg.target_lang) == pair
 
 
+@pytest.mark.parametrize("options", [{}, {"source_lang": "en"}, {"target_lang": "en"}])
+def test_a_folder_without_text_is_told_whichever_language_is_given(tmp_path, options):
+    toy.dictionary().save(str(tmp_path / "dict.en.txt"))
+    with pytest.raises(IkdError, match="holds no binarised pair .*: run fairseq-preprocess, or give"):
+        task_of(tmp_path, **options)
+
+
 # ------------------------------------------------------------------ BPE-dropout
 
 
