@@ -157,11 +157,13 @@ def tell_layout(shape: Sequence[int], asked: Layout | None, path: str) -> Layout
     if len(shape) == 4:
         first, last = shape[2] == shape[3], shape[1] == shape[2]
         found = None if first == last else LAYOUTS[last]
-    elif shape[1] <= shape[2]:
-        found = "channels-last"
-    else:
-        before, behind = _is_grid(shape[1]), _is_grid(shape[2])
-        found = None if before == behind else LAYOUTS[before]
+    else:  # several regions of a single channel are no map
+        before, behind = _is_grid(shape[1]) and shape[2] > 1, _is_grid(shape[2]) and shape[1] > 1
+        fewer = shape[1] <= shape[2]
+        if not behind and (before or fewer):
+            found = "channels-last"
+        elif behind and not (before or fewer):
+            found = "channels-first"
     check(
         found is not None,
         f"--from-file {path} holds an array of {tuple(shape)}, in which regions and channels cannot be told "

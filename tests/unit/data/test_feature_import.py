@@ -124,6 +124,9 @@ def test_files_that_are_no_array_are_refused(data):
     [
         ((9, 2048), "channels-last"),
         ((9, 1, 2048), "channels-last"),
+        ((9, 1, 1024), "channels-last"),
+        ((9, 1024, 1), "channels-first"),
+        ((9, 20, 2048), "channels-last"),
         ((9, 36, 2048), "channels-last"),
         ((9, 577, 192), "channels-last"),
         ((9, 2048, 49), "channels-first"),
@@ -139,7 +142,19 @@ def test_regions_and_channels_are_told_apart_by_their_numbers(shape, layout):
     assert tell_layout(shape, None, "f.npy") == layout
 
 
-@pytest.mark.parametrize("shape", [(9, 1024, 196), (9, 60, 40), (9, 7, 7, 7), (9, 3, 2, 4)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (9, 1024, 196),
+        (9, 196, 1024),
+        (9, 60, 40),
+        (9, 256, 3136),  # shallow maps of 56 x 56 and 28 x 28, or as many channels
+        (9, 64, 784),
+        (9, 96, 784),
+        (9, 7, 7, 7),
+        (9, 3, 2, 4),
+    ],
+)
 def test_where_they_cannot_be_told_apart_somebody_must(shape):
     with pytest.raises(IkdError, match="f.npy .* told apart: .*--layout channels-first or channels-last"):
         tell_layout(shape, None, "f.npy")
