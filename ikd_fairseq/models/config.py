@@ -78,14 +78,17 @@ class BackboneConfig(FlatTransformerConfig):
 
 @dataclass
 class RegionConfig(BackboneConfig):
-    """Options of models that can look at features instead of images; the task reads these two from a pack."""
+    """Options of models that can look at features instead of images.
+
+    Checkpoints know these two; for training, the task reads them from a pack and refuses others.
+    """
 
     feature_channels: int = option(
-        0, "channels of a region, by default those of --image-features or, for images, of --backbone"
+        0, "not to be given: channels of a region, those of --image-features or, for images, of --backbone"
     )
     feature_regions: int = option(
         0,
-        "regions of an image, by default those of --image-features or, for images, of --backbone at "
+        "not to be given: regions of an image, those of --image-features or, for images, of --backbone at "
         "--image-size",
     )
 

@@ -25,7 +25,6 @@ from ..contracts import (
     inputs_of,
     views_of,
 )
-from ..data.feature_pack import FeaturePack
 from ..data.pairs.bpe_dropout_dataset import BpeDropoutDataset, SubwordSampler
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
@@ -36,6 +35,7 @@ from ..errors import check
 from ..modules.beam_memory import memory_by_sentence
 from .config import MultimodalTranslationConfig
 from .divergence import Divergence, check_finite
+from .feature_shape import fit_to_features
 from .logged_values import log_values, logged_values_of
 from .mixed_precision import check_machine, in_bf16
 from .option_checks import (
@@ -127,24 +127,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         check_model_options(cfg, self.src_dict, self.tgt_dict)
         if not from_checkpoint:
             check_precision(self.cfg)
-            self._fit_to_features(cfg)
+            fit_to_features(cfg, self.cfg)
         model = super().build_model(cfg, from_checkpoint)
         self.models.append(model)
         return model
-
-    def _fit_to_features(self, cfg) -> None:
-        """Writes the shape of its features into a model's options, which its checkpoints will hold."""
-        name = self.cfg.image_features
-        if name is None or self.cfg.image_free or getattr(cfg, "feature_channels", None) is None:
-            return
-        prefixes = [os.path.join(path, self.cfg.train_subset) for path in utils.split_paths(self.cfg.data)]
-        found = [prefix for prefix in prefixes if FeaturePack.exists(prefix, name)]
-        check(
-            bool(found),
-            f"--image-features {name}: there are none of {prefixes[0]}: run ikd-extract-features first",
-        )
-        pack = FeaturePack.open(found[0], name)
-        cfg.feature_channels, cfg.feature_regions = pack.channels, pack.regions
 
     def build_criterion(self, cfg, from_checkpoint=False):
         self.criterion = super().build_criterion(cfg, from_checkpoint)

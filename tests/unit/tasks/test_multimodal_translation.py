@@ -14,6 +14,7 @@ from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
 from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
+from ikd_fairseq.tasks.feature_shape import fit_to_features
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
 
@@ -310,8 +311,11 @@ def test_a_model_gets_the_shape_of_its_features_before_it_is_built(data):
     model = task_of(data, image_features="wide").build_model(cfg)
     assert model.encoder.fusion.projection.in_features == model.feature_channels == 7
     assert (cfg.feature_channels, cfg.feature_regions) == (7, 2)  # as the checkpoint will have them
+    for options in ({}, {"image_features": "wide"}):
+        with pytest.raises(IkdError, match="--feature-regions are those of .*: leave them out"):
+            task_of(data, **options).build_model(cfg)
     no_features = OmegaConf.structured(MODEL_DATACLASS_REGISTRY["transformer_mmt"](encoder_embed_dim=16))
-    task_of(data, image_features="nothing")._fit_to_features(no_features)
+    fit_to_features(no_features, task_of(data, image_features="nothing").cfg)
 
 
 def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):

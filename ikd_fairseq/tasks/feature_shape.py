@@ -1,0 +1,40 @@
+"""The shape of the features that a model is to learn from, which its options say before it is built."""
+
+import os
+from typing import Any
+
+from fairseq import utils
+
+from ..data.feature_pack import FeaturePack
+from ..errors import check
+from .config import MultimodalTranslationConfig
+
+
+def fit_to_features(model: Any, task: MultimodalTranslationConfig) -> None:
+    """Writes the shape of the task's features into a model's options, which its checkpoints will hold.
+
+    Args:
+        model: the options of the model; left alone if it looks at no features, or the task names none.
+        task: those of the task.
+
+    Raises:
+        IkdError: there are no such features of the training split, or the model's options name a shape.
+    """
+    if getattr(model, "feature_channels", None) is None:
+        return
+    check(
+        not (model.feature_channels or model.feature_regions),
+        "--feature-channels and --feature-regions are those of the features that --image-features names: "
+        "leave them out",
+    )
+    name = task.image_features
+    if name is None or task.image_free:
+        return
+    prefixes = [os.path.join(path, task.train_subset) for path in utils.split_paths(task.data)]
+    found = [prefix for prefix in prefixes if FeaturePack.exists(prefix, name)]
+    check(
+        bool(found),
+        f"--image-features {name}: there are none of {prefixes[0]}: run ikd-extract-features first",
+    )
+    pack = FeaturePack.open(found[0], name)
+    model.feature_channels, model.feature_regions = pack.channels, pack.regions
