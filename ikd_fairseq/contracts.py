@@ -71,8 +71,9 @@ class InvertingModel(ModelContract):
 class AuxiliaryModel(ModelContract):
     """A model that has terms of the loss beside translation's own.
 
-    Called with ``features`` (real ones, ``K x P x C``), ``image_positions`` and ``auxiliary=True`` it returns
-    an :data:`Entry` for each term in ``extra["auxiliary"]``.
+    Called with ``features`` (real ones, ``K x P x C``), ``image_positions`` and ``auxiliary``, names of some
+    of its terms, it returns an :data:`Entry` by name in ``extra["auxiliary"]``: for these, and for others
+    that parameters would get no gradient without.
 
     Attributes:
         backbone: the CNN whose last convolutional map the features are.

@@ -62,7 +62,8 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
     multiplied by that number: a weight means the same at any batch size and for any share of sentences with
     images. Over several workers, images and tokens are counted together, so that those of all their batches
     weigh alike. While the model asks for one term alone (``trained_alone``), that term is the whole loss in
-    training, with weight 1; validation has all of it always, so that its losses compare.
+    training, with weight 1; validation has all of it always, so that its losses compare. A term of weight 0
+    is neither computed nor logged.
 
     The frozen CNN that turns images into features is no part of this module nor of the model (see
     :class:`UnregisteredCNN`). Sentences without an image train on translation alone.
@@ -95,13 +96,15 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
         features, positions = self._features(sample["net_input"])
         given = {FEATURES: features, IMAGE_POSITIONS: positions}
-        net_output = self.run(model, sample["net_input"], **given, auxiliary=True)
+        weights = self._weights_now(model, sample["net_input"])
+        wanted = [name for name, weight in weights.items() if weight]
+        net_output = self.run(model, sample["net_input"], **given, auxiliary=wanted)
         loss, logging_output = self.translation(model, net_output, sample, reduce)
         sample_size = logging_output["sample_size"]
         if reduce:
-            terms = {name: self._term(model, net_output[1][AUXILIARY][name], sample) for name in self.weights}
+            found = {name: self._term(model, e, sample) for name, e in net_output[1][AUXILIARY].items()}
+            terms = {name: found.get(name, Term(loss.new_zeros(()), 0)) for name in self.weights}
             tokens, *counts = self.over_workers(sample, sample_size, *(term.count for term in terms.values()))
-            weights = self._weights_now(model, sample["net_input"])
             if weights is not self.weights:
                 loss = 0 * loss  # not left out: every parameter is to get a gradient
             for (name, term), count in zip(terms.items(), counts):

@@ -7,6 +7,7 @@ looks at images in training and at test.
 
 import copy
 from argparse import SUPPRESS, ArgumentError, ArgumentTypeError
+from collections.abc import Collection
 from contextlib import suppress
 from typing import Any, NamedTuple, Optional, Union
 
@@ -274,13 +275,13 @@ class AuxiliaryTransformerModel(AuxiliaryModel, BackboneModel):
     subclass sets ``auxiliary_weights`` and says in :meth:`auxiliary_terms` what each term is.
     """
 
-    def auxiliary_terms(self, run: ForwardPass) -> dict[str, Entry]:
-        """The terms of a batch, in the order of ``auxiliary_weights``. K may be 0, and P then anything."""
+    def auxiliary_terms(self, run: ForwardPass, wanted: Collection[str]) -> dict[str, Entry]:
+        """The terms of a batch that are *wanted*, see the contract. K may be 0, and P then anything."""
         raise NotImplementedError
 
-    def extra_outputs(self, run: ForwardPass, auxiliary: bool = False) -> dict[str, Any]:
-        """With *auxiliary*, which features must be given for, the terms."""
-        return {AUXILIARY: self.auxiliary_terms(run)} if auxiliary else {}
+    def extra_outputs(self, run: ForwardPass, auxiliary: Optional[Collection[str]] = None) -> dict[str, Any]:
+        """The terms that *auxiliary* names, which features must be given for; nothing for None."""
+        return {} if auxiliary is None else {AUXILIARY: self.auxiliary_terms(run, auxiliary)}
 
 
 class ImageMustModel(BackboneModel):

@@ -40,7 +40,7 @@ from fairseq.models import register_model
 from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
 
-from ..contracts import Prediction, Term, TokenValues
+from ..contracts import Entry, Prediction, Term, TokenValues
 from ..errors import check
 from ..modules.feature_distance import distance, divergence
 from ..modules.image_regions import region_shape
@@ -182,21 +182,26 @@ class HallucinationTransformerModel(AuxiliaryTransformerModel):
         super().set_num_updates(num_updates)
         self.trained_alone = "feature" if num_updates < self.feature_warmup_updates else None
 
-    def auxiliary_terms(self, run: ForwardPass):
+    def auxiliary_terms(self, run: ForwardPass, wanted):
         features, positions = run.features, run.image_positions
         predicted = run.encoder_out["regions"][0][positions]
         if not len(features):
             # What the terms train, translation by the predicted feature trains too: no parameter is left out.
             nothing = Term(predicted.float().sum(), 0)
             return {name: nothing for name in self.auxiliary_weights}
-        by_real = self.encoder(run.src_tokens[positions], real=features)
-        real_logits, _ = self.decoder(run.prev_output_tokens[positions], encoder_out=by_real)
-        logits = self.decoder.output_layer(run.decoder_out[positions])
-        return {
-            "real": Prediction(real_logits, positions),
-            "feature": Term(distance("l2", predicted, features).sum(), len(features)),
-            "consistency": TokenValues(divergence(real_logits.float(), logits.float(), dim=-1), positions),
-        }
+        terms: dict[str, Entry] = {}
+        if "feature" in wanted:
+            terms["feature"] = Term(distance("l2", predicted, features).sum(), len(features))
+        if "real" in wanted or "consistency" in wanted:
+            by_real = self.encoder(run.src_tokens[positions], real=features)
+            real_logits, _ = self.decoder(run.prev_output_tokens[positions], encoder_out=by_real)
+        if "real" in wanted:
+            terms["real"] = Prediction(real_logits, positions)
+        if "consistency" in wanted:
+            logits = self.decoder.output_layer(run.decoder_out[positions])
+            apart = divergence(real_logits.float(), logits.float(), dim=-1)
+            terms["consistency"] = TokenValues(apart, positions)
+        return terms
 
 
 register_preset("hallucination_transformer", "tiny")

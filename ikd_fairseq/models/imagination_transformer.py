@@ -119,7 +119,7 @@ class ImaginationTransformerModel(AuxiliaryTransformerModel):
         if not cfg.no_imagination:
             self.imagination = ImageVectorPredictor(cfg.encoder.embed_dim, self.feature_channels)
 
-    def auxiliary_terms(self, run: ForwardPass):
+    def auxiliary_terms(self, run: ForwardPass, wanted):
         states = run.encoder_out["encoder_out"][0].transpose(0, 1)[run.image_positions]  # K x I x d
         padding_mask = run.encoder_out["encoder_padding_mask"][0][run.image_positions]
         losses = margin_loss(self.imagination(states, padding_mask), run.features.mean(dim=1), self.margin)

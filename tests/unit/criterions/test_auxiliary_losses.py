@@ -146,6 +146,7 @@ def test_in_its_first_updates_hallucination_learns_to_predict_features_alone():
     model.set_num_updates(2)
     loss, sample_size, logged = criterion(model, sample)
     assert_close_to_scale(loss, sample_size * logged["aux_feature"] / 2)
+    assert logged["aux_count_feature"] == 2 and logged["aux_count_real"] == 0  # not computed
     loss.backward()
     assert all(parameter.grad is not None for parameter in model.parameters())
     assert not any(parameter.grad.any() for parameter in model.decoder.layers.parameters())
@@ -223,6 +224,24 @@ def test_each_term_is_logged_as_its_mean():
     with metrics.aggregate(new_root=True) as log:
         AuxiliaryLossesCriterion.reduce_metrics(outputs)
     assert "aux_margin" not in log.get_smoothed_values()
+
+
+@pytest.mark.parametrize("kept", ["real", "feature", "consistency"])
+def test_a_term_of_weight_0_is_not_computed_nor_logged_and_changes_nothing(kept):
+    model, sample = hallucination_model().train(), sample_with([1, 3])
+    passes = []
+    model.decoder.register_forward_hook(lambda *_: passes.append(1))
+    zeros = [f"{name}=0" for name in model.auxiliary_weights if name != kept]
+    loss, sample_size, logged = criterion_of(model, auxiliary_weights=",".join(zeros)).train()(model, sample)
+    assert len(passes) == (1 if kept == "feature" else 2)
+    whole = criterion_of(model).train()(model, sample)[2]
+    for name in model.auxiliary_weights:
+        assert logged[f"aux_{name}"] == (whole[f"aux_{name}"] if name == kept else 0)
+    mean = whole[f"aux_{kept}"] / whole[f"aux_count_{kept}"]
+    expected = translation_loss(criterion_of(model), model, sample)
+    assert_close_to_scale(loss, expected + model.auxiliary_weights[kept] * sample_size * mean)
+    kinds = [[(name, torch.is_tensor(value)) for name, value in log.items()] for log in (logged, whole)]
+    assert kinds[0] == kinds[1]
 
 
 def test_without_weights_there_is_no_cnn_and_no_image_is_read():

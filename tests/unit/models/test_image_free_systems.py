@@ -154,7 +154,10 @@ def test_consistency_is_zero_where_the_prediction_is_the_real_feature():
         predicted = model.encoder(sample["net_input"]["src_tokens"])["regions"][0]
         for features, is_zero in ((predicted, True), (torch.randn_like(predicted), False)):
             _, extra = model(
-                **sample["net_input"], features=features, image_positions=torch.arange(3), auxiliary=True
+                **sample["net_input"],
+                features=features,
+                image_positions=torch.arange(3),
+                auxiliary=model.auxiliary_weights,
             )
             assert (float(extra[AUXILIARY]["consistency"].values.sum()) < 1e-4) == is_zero
             assert (float(extra[AUXILIARY]["feature"].total) < 1e-4) == is_zero
