@@ -57,7 +57,8 @@ def word_distillation(lprobs: Tensor, answers: Answers, temperature: float = 1.0
     Returns:
         - cross-entropy ``-sum_w q(w) log p(w)``, float ``N``, in nats;
         - Kullback-Leibler divergence of the student from its teachers, ``N``, without gradient: the
-          cross-entropy less the teachers' entropy. Zero if the two agree.
+          cross-entropy less the teachers' entropy. Zero if the two agree; of k words alone, since only the
+          teachers' are scaled, minus the logarithm of what they sum to unscaled.
     """
     log_q, ids = answers
     if temperature != 1:
@@ -156,7 +157,8 @@ class WordDistillationCriterion(TranslationCriterion):
     Logged beside fairseq's values: ``word_kd``, the Kullback-Leibler divergence of the student from its
     teachers in bits a token at the temperature (not the cross-entropy, whose lowest value is the teachers'
     entropy; their gradients are the same), and ``teacher_match``, the share of tokens at which both like the
-    same word best.
+    same word best. The words of a cache are scaled to a sum of 1: a student equal to its teachers has not 0
+    then, but minus the logarithm of the probability that these words have together.
 
     With alpha 0 this is the criterion ``translation`` to the last bit.
 

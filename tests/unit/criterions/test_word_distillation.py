@@ -217,6 +217,13 @@ def test_top_k_is_scaled_to_one_and_gives_padding_no_gradient():
     assert all(gradient.isfinite().all() for gradient in gradients(student, loss).values())
 
 
+def test_a_student_equal_to_its_teacher_has_what_the_cached_words_leave_out():
+    lprobs = torch.tensor([[0.5, 0.3, 0.2], [0.7, 0.1, 0.2]]).log()
+    for k, left in ((3, [1.0, 1.0]), (2, [0.8, 0.9])):
+        _, divergence = word_distillation(lprobs, Answers(*lprobs.topk(k)))
+        assert divergence.tolist() == pytest.approx([-math.log(covered) for covered in left], abs=1e-6)
+
+
 @pytest.mark.parametrize("k", [None, 3])
 def test_two_passes_learn_from_their_teachers_as_each_by_itself(k):
     torch.manual_seed(1)

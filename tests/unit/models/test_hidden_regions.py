@@ -12,6 +12,7 @@ from ikd_fairseq.errors import IkdError
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
 from tests.closeness import assert_close_to_scale
+from tests.unit.models.image_free import hallucination_model
 
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 MODELS = {"ikd": toy.ikd_model, "image-must": toy.image_must_model}
@@ -79,6 +80,7 @@ def test_in_warm_up_the_regions_of_all_sentences_are_hidden_and_distilled():
         return mask[:, -toy.REGIONS :].all().item()
 
     assert not hidden()  # nobody has said how far training is: an exported model
+    assert hallucination_model(region_warmup=3).encoder.updates is None
     model.set_num_updates(2)
     assert hidden()
     net_input = toy.batch(source, source)["net_input"]
