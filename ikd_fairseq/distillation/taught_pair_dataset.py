@@ -18,7 +18,7 @@ from .teacher_cache import TeacherCache
 logger = logging.getLogger(__name__)
 
 
-class Answers(Protocol):
+class CachedAnswers(Protocol):
     """A teacher cache, or several, one after the other."""
 
     def __getitem__(self, sentence: int) -> tuple[np.ndarray, np.ndarray]: ...
@@ -40,7 +40,7 @@ class TaughtPairDataset(PairsWithEntries):
     in the order of the collated batch, both zero where the target is padding.
     """
 
-    def __init__(self, pairs: FairseqDataset, answers: Answers, padding: int):
+    def __init__(self, pairs: FairseqDataset, answers: CachedAnswers, padding: int):
         super().__init__(pairs)
         self.answers, self.padding = answers, padding
 
@@ -59,7 +59,7 @@ class TaughtPairDataset(PairsWithEntries):
 
 def open_answers(
     parts: Sequence[Part], criterion: CriterionContract, vocabulary: int, training: bool, times: int = 1
-) -> Answers | None:
+) -> CachedAnswers | None:
     """What the teachers of *criterion* answer to the *parts* of a split; None if there is no cache.
 
     Args:

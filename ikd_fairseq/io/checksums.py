@@ -11,7 +11,7 @@ import hashlib
 import os
 import random
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from ..errors import check, check_file
@@ -82,6 +82,11 @@ def checksum_of_file(path: str, progress: Progress | None = None) -> Checksum:
 def sha256_of_file(path: str, progress: Progress | None = None) -> str:
     """The SHA-256 of a file in hexadecimal. Raises :class:`IkdError` if it cannot be read."""
     return checksum_of_file(path, progress).sha256
+
+
+def sha256_of_words(words: Iterable[str]) -> str:
+    """The SHA-256 of words in their order, such as a dictionary's, on which all numbers of words depend."""
+    return hashlib.sha256("\n".join(words).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def check_sha256(path: str, recorded: str, remedy: str, progress: Progress | None = None) -> None:

@@ -19,7 +19,7 @@ from ..constants import AUXILIARY, LOGGED
 from ..contracts import AuxiliaryModel, Entry, ModelContract, TaskContract, Term
 from ..errors import check
 from ..modules.fast_dropout import draw_faster
-from ..modules.image_regions import region_shape
+from ..modules.image_regions import region_channels
 from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.region_bias import RegionBias, regions_of
 from ..vision.backbones import get_backbone
@@ -260,7 +260,7 @@ class BackboneModel(FlatTransformerModel):
         super().__init__(cfg, encoder, decoder)
         self.backbone = get_backbone(str(cfg.backbone))
         self.image_size = cfg.image_size
-        self.feature_channels = region_shape(cfg)[1]
+        self.feature_channels = region_channels(cfg)
 
     @classmethod
     def build_model(cls, cfg, task):

@@ -23,7 +23,7 @@ Deviations:
 from fairseq.models import register_model
 from torch import Tensor, nn
 
-from ..modules.image_regions import region_shape
+from ..modules.image_regions import region_channels
 from ..modules.visual_fusion import FusionEncoder, FusionGate
 from .base import ImageMustModel
 from .config import ImageMustConfig
@@ -58,7 +58,7 @@ class GatedFusionModel(ImageMustModel):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        fusion = GlobalImageFusion(embed_tokens.embedding_dim, region_shape(cfg)[1])
+        fusion = GlobalImageFusion(embed_tokens.embedding_dim, region_channels(cfg))
         return FusionEncoder(cfg, src_dict, embed_tokens, fusion)
 
 

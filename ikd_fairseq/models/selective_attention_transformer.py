@@ -33,7 +33,7 @@ from torch import Tensor, nn
 
 from ..compression.pruning import MASK_SUFFIX
 from ..errors import check
-from ..modules.image_regions import region_shape
+from ..modules.image_regions import region_channels
 from ..modules.options import option
 from ..modules.visual_fusion import FusionEncoder, FusionGate
 from .base import ImageMustModel
@@ -112,7 +112,7 @@ class SelectiveAttentionModel(ImageMustModel):
 
     @classmethod
     def build_encoder(cls, cfg, src_dict, embed_tokens):
-        sizes = embed_tokens.embedding_dim, region_shape(cfg)[1]
+        sizes = embed_tokens.embedding_dim, region_channels(cfg)
         fusion = SelectiveAttentionFusion(*sizes, cfg.visual_attention_dropout, cfg.image_dropout)
         return FusionEncoder(cfg, src_dict, embed_tokens, fusion)
 

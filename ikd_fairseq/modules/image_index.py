@@ -13,7 +13,6 @@ Both are exact. What is retrieved for a sentence depends on nothing else in its 
 votes, ties go to the earlier image.
 """
 
-import hashlib
 import os
 from typing import Any
 
@@ -25,17 +24,13 @@ from torch import Tensor, nn
 from ..compat import load_safely
 from ..errors import IkdError, check
 from ..io.checkpoints import write_checkpoint
+from ..io.checksums import sha256_of_words
 
 FORMAT = 1  # raised when an older reader would misread a newer index
 FILE_NAME = "image-index.{kind}.pt"  # in the data folder, unless the user names another
 
 _REMEDY = "run ikd-build-image-index again"
 _SENTENCES_AT_ONCE = 64  # of the count of votes, which is sentences x images large
-
-
-def dictionary_fingerprint(dictionary: Dictionary) -> str:
-    """SHA-256 of the dictionary's symbols in their order, on which all token numbers depend."""
-    return hashlib.sha256("\n".join(dictionary.symbols).encode("utf-8")).hexdigest()
 
 
 class ImageIndex(nn.Module):
@@ -113,7 +108,7 @@ class ImageIndex(nn.Module):
         content = {
             "format": FORMAT,
             "kind": self.kind,
-            "dictionary": dictionary_fingerprint(dictionary),
+            "dictionary": sha256_of_words(dictionary.symbols),
             "source": source,
             "tensors": {name: tensor.contiguous() for name, tensor in self._buffers.items()},
         }
@@ -247,7 +242,7 @@ def load_image_index(path: str, kind: str, dictionary: Dictionary) -> ImageIndex
         f"{path} is an image index for --retriever {content['kind']}, but the model has --retriever {kind}",
     )
     check(
-        content.get("dictionary") == dictionary_fingerprint(dictionary),
+        content.get("dictionary") == sha256_of_words(dictionary.symbols),
         f"{path} was built from another vocabulary than the model's source dictionary: {_REMEDY} on this "
         "data folder",
     )

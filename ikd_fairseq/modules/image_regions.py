@@ -7,11 +7,15 @@ from ..vision.backbones import get_backbone
 from ..vision.frozen_cnn import UnregisteredCNN
 
 
+def region_channels(cfg) -> int:
+    """C that a model is built for: of the features that it learns from, or of the CNN's last map."""
+    return getattr(cfg, "feature_channels", 0) or get_backbone(str(cfg.backbone)).channels
+
+
 def region_shape(cfg) -> tuple[int, int]:
-    """P and C that a model is built for: of the features that it learns from, or of the CNN's last map."""
-    backbone = get_backbone(str(cfg.backbone))
-    regions, channels = (getattr(cfg, name, 0) for name in ("feature_regions", "feature_channels"))
-    return regions or backbone.grid(cfg.image_size) ** 2, channels or backbone.channels
+    """P and C that a model is built for, as :func:`region_channels` says."""
+    regions = getattr(cfg, "feature_regions", 0)
+    return regions or get_backbone(str(cfg.backbone)).grid(cfg.image_size) ** 2, region_channels(cfg)
 
 
 class ImageRegions(TransformerEncoderBase):
@@ -30,7 +34,7 @@ class ImageRegions(TransformerEncoderBase):
     def __init__(self, cfg, dictionary, embed_tokens):
         super().__init__(cfg, dictionary, embed_tokens)
         self.backbone = get_backbone(str(cfg.backbone))
-        self.channels = region_shape(cfg)[1]
+        self.channels = region_channels(cfg)
         self.weights = cfg.backbone_weights
 
     def load_cnn(self) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from ..errors import check
 from ..vision.backbones import get_backbone
-from .image_regions import region_shape
+from .image_regions import region_channels
 from .multimodal_layer import MultimodalEncoderLayer
 
 REGIONS_AT_TEST = ("shown", "hidden", "ensemble")
@@ -69,7 +69,7 @@ class MultimodalEncoder(TransformerEncoderBase):
             "--no-text, or --region-dropout, --region-warmup and --regions-at-test",
         )
         # W_m of equation 1
-        self.region_projection = nn.Linear(region_shape(cfg)[1], embed_tokens.embedding_dim)
+        self.region_projection = nn.Linear(region_channels(cfg), embed_tokens.embedding_dim)
 
     def build_encoder_layer(self, cfg):
         layer = MultimodalEncoderLayer(cfg)

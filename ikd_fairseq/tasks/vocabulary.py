@@ -3,7 +3,6 @@
 fairseq's checkpoints know neither: with two words swapped in a dictionary a model translates to nonsense.
 """
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,8 +10,8 @@ from typing import Any
 from fairseq.data import Dictionary, data_utils
 
 from ..constants import MERGES
-from ..errors import check
-from ..io.checksums import sha256_of_file
+from ..errors import IkdError, check
+from ..io.checksums import sha256_of_file, sha256_of_words
 from ..io.text_index import check_words
 
 
@@ -59,8 +58,7 @@ def fingerprints(source: Dictionary, target: Dictionary, folder: str) -> dict[st
 
 
 def _fingerprint(words: Dictionary) -> dict[str, Any]:
-    digest = hashlib.sha256("\n".join(words.symbols).encode("utf-8", "surrogatepass")).hexdigest()
-    return {"words": len(words), "sha256": digest}
+    return {"words": len(words), "sha256": sha256_of_words(words.symbols)}
 
 
 def check_fingerprints(
@@ -88,7 +86,7 @@ def check_fingerprints(
         count = f"{theirs.get('words')} words, and this one has {ours['words']}"
         other = count if theirs.get("words") != ours["words"] else "other words, or the same in another order"
         path = os.path.join(folder, f"dict.{language}.txt")
-        check(False, f"checkpoint {checkpoint} was trained with another {path} ({other}): {remedy}")
+        raise IkdError(f"checkpoint {checkpoint} was trained with another {path} ({other}): {remedy}")
     known = trained.get("merges") and here["merges"]
     path = os.path.join(folder, MERGES)
     same = not known or trained["merges"] == here["merges"]

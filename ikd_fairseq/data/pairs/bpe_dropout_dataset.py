@@ -10,7 +10,7 @@ from fairseq.data import Dictionary, FairseqDataset
 from subword_nmt.apply_bpe import BPE
 from torch import Tensor
 
-from ...errors import check
+from ...errors import IkdError, check
 from .image_pair_dataset import PairsWrapper
 
 _CHECKED = 500  # sentences of a split whose subwords are held against the merges, evenly spaced
@@ -36,7 +36,7 @@ class SubwordSampler:
             try:
                 self.bpe = BPE(stream, vocab=set(dictionary.symbols))
             except (SystemExit, ValueError) as error:  # subword-nmt ends the program
-                check(False, f"--bpe-dropout-codes {codes}: not a file of BPE merges ({error})")
+                raise IkdError(f"--bpe-dropout-codes {codes}: not a file of BPE merges ({error})") from error
 
     def __call__(self, tokens: Tensor, key: str) -> Tensor:
         """Other subwords of the same words, int64 of another length; the same ones for the same *key*."""
