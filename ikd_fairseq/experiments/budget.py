@@ -1,15 +1,23 @@
-"""Which runs may stand in one table: finished ones, made from one text, by one budget."""
+"""Which runs may stand in one table: planned and finished ones, made from one text, by one budget."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import check
-from .columns import ORIGINAL, TEXTS
+from .plan import ORIGINAL, TEXTS, Place
 from .record import Record
 from .systems import System
 
 logger = logging.getLogger(__name__)
+
+# Options that an architecture gives.
+SIZES = ("dropout",) + tuple(
+    f"{part}_{size}"
+    for part in ("encoder", "decoder")
+    for size in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
+)
 
 # What runs whose figures compare have in common, by section of the options. Own options may differ.
 PROTOCOL = {
@@ -20,7 +28,31 @@ PROTOCOL = {
     "label_smoothing": "criterion",
     "patience": "checkpoint",
     "backbone": "model",
+    **dict.fromkeys(SIZES, "model"),
 }
+
+# Sections of options that say how a run learns. Of paths it is compared whether there is one.
+_METHOD = ("model", "task", "criterion", "optimizer", "lr_scheduler", "optimization", "ema")
+_BEYOND = {"checkpoint": ("patience", "finetune_from_model")}
+_NO_METHOD = ("data", "seed", "cpu", "tpu", "update_freq")  # data and tokens an update have checks of their own
+
+
+def text_of(run: Record) -> str:
+    """The source text that *run* reads."""
+    return run.labels.get("text", ORIGINAL)
+
+
+def place_of(run: Record) -> Place:
+    """Where *run* stands in a grid."""
+    return Place(run.pair, text_of(run), run.system, run.seed)
+
+
+def only_planned(runs: Sequence[Record], planned: Collection[Place]) -> list[Record]:
+    """Those that stand in a place of a plan; of others the log tells."""
+    others = [run for run in runs if place_of(run) not in planned]
+    if others:
+        logger.warning("not in the plan, and left out: %s", ", ".join(str(run.folder) for run in others))
+    return [run for run in runs if run not in others]
 
 
 def test_sets(run: Record) -> list[str]:
@@ -49,11 +81,10 @@ def check_budget(runs: Sequence[Record], systems: Mapping[str, System]) -> None:
         own = systems[run.system].own_options if run.system in systems else ()
         known = run.system in systems or run.like == run.system
         for name, value in _settings(run).items():
-            if f"--{name.replace('_', '-')}" in own or (
-                name in PROTOCOL and not known and name != "max_update"
-            ):
+            option = "--arch" if name in SIZES and "--arch" in own else f"--{name.replace('_', '-')}"
+            if option in own or (name in PROTOCOL and not known and name != "max_update"):
                 continue
-            there, other = first.setdefault((run.labels.get("text", ORIGINAL), name), (value, run))
+            there, other = first.setdefault((text_of(run), name), (value, run))
             check(
                 value == there,
                 f"{run.folder} was made with {name} {value!r}, but {other.folder} with {there!r}: their "
@@ -95,7 +126,7 @@ def on_every_text(runs: Sequence[Record]) -> list[Record]:
     """
     finished: dict[str, set[tuple[str, int | None]]] = {text: set() for text in TEXTS}
     for run in runs:
-        finished.setdefault(run.labels.get("text", ORIGINAL), set()).add((run.system, run.seed))
+        finished.setdefault(text_of(run), set()).add((run.system, run.seed))
     everywhere = set.intersection(*(finished[text] for text in TEXTS))
     for system, seed in sorted(set.union(*finished.values()) - everywhere, key=str):
         logger.warning("%s-seed%s is not finished on every text, and left out", system, seed)

@@ -152,7 +152,8 @@ def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, A
         training_only: how the names of parameters begin that decoding lacks.
 
     Returns:
-        "checkpoint" and "megabytes" of the file, or of packed.pt beside it, the same without its zeros;
+        "checkpoint", the name of the file, and its "sha256"; "megabytes" of it, or of packed.pt beside it,
+        the same without its zeros;
         "averaged", how many checkpoints it is the mean of; "parameters", "decoding_parameters" and of these
         "decoding_parameters_not_zero", tied ones counted once.
 
@@ -164,6 +165,7 @@ def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, A
     decoding = parameters_of(state, training_only)
     return {
         "checkpoint": checkpoint.name,
+        "sha256": sha256_of_file(str(checkpoint)),
         "megabytes": (packed if packed.is_file() else checkpoint).stat().st_size / 1e6,
         "averaged": len(state["extra_state"].get("averaged_checkpoints", [])) or 1,
         "parameters": sum(tensor.numel() for tensor in parameters_of(state)),
