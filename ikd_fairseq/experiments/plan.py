@@ -22,6 +22,7 @@ MASKED = {"colour": "D_C", "entity": "D_E"}  # texts that `ikd-analyse degrade` 
 TEXTS = {ORIGINAL: "D", **MASKED}  # source texts, as Peng et al. 2022 call them
 TEACHER = "teacher"  # name of a single teacher's run
 SEQUENCES, CLOSEST = "seq", "inter"  # texts that the teacher writes: its best translation, or its closest
+TAUGHT = (SEQUENCES, CLOSEST)
 TEACHER_CACHE = "grid"  # name of the teacher's distributions beside a text
 
 

@@ -193,13 +193,11 @@ def test_checkpoints_of_a_run_that_was_cut_off_are_left_to_its_training(workflow
 def test_changed_options_are_noticed_and_not_mixed_into_a_run(workflow, tmp_path):
     workflow(PLAN)
     changed = PLAN.replace("--distance kl", "--distance l1")
-    status, output, calls = workflow(changed, options=["--dry-run"])
-    assert "Params have changed since last execution" in output and jobs(output)["train"] == 2
-    status, output, calls = workflow(changed)
-    assert status == 1 and not calls
+    status, _, calls = workflow(changed)
     assert (
-        "runs/toy/en-de/kl-seed3 was trained with other settings" in output and "give another out=" in output
+        not calls and "other settings: runs/toy/en-de/kl-seed3 (options); runs/toy/en-de/kl-seed4" in status
     )
+    assert workflow(PLAN)[2] == []  # as it was: nothing was lost
     for seed in (3, 4):
         shutil.rmtree(tmp_path / f"runs/toy/en-de/kl-seed{seed}")
     assert [call.rpartition(" ")[2] for call in of(workflow(changed)[2], "train")] == ["l1", "l1"]
@@ -208,15 +206,36 @@ def test_changed_options_are_noticed_and_not_mixed_into_a_run(workflow, tmp_path
 def test_other_data_is_not_mixed_into_a_run(workflow, tmp_path):
     workflow(PLAN)
     (tmp_path / "data/en-de/made-from.txt").write_text("en-de, 20 merges, text 1 2\n")
-    status, output, calls = workflow(PLAN)
-    assert status == 1 and not of(calls, "train") and "was trained with other settings" in output
+    status, _, calls = workflow(PLAN)
+    assert not calls and "runs/toy/en-de/text-seed3 (data)" in status
 
 
 def test_discard_leaves_the_average(workflow, tmp_path):
     assert workflow(PLAN, "discard=1")[0] in (0, None)
-    found = {path.name for path in (tmp_path / "runs/toy/en-de/kl-seed3").glob("*.pt")}
-    assert found == {"average.pt"}
-    assert workflow(PLAN, "discard=1")[2] == []
+    run = tmp_path / "runs/toy/en-de/kl-seed3"
+    assert {path.name for path in run.glob("*.pt")} == {"average.pt"}
+    assert workflow(PLAN, "discard=1")[2] == workflow(PLAN)[2] == []
+
+
+def test_what_is_averaged_and_discarded_is_never_made_again(workflow, tmp_path):
+    workflow(PLAN, "discard=1")
+    run = tmp_path / "runs/toy/en-de/kl-seed3"
+    (run / "average.pt").write_text("weights")
+    (run / "trained").unlink()
+    status, output, calls = workflow(PLAN)
+    assert status in (0, None), output
+    assert not of(calls, "train") and not of(calls, "ikd-average-checkpoints")
+    assert (run / "average.pt").read_text() == "weights"
+
+
+def test_a_run_of_another_checkout_is_not_made_again(workflow, tmp_path):
+    workflow(PLAN)
+    recipes = tmp_path / "recipes"
+    snakefile = recipes / "Snakefile"
+    snakefile.write_text(snakefile.read_text().replace("exec &>{log:q}", "exec &>{log:q}  # mended"))
+    recipes.rename(tmp_path / "elsewhere")
+    recipes.symlink_to("elsewhere")
+    assert workflow(PLAN)[2] == []
 
 
 def test_a_run_that_ends_within_its_first_epoch_is_not_averaged(workflow, tmp_path):
@@ -396,6 +415,16 @@ def test_an_ensemble_teaches_but_is_no_run(workflow, tmp_path):
     calls = workflow(TAUGHT.replace("teacher.pt", "teacher.pt:other.pt"))[2]
     assert "--teacher-path teacher.pt:other.pt" in of(calls, "ikd-distil-data")[0]
     assert not [call for call in calls if "en-de/teacher" in call]
+
+
+def test_another_teacher_or_start_makes_other_students(workflow, tmp_path):
+    workflow(TAUGHT, "discard=1")
+    longer = TAUGHT.replace("updates: 7,", "updates: 9,")
+    status = workflow(longer)[0]
+    assert "nano-base-seed1 (updates)" in status and "nano-seq+inter-seed1 (start)" in status
+    (tmp_path / "teacher.pt").write_text("another")
+    status = workflow(TAUGHT)[0]
+    assert "nano-seq-seed1 (teacher)" in status and "nano-base" not in status
 
 
 # ---- refusals ----------------------------------------------------------------------------------------------
