@@ -31,10 +31,17 @@ PROTOCOL = {
     **dict.fromkeys(SIZES, "model"),
 }
 
-# Sections of options that say how a run learns. Of paths it is compared whether there is one.
+# Sections of options that say how a run learns. Of paths it is compared whether there is one; data and tokens
+# an update have checks of their own.
 _METHOD = ("model", "task", "criterion", "optimizer", "lr_scheduler", "optimization", "ema")
 _BEYOND = {"checkpoint": ("patience", "finetune_from_model")}
-_NO_METHOD = ("data", "seed", "cpu", "tpu", "update_freq")  # data and tokens an update have checks of their own
+_NO_METHOD = (
+    "data",
+    "seed",
+    "cpu",
+    "tpu",
+    "update_freq",
+)  # data and tokens an update have checks of their own
 
 
 def text_of(run: Record) -> str:
@@ -49,10 +56,9 @@ def place_of(run: Record) -> Place:
 
 def only_planned(runs: Sequence[Record], planned: Collection[Place]) -> list[Record]:
     """Those that stand in a place of a plan; of others the log tells."""
-    others = [run for run in runs if place_of(run) not in planned]
-    if others:
-        logger.warning("not in the plan, and left out: %s", ", ".join(str(run.folder) for run in others))
-    return [run for run in runs if run not in others]
+    if others := ", ".join(str(run.folder) for run in runs if place_of(run) not in planned):
+        logger.warning("not in the plan, and left out: %s", others)
+    return [run for run in runs if place_of(run) in planned]
 
 
 def test_sets(run: Record) -> list[str]:
@@ -117,6 +123,41 @@ def tokens_an_update(run: Record) -> int | None:
     frequency = (run.options.get("optimization", {}).get("update_freq") or [1])[0]
     workers = run.options.get("distributed_training", {}).get("distributed_world_size") or 1
     return None if tokens is None else int(tokens * frequency * workers)
+
+
+def unlike_options(runs: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
+    """Options in which the methods of *runs*, of one system, differ: by name, which runs have which value.
+
+    What an older run does not know has the value that stands for what was then.
+    """
+    methods = [(run, _method(run)) for run in runs if run.options]
+    unlike: dict[str, dict[str, list[Record]]] = {}
+    for section, name in dict.fromkeys(key for _, method in methods for key in method):
+        values: dict[str, list[Record]] = {}
+        for run, method in methods:
+            known = (section, name) in method
+            value = method[section, name] if known else _earlier(run, section, name)
+            values.setdefault(str(value), []).append(run)
+        if len(values) > 1:
+            unlike[section if name == "_name" else name] = values
+    return unlike
+
+
+def _method(run: Record) -> dict[tuple[str, str], Any]:
+    """The options that say how *run* learns."""
+    parts = {section: run.options.get(section, {}) for section in (*_METHOD, *_BEYOND)}
+    return {
+        (section, name): "a file" if isinstance(value, str) and os.sep in value else value
+        for section, options in parts.items()
+        for name, value in options.items()
+        if name in _BEYOND.get(section, options) and name not in _NO_METHOD
+    }
+
+
+def _earlier(run: Record, section: str, name: str) -> Any:
+    from .training_facts import earlier_value  # which needs fairseq
+
+    return earlier_value(run.options, section, name)
 
 
 def on_every_text(runs: Sequence[Record]) -> list[Record]:

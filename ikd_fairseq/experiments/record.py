@@ -182,10 +182,9 @@ class Record:
     def update(cls, folder: str | os.PathLike[str], **facts: Any) -> "Record":
         """Adds *facts* to the record in *folder*, which may not be there yet, and returns it.
 
-        Dictionaries are added to, entry by entry; a :class:`Score` replaces those of the same output, and that
-        of the same split, group and search; everything else is replaced. Where the run was trained on
-        (``updates`` differ), what was scored before is no more what the record is of, and goes. Several
-        processes may do this at once.
+        Dictionaries are added to, entry by entry; a :class:`Score` replaces those of the same output, and
+        that of the same split, group and search; everything else is replaced. Where the run was trained on,
+        as its updates tell, scores of before go. Several processes may do this at once.
 
         Raises:
             IkdError: the record cannot be read or written.

@@ -82,6 +82,28 @@ def resolved_options(state: State) -> dict[str, dict[str, Any]]:
     return {name: section for name, section in sections.items() if section}
 
 
+def earlier_value(options: Mapping[str, Mapping[str, Any]], section: str, name: str) -> Any:
+    """What an option stands for in a run from before there was one, with the *options* that it names.
+
+    None for what is unknown too. See :func:`ikd_fairseq.checkpoint_settings.complete_settings`.
+    """
+    from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+    from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+    registries = {
+        "model": MODEL_DATACLASS_REGISTRY,
+        "task": TASK_DATACLASS_REGISTRY,
+        "criterion": CRITERION_DATACLASS_REGISTRY,
+    }
+    known = registries.get(section, {}).get(str(options.get(section, {}).get("_name")))
+    value = _plain({name: getattr(known, "before", {}).get(name, getattr(known, name, None))})[name]
+    if isinstance(value, str) and value.startswith("${"):  # that of another section
+        owner, _, name = value.strip("${}").partition(".")
+        return options.get(owner, {}).get(name)
+    return value
+
+
 def _plain(section: Any) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         return vars(value) if isinstance(value, argparse.Namespace) else str(value)
