@@ -29,13 +29,7 @@ def translate(tmp_path):
     (tmp_path / "run" / "average.pt").touch()
 
     def run(*options: str, **environment: str) -> tuple[str, list[str]]:
-        command = [
-            "bash",
-            tmp_path / "examples/multi30k/translate.sh",
-            "data",
-            tmp_path / "run/average.pt",
-            "test",
-        ]
+        recipe, checkpoint = tmp_path / "examples/multi30k/translate.sh", tmp_path / "run/average.pt"
         path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
         command = ["bash", recipe, "data", checkpoint, "test", *options]
         env = {**os.environ, **environment, "PATH": path}
