@@ -35,13 +35,7 @@ PROTOCOL = {
 # an update have checks of their own.
 _METHOD = ("model", "task", "criterion", "optimizer", "lr_scheduler", "optimization", "ema")
 _BEYOND = {"checkpoint": ("patience", "finetune_from_model")}
-_NO_METHOD = (
-    "data",
-    "seed",
-    "cpu",
-    "tpu",
-    "update_freq",
-)  # data and tokens an update have checks of their own
+_NO_METHOD = ("data", "seed", "cpu", "tpu", "update_freq")
 
 
 def text_of(run: Record) -> str:
@@ -128,7 +122,8 @@ def tokens_an_update(run: Record) -> int | None:
 def unlike_options(runs: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
     """Options in which the methods of *runs*, of one system, differ: by name, which runs have which value.
 
-    What an older run does not know has the value that stands for what was then.
+    What an older run does not know has the value that stands for what was then. Where there are such options
+    the commits are told too, if they differ.
     """
     methods = [(run, _method(run)) for run in runs if run.options]
     unlike: dict[str, dict[str, list[Record]]] = {}
@@ -140,7 +135,10 @@ def unlike_options(runs: Sequence[Record]) -> dict[str, dict[str, list[Record]]]
             values.setdefault(str(value), []).append(run)
         if len(values) > 1:
             unlike[section if name == "_name" else name] = values
-    return unlike
+    commits: dict[str, list[Record]] = {}
+    for run in runs if unlike else ():
+        commits.setdefault(str(run.code.get("commit"))[:7], []).append(run)
+    return {**unlike, "commit": commits} if len(commits) > 1 else unlike
 
 
 def _method(run: Record) -> dict[tuple[str, str], Any]:

@@ -79,14 +79,16 @@ def average(view: View) -> Iterator[Filled]:
     splits = [split for split in found.sentences if split.startswith("test")] or list(found.sentences)
     for metric, name in view.named(found):
         by_split = [view.outcomes(found, metric, split) for split in splits]
-        values, differences = {}, {}
+        values: dict[str, list[float]] = {}
+        differences: dict[str, float] = {}
         for system in view.systems:
             own = [outcomes[system] for outcomes in by_split if system in outcomes]
             if len(own) == len(splits):
                 values[system] = [statistics.mean(of_run) for of_run in zip(*(one.scores for one in own))]
-                theirs = [one.difference for one in own if one.difference is not None]
-                differences |= {system: statistics.mean(theirs)} if len(theirs) == len(splits) else {}
-        cells = {system: mean_cell(own, difference=differences.get(system)) for system, own in values.items()}
+                paired = [one.difference for one in own if one.difference is not None]
+                if len(paired) == len(splits):
+                    differences[system] = statistics.mean(paired)
+        cells = {name: mean_cell(own, difference=differences.get(name)) for name, own in values.items()}
         yield Column("average", name, "average"), cells
         signed = {system: Cell(f"{value:+.2f}") for system, value in differences.items()}
         yield Column(f"from {view.baseline}"), signed

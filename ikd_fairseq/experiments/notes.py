@@ -172,7 +172,7 @@ def page_notes(systems: Systems, scores: Collection[Scores]) -> list[str]:
         found.append(
             f"Below each score: difference from {next(iter(systems))}, and p by {test.title}, "
             f"{test.trials:,} {test.trial_name}, two-sided, run against run of the same seed; {marks}, where "
-            "every pair of runs reaches it in the same direction. Of twenty pairs of runs that are equally "
+            "every run reaches it in the same direction. Of twenty pairs of runs that are equally "
             "good, one is expected below 0.05."
         )
     return found

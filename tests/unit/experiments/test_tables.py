@@ -218,6 +218,8 @@ def test_a_run_that_one_of_two_pairs_lacks_is_not_finished(runs):
 
 
 def test_seeds_of_other_methods_are_noted_with_what_differs(runs):
+    right = {split: REFERENCES for split in ("test", "test1")}
+
     def notes_of(**sections):
         for seed, changes in ((1, {}), (2, sections)):
             options = facts_of("ikd", seed)["options"]
@@ -228,8 +230,9 @@ def test_seeds_of_other_methods_are_noted_with_what_differs(runs):
             options["model"] |= {"kd_gradient": "generator", "encoder_layers": 4}
             for section, own in changes.items():
                 options[section] = {**options[section], **own}
-            Record.update(runs / "en-de" / f"ikd-seed{seed}", options=options)
-        add_run(runs, "ikd-seed3", {split: REFERENCES for split in ("test", "test1")}, options=options)
+            code = {"commit": f"{seed}" * 40}
+            Record.update(runs / "en-de" / f"ikd-seed{seed}", options=options, code=code)
+        add_run(runs, "ikd-seed3", right, options=options, code=code)
         found = [note for note in tables_of(runs)[1] if "differ in more than their seed" in note]
         shutil.rmtree(runs / "en-de" / "ikd-seed3")
         return found
@@ -237,7 +240,8 @@ def test_seeds_of_other_methods_are_noted_with_what_differs(runs):
     assert notes_of() == []
     assert notes_of(model={"kd_gradient": "embeddings"}, task={"init_from": None}) == [
         "ikd: its runs differ in more than their seed, `kd_gradient` generator (seed 1), embeddings (seeds "
-        "2, 3); `init_from` a file (seed 1), None (seeds 2, 3)."
+        "2, 3); `init_from` a file (seed 1), None (seeds 2, 3); `commit` 1111111 (seed 1), 2222222 (seeds 2, "
+        "3)."
     ]
 
 
