@@ -12,7 +12,7 @@ from .systems import System
 
 logger = logging.getLogger(__name__)
 
-# Options that an architecture gives.
+# Options that an architecture gives: a variant with an own --arch may differ in them.
 SIZES = ("dropout",) + tuple(
     f"{part}_{size}"
     for part in ("encoder", "decoder")

@@ -215,6 +215,7 @@ class Record:
         return record
 
     def _add(self, split: str, scores: Sequence[Score]) -> None:
+        """Puts new *scores* of *split* among the others of its kind of search."""
         written = {score.output for score in scores}
         there = [*self.scores.get(split, []), *self.searches.get(split, [])]
         every = [score for score in there if score.output not in written] + list(scores)
