@@ -27,7 +27,8 @@ if [[ ${1:-} == --with-images ]]; then
   image_use=() scored=(--with-images)
   shift
 fi
-[[ -z ${METEOR:-} ]] || scored+=(--meteor)
+[[ ${METEOR:-0} == 0 ]] || scored+=(--meteor)
+[[ $beam =~ ^[1-9][0-9]*$ ]] || { echo "translate.sh: error: BEAM=$beam is no number of hypotheses" >&2; exit 1; }
 [[ -f $checkpoint ]] || { echo "translate.sh: error: there is no checkpoint $checkpoint" >&2; exit 1; }
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
