@@ -121,11 +121,10 @@ def begin(settings: Any, trainer: Trainer, **kwargs: Any) -> Any:
         raise
     except ValueError as error:  # fairseq's sentence about its options
         raise IkdError(str(error)) from error
-    if isinstance(trainer.task, TaskContract):
-        before = trainer.task.state.state_dict.pop(EARLY_STOPPING, None)
-        # Where fairseq does not go on with the best value of before (--reset-meters), neither does this.
-        goes_on = extra_state is not None and hasattr(checkpoint_utils.save_checkpoint, "best")
-        go_on_counting(settings, before if goes_on else None)
+    before = trainer.task.state.state_dict.pop(EARLY_STOPPING, None)  # none in a task of fairseq's
+    # Where fairseq does not go on with the best value of before (--reset-meters), neither does this.
+    goes_on = extra_state is not None and hasattr(checkpoint_utils.save_checkpoint, "best")
+    go_on_counting(settings, before if goes_on else None)
     return extra_state, batches
 
 

@@ -7,7 +7,6 @@ import pytest
 from fairseq import checkpoint_utils
 
 from ikd_fairseq.constants import EARLY_STOPPING
-from ikd_fairseq.contracts import TaskContract
 from ikd_fairseq.tasks import starting
 from ikd_fairseq.tasks.early_stopping import counted, go_on_counting
 
@@ -62,8 +61,7 @@ def test_without_fairseqs_command_nothing_is_counted():
 
 @pytest.mark.parametrize("keeps_best", [True, False])
 def test_counting_goes_on_where_fairseq_goes_on_with_the_best_value(decision, monkeypatch, keeps_best):
-    task = TaskContract()
-    task.state = SimpleNamespace(state_dict={EARLY_STOPPING: BEFORE})
+    task = SimpleNamespace(state=SimpleNamespace(state_dict={EARLY_STOPPING: BEFORE}))
     monkeypatch.setattr(starting, "check_batches", lambda cfg: None)
     monkeypatch.setattr(starting, "_begin", lambda settings, trainer: ({}, "batches"))
     monkeypatch.delattr(checkpoint_utils.save_checkpoint, "best", raising=False)
