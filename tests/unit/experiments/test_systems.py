@@ -118,3 +118,20 @@ def test_the_readme_has_the_table_of_systems(capsys):
     readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     assert markdown_table() in readme, "replace the table by the output of ikd-systems --markdown"
     assert set(re.findall(r"`([a-z-]+)`", markdown_table())) >= {*SYSTEMS} - {"text"}
+
+
+@pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)
+def test_the_options_that_are_not_fairseqs_are_described(system, capsys):
+    command.main([system.name, "--describe"])
+    described = re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, re.MULTILINE)
+    assert "--image-free" in described and "--consistency-weight" in described
+    assert ("--kd-weight" in described) == (system.criterion == "inversion_distillation")
+    assert not {"--encoder-layers", "--label-smoothing", "--source-lang"} & set(described)  # fairseq's
+
+
+def test_described_defaults_are_those_of_the_preset(capsys):
+    command.main(["ikd", "--describe"])
+    described = capsys.readouterr().out
+    assert "  --region-bias none|learned (default: learned)\n" in described
+    assert "  --init-from STR\n" in described and "  --image-free\n" in described
+    assert command.main(["--describe"]) == 1 and "give its NAME" in capsys.readouterr().err

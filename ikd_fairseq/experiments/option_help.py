@@ -1,0 +1,45 @@
+"""The plugin's own options of ``fairseq-train`` for a system, with their defaults.
+
+``fairseq-train --help`` ends before it reads ``--arch`` and ``--criterion``, so that it never shows them.
+"""
+
+import textwrap
+from collections.abc import Iterator
+from dataclasses import Field, fields
+from typing import Any, get_args
+
+from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+from fairseq.models import MODEL_DATACLASS_REGISTRY
+from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+from ..modules.options import is_own
+from .systems import System
+
+_TASK = "multimodal_translation"
+
+
+def option_help(system: System) -> Iterator[str]:
+    """Lines of text: the options of task, architecture and criterion, those of fairseq's own left out."""
+    named = dict(zip(system.train_options[::2], system.train_options[1::2]))
+    parts = {"task": TASK_DATACLASS_REGISTRY, "arch": MODEL_DATACLASS_REGISTRY}
+    for part, registry in {**parts, "criterion": CRITERION_DATACLASS_REGISTRY}.items():
+        name = named.get(f"--{part}", _TASK)
+        own = [field for field in fields(registry[name]) if is_own(field)]
+        if own:
+            yield f"--{part} {name}"
+        for field in own:
+            yield f"  --{field.name.replace('_', '-')}{_value(field)}"
+            yield textwrap.fill(
+                field.metadata["help"], 106, initial_indent=" " * 4, subsequent_indent=" " * 4
+            )
+
+
+def _value(field: Field[Any]) -> str:
+    """What the option takes, and its default."""
+    if field.type is bool:
+        return " (default: on)" if field.default else ""
+    kind: Any = field.type
+    choices = [choice.value for choice in kind] if hasattr(kind, "__members__") else []
+    plain, *_ = [*get_args(kind), kind]  # that of Optional[...]
+    taken = "|".join(choices) or plain.__name__.upper()
+    return f" {taken}" + ("" if field.default in (None, "") else f" (default: {field.default})")
