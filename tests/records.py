@@ -44,7 +44,13 @@ def write_output(path: Path, lines: Sequence[str]) -> None:
 
 
 def facts_of(
-    system: str, seed: int, images: str = "none", updates: int = 10, lr: float = 0.005, **further
+    system: str,
+    seed: int,
+    images: str = "none",
+    updates: int = 10,
+    lr: float = 0.005,
+    dropout: float = 0.3,
+    **further,
 ) -> dict:
     """What training tells the record."""
     coverage = {"sentences_with_image": len(PICTURED), "image_size": 64}
@@ -66,7 +72,7 @@ def facts_of(
         "options": {
             "optimization": {"max_update": updates, "lr": [lr], "update_freq": [2]},
             "dataset": {"max_tokens": 4096},
-            "model": {"backbone": "efficientnet_lite0"},
+            "model": {"backbone": "efficientnet_lite0", "dropout": dropout},
         },
         "steps": {"train": {"seconds": 90.0}},
         "model": {

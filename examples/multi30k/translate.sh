@@ -12,8 +12,10 @@ SPLIT        test, test1, ... (Multi30K: test is test_2016_flickr, test1 test_20
 --with-images  for image-must systems, which look at DATA's packs
 
 Writes generate-SPLIT.txt and its log beside CHECKPOINT, and the scores into the record there, run.json: of every
-sentence, and of those that have an image. Environment: BEAM (5; another one writes generate-SPLIT.beamN.txt), SAMPLES (0)
-translations to print, METEOR (1: score METEOR too, where Java and its jar are there).
+sentence, and of those that have an image. Further options of fairseq-generate are another search: its file is named after
+them (generate-SPLIT.lenpen-0.6.txt), and no table shows its scores. Environment: BEAM (5; another one writes
+generate-SPLIT.beamN.txt), BATCH (128) sentences at once, SAMPLES (0) translations to print, METEOR (1: score METEOR too,
+where Java and its jar are there).
 TEXT
 }
 
@@ -25,7 +27,8 @@ if [[ ${1:-} == --with-images ]]; then
   image_use=() scored=(--with-images)
   shift
 fi
-[[ -z ${METEOR:-} ]] || scored+=(--meteor)
+[[ ${METEOR:-0} == 0 ]] || scored+=(--meteor)
+[[ $beam =~ ^[1-9][0-9]*$ ]] || { echo "translate.sh: error: BEAM=$beam is no number of hypotheses" >&2; exit 1; }
 [[ -f $checkpoint ]] || { echo "translate.sh: error: there is no checkpoint $checkpoint" >&2; exit 1; }
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
@@ -34,17 +37,21 @@ export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each
 if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
   image_use+=(--cpu)
 fi
-run=$(dirname "$checkpoint") output=generate-$split
-((beam == 5)) || output=generate-$split.beam$beam
+run=$(dirname "$checkpoint") output=generate-$split search=$*
+((beam == 5)) || output+=.beam$beam
+if [[ $search ]]; then
+  named=$(printf %s "$search" | tr -cs '[:alnum:]_.' - | sed 's/^-//; s/-$//')
+  output+=.${named:0:150}
+fi
 {
   fairseq-generate "$data" \
     --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation ${image_use[@]+"${image_use[@]}"} \
     --gen-subset "$split" --path "$checkpoint" \
-    --beam "$beam" --remove-bpe --batch-size 128 \
+    --beam "$beam" --remove-bpe --batch-size "${BATCH:-128}" \
     --log-format simple --log-interval 2 \
     "$@" | tee "$run/$output.partial" | { grep -vE --line-buffered '^[STHDP]-' || true; }
 } 2>&1 | tee "$run/$output.log" # which has the speed
 mv "$run/$output.partial" "$run/$output.txt"
 
 ikd-record score "$run" --data "$data" --split "$split" --output "$output.txt" --checkpoint "$checkpoint" \
-  --beam "$beam" --samples "${SAMPLES:-0}" ${scored[@]+"${scored[@]}"}
+  --beam "$beam" --search="$search" --samples "${SAMPLES:-0}" ${scored[@]+"${scored[@]}"}

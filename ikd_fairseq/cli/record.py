@@ -51,6 +51,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", metavar="FILE", help="of fairseq-generate, in RUN (default: generate-SPLIT.txt)")
     add("--checkpoint", metavar="FILE", type=Path, help="that translated (default: RUN/average.pt)")
     add("--beam", metavar="N", type=positive_int, default=5, help="of the search (default: 5)")
+    search = "further options of the search, as one word: --search='--lenpen 0.6'; no table shows such scores"
+    add("--search", metavar="OPTIONS", default="", help=search)
     images = "the system looked at images: sentences without one do not count"
     add("--with-images", action="store_true", help=images)
     add("--metrics", nargs="+", choices=METRICS, default=list(METRICS), help="(default: all)")
@@ -81,17 +83,21 @@ def _score(args: argparse.Namespace) -> None:
     check(output.is_file(), f"{output} is missing: translate {args.split} first, with translate.sh")
     pair = languages(args.data, args.split)
     meteor = Meteor.if_there(pair[1], PRESET) if args.meteor else None
-    scores = score_output(output, args.data, args.split, args.beam, args.with_images, args.metrics, meteor)
-    facts: dict[str, Any] = {"pair": "-".join(pair)}  # a teacher may have been trained without a record
+    model: dict[str, Any] = {}
     checkpoint = args.checkpoint or args.run / "average.pt"
     if checkpoint.is_file():
         known = Record.load(args.run).like if (args.run / FILE).is_file() else ""
         system = SYSTEMS.get(known)
-        facts["model"] = model_facts(checkpoint, system.training_only if system else ())
-    Record.update(args.run, scores={args.split: scores}, **facts)
+        model = model_facts(checkpoint, system.training_only if system else ())
+    made_by = {"beam": args.beam, "search": args.search, "checkpoint": model.get("sha256", "")}
+    scores = score_output(output, args.data, args.split, args.with_images, args.metrics, meteor, **made_by)
+    facts = {"pair": "-".join(pair)}  # a teacher may have been trained without a record
+    Record.update(args.run, scores={args.split: scores}, **facts, **({} if args.search else {"model": model}))
     for number, score in enumerate(scores):
         if number == 0 or score.sentences.count != scores[0].sentences.count:  # else the same sentences again
-            print(f"{score.sentences.count} sentences ({score.sentences.group}), {PRESET}, beam {score.beam}")
+            search = f", {score.search} (in no table)" if score.search else ""
+            counted = f"{score.sentences.count} sentences ({score.sentences.group})"
+            print(f"{counted}, {PRESET}, beam {score.beam}{search}")
             for metric in score.metrics.values():
                 print_score(metric.name, metric.value, metric.signature)
     if args.samples:

@@ -26,7 +26,8 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
-    add("--plan", metavar="FILE", type=Path, help="plan that says what the table shows, and how")
+    plan = "plan that says what the table shows, and how; other runs in the folder are left out"
+    add("--plan", metavar="FILE", type=Path, help=plan)
     add("--layout", choices=LAYOUTS, help="what stands in it (default: systems)")
     baseline = f"system that others are compared with (default: {BASELINE})"
     add("--baseline", metavar="NAME", help=baseline)
@@ -46,8 +47,11 @@ def _wanted(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 
         plan = read_plan(args.plan)
         title = plan.title
-        wanted = {"layout": plan.table, "baseline": plan.baseline, "splits": plan.tests, "seeds": plan.seeds}
-        wanted["systems"] = {row.system.name: row.system for row in plan.rows}
+        wanted = {"layout": plan.table, "baseline": plan.baseline, "splits": plan.tests}
+        names = {place.system for place in plan.places}
+        planned = f"{args.plan} has no such system, only {', '.join(sorted(names))}"
+        check(args.baseline in (None, *names), f"--baseline {args.baseline}: {planned}")
+        wanted |= {"systems": {row.system.name: row.system for row in plan.rows}, "planned": plan.places}
     given = {name: getattr(args, name) for name in ("layout", "baseline", "trials") if getattr(args, name)}
     if args.splits:
         given["splits"] = tuple(args.splits)

@@ -68,8 +68,13 @@ class Outcome:
 
     @property
     def mark(self) -> str:
-        """‡ or † if p is below 0.01 or 0.05 in every pair of runs, and all differ in the same direction."""
-        one_direction = self.p_values and (min(self.differences) > 0 or max(self.differences) < 0)
+        """‡ or † if p is below 0.01 or 0.05 for every run, and all differ in the same direction.
+
+        A run without one of the baseline to be tested against leaves none.
+        """
+        if not self.p_values or len(self.p_values) < len(self.scores):
+            return ""
+        one_direction = min(self.differences) > 0 or max(self.differences) < 0
         return next((mark for limit, mark in MARKS if one_direction and max(self.p_values) < limit), "")
 
 

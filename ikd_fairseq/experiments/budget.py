@@ -1,15 +1,23 @@
-"""Which runs may stand in one table: finished ones, made from one text, by one budget."""
+"""Which runs may stand in one table: planned and finished ones, made from one text, by one budget."""
 
 import logging
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from ..errors import check
-from .columns import ORIGINAL, TEXTS
+from .plan import ORIGINAL, TEXTS, Place
 from .record import Record
 from .systems import System
 
 logger = logging.getLogger(__name__)
+
+# Options that an architecture gives: a variant with an own --arch may differ in them.
+SIZES = ("dropout",) + tuple(
+    f"{part}_{size}"
+    for part in ("encoder", "decoder")
+    for size in ("layers", "embed_dim", "ffn_embed_dim", "attention_heads")
+)
 
 # What runs whose figures compare have in common, by section of the options. Own options may differ.
 PROTOCOL = {
@@ -20,7 +28,31 @@ PROTOCOL = {
     "label_smoothing": "criterion",
     "patience": "checkpoint",
     "backbone": "model",
+    **dict.fromkeys(SIZES, "model"),
 }
+
+# Sections of options that say how a run learns. Of paths it is compared whether there is one; data and tokens
+# an update have checks of their own.
+_METHOD = ("model", "task", "criterion", "optimizer", "lr_scheduler", "optimization", "ema")
+_BEYOND = {"checkpoint": ("patience", "finetune_from_model")}
+_NO_METHOD = ("data", "seed", "cpu", "tpu", "update_freq")
+
+
+def text_of(run: Record) -> str:
+    """The source text that *run* reads."""
+    return run.labels.get("text", ORIGINAL)
+
+
+def place_of(run: Record) -> Place:
+    """Where *run* stands in a grid."""
+    return Place(run.pair, text_of(run), run.system, run.seed)
+
+
+def only_planned(runs: Sequence[Record], planned: Collection[Place]) -> list[Record]:
+    """Those that stand in a place of a plan; of others the log tells."""
+    if others := ", ".join(str(run.folder) for run in runs if place_of(run) not in planned):
+        logger.warning("not in the plan, and left out: %s", others)
+    return [run for run in runs if place_of(run) in planned]
 
 
 def test_sets(run: Record) -> list[str]:
@@ -49,11 +81,10 @@ def check_budget(runs: Sequence[Record], systems: Mapping[str, System]) -> None:
         own = systems[run.system].own_options if run.system in systems else ()
         known = run.system in systems or run.like == run.system
         for name, value in _settings(run).items():
-            if f"--{name.replace('_', '-')}" in own or (
-                name in PROTOCOL and not known and name != "max_update"
-            ):
+            option = "--arch" if name in SIZES and "--arch" in own else f"--{name.replace('_', '-')}"
+            if option in own or (name in PROTOCOL and not known and name != "max_update"):
                 continue
-            there, other = first.setdefault((run.labels.get("text", ORIGINAL), name), (value, run))
+            there, other = first.setdefault((text_of(run), name), (value, run))
             check(
                 value == there,
                 f"{run.folder} was made with {name} {value!r}, but {other.folder} with {there!r}: their "
@@ -88,6 +119,45 @@ def tokens_an_update(run: Record) -> int | None:
     return None if tokens is None else int(tokens * frequency * workers)
 
 
+def unlike_options(runs: Sequence[Record]) -> dict[str, dict[str, list[Record]]]:
+    """Options in which the methods of *runs*, of one system, differ: by name, which runs have which value.
+
+    What an older run does not know has the value that stands for what was then. Where there are such options
+    the commits are told too, if they differ.
+    """
+    methods = [(run, _method(run)) for run in runs if run.options]
+    unlike: dict[str, dict[str, list[Record]]] = {}
+    for section, name in dict.fromkeys(key for _, method in methods for key in method):
+        values: dict[str, list[Record]] = {}
+        for run, method in methods:
+            known = (section, name) in method
+            value = method[section, name] if known else _earlier(run, section, name)
+            values.setdefault(str(value), []).append(run)
+        if len(values) > 1:
+            unlike[section if name == "_name" else name] = values
+    commits: dict[str, list[Record]] = {}
+    for run in runs if unlike else ():
+        commits.setdefault(str(run.code.get("commit"))[:7], []).append(run)
+    return {**unlike, "commit": commits} if len(commits) > 1 else unlike
+
+
+def _method(run: Record) -> dict[tuple[str, str], Any]:
+    """The options that say how *run* learns."""
+    parts = {section: run.options.get(section, {}) for section in (*_METHOD, *_BEYOND)}
+    return {
+        (section, name): "a file" if isinstance(value, str) and os.sep in value else value
+        for section, options in parts.items()
+        for name, value in options.items()
+        if name in _BEYOND.get(section, options) and name not in _NO_METHOD
+    }
+
+
+def _earlier(run: Record, section: str, name: str) -> Any:
+    from .training_facts import earlier_value  # which needs fairseq
+
+    return earlier_value(run.options, section, name)
+
+
 def on_every_text(runs: Sequence[Record]) -> list[Record]:
     """Those whose system and seed are there for every source text; of others the log tells.
 
@@ -95,7 +165,7 @@ def on_every_text(runs: Sequence[Record]) -> list[Record]:
     """
     finished: dict[str, set[tuple[str, int | None]]] = {text: set() for text in TEXTS}
     for run in runs:
-        finished.setdefault(run.labels.get("text", ORIGINAL), set()).add((run.system, run.seed))
+        finished.setdefault(text_of(run), set()).add((run.system, run.seed))
     everywhere = set.intersection(*(finished[text] for text in TEXTS))
     for system, seed in sorted(set.union(*finished.values()) - everywhere, key=str):
         logger.warning("%s-seed%s is not finished on every text, and left out", system, seed)

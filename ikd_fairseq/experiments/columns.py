@@ -9,12 +9,9 @@ from typing import Any
 from ..errors import IkdError, check
 from ..evaluation.significance import Outcome
 from .comparison import Scores, Systems, compare_systems, read_translations
+from .plan import ORIGINAL, TEACHER, TEXTS
 from .record import ALL, Group, Record, Score
 from .table import Cell, Column
-
-ORIGINAL = "original"
-TEXTS = {ORIGINAL: "D", "colour": "D_C", "entity": "D_E"}  # source texts, as Peng et al. 2022 call them
-TEACHER = "teacher"
 
 Filled = tuple[Column, dict[str, Cell]]  # a column, and its cells by system
 
@@ -45,9 +42,8 @@ class View:
 
 
 def score_cell(outcome: Outcome) -> Cell:
-    """E.g. ``41.28 ± 0.30†``; the mark needs a tested pair for every run."""
-    mark = outcome.mark if len(outcome.p_values) == len(outcome.scores) else ""
-    return mean_cell(outcome.scores, difference=outcome.difference, mark=mark)
+    """E.g. ``41.28 ± 0.30†``."""
+    return mean_cell(outcome.scores, difference=outcome.difference, mark=outcome.mark)
 
 
 def mean_cell(
@@ -83,15 +79,16 @@ def average(view: View) -> Iterator[Filled]:
     splits = [split for split in found.sentences if split.startswith("test")] or list(found.sentences)
     for metric, name in view.named(found):
         by_split = [view.outcomes(found, metric, split) for split in splits]
-        values = {
-            system: [statistics.mean(own) for own in zip(*(outcomes[system].scores for outcomes in by_split))]
-            for system in view.systems
-            if all(system in outcomes for outcomes in by_split)
-        }
-        means = {system: statistics.mean(own) for system, own in values.items()}
-        theirs = means.pop(view.baseline or "", None)
-        differences = {} if theirs is None else {system: mean - theirs for system, mean in means.items()}
-        cells = {system: mean_cell(own, difference=differences.get(system)) for system, own in values.items()}
+        values: dict[str, list[float]] = {}
+        differences: dict[str, float] = {}
+        for system in view.systems:
+            own = [outcomes[system] for outcomes in by_split if system in outcomes]
+            if len(own) == len(splits):
+                values[system] = [statistics.mean(of_run) for of_run in zip(*(one.scores for one in own))]
+                paired = [one.difference for one in own if one.difference is not None]
+                if len(paired) == len(splits):
+                    differences[system] = statistics.mean(paired)
+        cells = {name: mean_cell(own, difference=differences.get(name)) for name, own in values.items()}
         yield Column("average", name, "average"), cells
         signed = {system: Cell(f"{value:+.2f}") for system, value in differences.items()}
         yield Column(f"from {view.baseline}"), signed

@@ -78,9 +78,11 @@ def compare_systems(
         trials: resamples of the test; by default sacreBLEU's 1,000. With 0 nothing is tested.
 
     Raises:
-        IkdError: scores of two runs do not compare, as they are of other sentences or settings.
+        IkdError: scores of two runs do not compare, as they are of other sentences or settings, or those of
+            one run, as several checkpoints made them.
     """
     every = {split: _scored(systems, split, group, beam) for split in splits}
+    _check_checkpoints(every)
     metrics, sentences = _common(every)
     # sacreBLEU's two lines a metric and run would break up the progress bar.
     logging.getLogger("sacrebleu").setLevel(logging.WARNING)
@@ -157,8 +159,24 @@ def _common(every: Mapping[str, Scored]) -> tuple[dict[str, Metric], dict[str, S
     }
 
 
+def _check_checkpoints(every: Mapping[str, Scored]) -> None:
+    """Refuses a run whose scores are of several checkpoints, or of another than its record tells of."""
+    first: dict[Path, tuple[str, str]] = {}
+    for split, scored in every.items():
+        for run, score in (pair for by_seed in scored.values() for pair in by_seed.values()):
+            if told := run.model.get("sha256"):
+                first.setdefault(run.folder, (told, f"{run.model['checkpoint']}, which was scored last"))
+            if score.checkpoint:
+                there, of_what = first.setdefault(run.folder, (score.checkpoint, f"that of {split}"))
+                check(
+                    score.checkpoint == there,
+                    f"{run.folder}: {split} was translated by another checkpoint than {of_what}: translate "
+                    "or score both by one, with translate.sh or ikd-record",
+                )
+
+
 def _test(scored: Scored, baseline: str, trials: int | None) -> tuple[PValues, list[str]]:
-    """p of every seed in common with the baseline, and notes on systems without."""
+    """p of every seed in common with the baseline, and notes on systems that could not be tested."""
     p_values: PValues = {}
     notes = []
     by_seeds: dict[tuple[int | None, ...], list[str]] = {}  # systems with the same seeds are tested at once
@@ -166,8 +184,6 @@ def _test(scored: Scored, baseline: str, trials: int | None) -> tuple[PValues, l
         seeds = tuple(seed for seed in scored[name] if seed in scored[baseline])
         if name != baseline and seeds:
             by_seeds.setdefault(seeds, []).append(name)
-        elif name != baseline:
-            notes.append(f"{name} and {baseline} have no run of the same seed, so they were not tested.")
     for seeds, names in by_seeds.items():
         runs = {name: [scored[name][seed] for seed in seeds] for name in (baseline, *names)}
         try:

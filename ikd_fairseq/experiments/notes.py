@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping, Sequence
 
 from ..evaluation.significance import MARKS, TESTS
 from ..io.html import count, number
-from .budget import tokens_an_update
-from .columns import ORIGINAL, TEXTS
+from .budget import place_of, text_of, tokens_an_update, unlike_options
 from .comparison import TEST, Scores, Systems
+from .plan import ORIGINAL, TEXTS, Place
 from .record import Record
 from .systems import System
 
@@ -40,16 +40,66 @@ def _trained_on(run: Record) -> bool:
     return bool(run.data.get("splits", {}).get("train"))
 
 
-def unfinished_note(runs: Sequence[Record], systems: Sequence[str], seeds: Sequence[int]) -> list[str]:
-    """Which planned runs are missing."""
-    done = {(run.system, run.seed) for run in runs}
-    missing = [f"{name}-seed{seed}" for name in systems for seed in seeds if (name, seed) not in done]
-    return [f"Not finished, and not counted: {', '.join(missing)}."] if missing else []
+def unfinished_note(
+    finished: Sequence[Record], shown: Sequence[Record], planned: Sequence[Place]
+) -> list[str]:
+    """Which planned runs are missing, and which of the *finished* ones are not *shown*."""
+    done = set(map(place_of, finished))
+    missing = [place for place in planned if place not in done]
+    apart = [place_of(run) for run in finished if run not in shown]
+    return [
+        f"{reason}, and not counted: {', '.join(_names(places, planned))}."
+        for reason, places in (("Not finished", missing), ("Not finished on every text", apart))
+        if places
+    ]
+
+
+def _names(places: Sequence[Place], planned: Sequence[Place]) -> list[str]:
+    """As a grid calls their folders, text and pair left out where all of *planned* have one."""
+    several_texts = len({place._replace(text="") for place in planned}) < len(planned)
+    several_pairs = len({place.pair for place in planned}) > 1
+    names = []
+    for pair, text, system, seed in places:
+        folders = [text] * several_texts + [pair] * several_pairs
+        names.append("/".join([*folders, system if seed is None else f"{system}-seed{seed}"]))
+    return names
+
+
+def method_notes(systems: Systems) -> list[str]:
+    """Which systems are means over several methods: runs that differ in more than their seed."""
+    notes = []
+    for name, own in systems.items():
+        unlike = [
+            f"`{option}` {', '.join(f'{value} ({_seeds(runs)})' for value, runs in values.items())}"
+            for option, values in unlike_options(own).items()
+        ]
+        if unlike:
+            notes.append(f"{name}: its runs differ in more than their seed, {'; '.join(unlike)}.")
+    return notes
+
+
+def _seeds(runs: Sequence[Record]) -> str:
+    return f"seed{'s' * (len(runs) > 1)} {', '.join(str(run.seed) for run in runs)}"
+
+
+def pair_notes(systems: Systems, baseline: str | None) -> list[str]:
+    """Of how many runs differences are, where a run has none of the baseline's to be held against."""
+    notes, seeds = [], {run.seed for run in systems.get(baseline or "", [])}
+    for name, own in systems.items():
+        paired = sum(run.seed in seeds for run in own)
+        if seeds and not paired:
+            notes.append(f"{name} and {baseline} have no run of the same seed, so they were not compared.")
+        elif seeds and paired < len(own):
+            notes.append(
+                f"{name}: differences from {baseline} are of {paired} of its {len(own)} runs, those of a "
+                "seed that both have; a mark would need all."
+            )
+    return notes
 
 
 def seed_notes(runs: Sequence[Record]) -> list[str]:
     """What ± means, and which systems have none."""
-    counts = Counter((run.system, run.pair, run.labels.get("text", ORIGINAL)) for run in runs)
+    counts = Counter((run.system, run.pair, text_of(run)) for run in runs)
     single = dict.fromkeys(place[0] for place, count in counts.items() if count == 1)
     notes = ["Mean ± standard deviation of the sample over seeds."] if max(counts.values()) > 1 else []
     if single:
@@ -86,7 +136,7 @@ def text_notes(runs: Sequence[Record]) -> list[str]:
         "masked in training and test alike."
     ]
     for text, title in TEXTS.items():
-        own = (run.data["masked"] for run in runs if run.labels.get("text") == text and "masked" in run.data)
+        own = (run.data["masked"] for run in runs if text_of(run) == text and "masked" in run.data)
         if masked := next(own, None):
             splits = ", ".join(f"{split['split']} {split['percent']:.2f} %" for split in masked["splits"])
             notes.append(f"{title}: {text} words masked by {masked['token']}: {splits}.")
@@ -115,13 +165,14 @@ def verdict(systems: Collection[str], scores: Scores) -> str:
 def page_notes(systems: Systems, scores: Collection[Scores]) -> list[str]:
     """What a reader must know of tables of *scores*, the first of *systems* being the baseline."""
     found = seed_notes([run for own in systems.values() for run in own])
+    found += [*method_notes(systems), *pair_notes(systems, next(iter(systems)))]
     if any(outcome.p_values for of_group in scores for outcome in of_group.outcomes.values()):
         marks = ", ".join(f"{mark} p < {limit}" for limit, mark in reversed(MARKS))
         test = TESTS[TEST]
         found.append(
             f"Below each score: difference from {next(iter(systems))}, and p by {test.title}, "
             f"{test.trials:,} {test.trial_name}, two-sided, run against run of the same seed; {marks}, where "
-            "every pair of runs reaches it in the same direction. Of twenty pairs of runs that are equally "
+            "every run reaches it in the same direction. Of twenty pairs of runs that are equally "
             "good, one is expected below 0.05."
         )
     return found

@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -18,7 +18,9 @@ from .systems import System, derive
 from .yaml_entry import fitting, is_name, options, read_by, read_entry, some_of, whole
 
 ORIGINAL = "original"
-MASKED = ("colour", "entity")  # texts that `ikd-analyse degrade` makes of the original
+MASKED = {"colour": "D_C", "entity": "D_E"}  # texts that `ikd-analyse degrade` makes of the original
+TEXTS = {ORIGINAL: "D", **MASKED}  # source texts, as Peng et al. 2022 call them
+TEACHER = "teacher"  # name of a single teacher's run
 SEQUENCES, CLOSEST = "seq", "inter"  # texts that the teacher writes: its best translation, or its closest
 TAUGHT = (SEQUENCES, CLOSEST)
 TEACHER_CACHE = "grid"  # name of the teacher's distributions beside a text
@@ -139,6 +141,15 @@ class Row:
     sparsity: int = 0  # percent of the weights of *start* that are pruned before
 
 
+class Place(NamedTuple):
+    """What tells a run from all others of a grid."""
+
+    pair: str
+    text: str
+    system: str
+    seed: int | None  # None for a teacher
+
+
 @dataclass
 class Plan:
     """A grid: every system, with every seed, for every pair (and text, if there are several)."""
@@ -148,7 +159,7 @@ class Plan:
     seeds: tuple[int, ...] = read_by(whole(least=0, several=True), (1, 2, 3))
     protocol: Protocol = Protocol()
     systems: tuple[Entry, ...] = ()
-    texts: tuple[str, ...] = read_by(some_of((ORIGINAL, *MASKED)), (ORIGINAL,))
+    texts: tuple[str, ...] = read_by(some_of(TEXTS), (ORIGINAL,))
     tests: tuple[str, ...] = ()  # sets to score; empty for all test sets of the data
     baseline: str | None = None  # row that others are compared with
     table: str = "systems"  # layout of the table
@@ -164,6 +175,21 @@ class Plan:
             Row(system, text, self.protocol.options + system.own_options, self.protocol.updates)
             for text in self.texts
             for system in (entry.system for entry in self.systems)
+        )
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        """Every run that its table shows: a single teacher, and each row with every seed for every pair."""
+        single = self.distillation and ":" not in self.distillation.teacher
+        teachers = [Place(pair, ORIGINAL, TEACHER, None) for pair in self.pairs if single]
+        return (
+            *teachers,
+            *(
+                Place(pair, row.text, row.system.name, seed)
+                for pair in self.pairs
+                for row in self.rows
+                for seed in self.seeds
+            ),
         )
 
 

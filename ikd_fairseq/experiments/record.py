@@ -14,15 +14,17 @@ torch or fairseq, so that tables start at once; :mod:`.training_facts` reads wha
       "code": {"version": ..., "commit": ..., "clean": ...}, "versions": {...}, "hardware": {...},
       "steps": {"train": {"seconds": ..., "peak_memory_mb": ...}, ...},
       "updates": 8000, "epochs": 62, "stopped_by": "max_update",
-      "model": {"checkpoint": "average.pt", "averaged": 10, "parameters": ..., ...},
+      "model": {"checkpoint": "average.pt", "sha256": ..., "averaged": 10, "parameters": ..., ...},
       "speeds": {"beam 1, batch 64": sentences a second, ...},
-      "scores": {"test": [{the fields of Score}, ...], ...}
+      "scores": {"test": [{the fields of Score}, ...], ...},
+      "searches": the same of translations by further options of the search, which no table shows
     }
 """
 
 import dataclasses
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterable, Sequence
@@ -33,6 +35,8 @@ from typing import Any, Literal
 from ..errors import IkdError, check, check_file
 from ..io.atomic import write_json
 from ..io.locks import PATIENCE, claim
+
+logger = logging.getLogger(__name__)
 
 FORMAT = 1  # raised when an older reader would misread a newer record
 FILE = "run.json"
@@ -99,6 +103,8 @@ class Score:
     references: str = ""  # their file, one a line, or their subwords
     sentences_per_second: float | None = None  # by fairseq's own clock around its search
     probability: float | None = None  # which the model gives to its translation, mean over sentences
+    search: str = ""  # further options of the search, as fairseq-generate was given them
+    checkpoint: str = ""  # SHA-256 of what translated; old scores do not know it
 
     @classmethod
     def of_json(cls, value: dict[str, Any]) -> "Score":
@@ -129,6 +135,7 @@ class Record:
     model: dict[str, Any] = field(default_factory=dict)
     speeds: dict[str, float] = field(default_factory=dict)
     scores: dict[str, list[Score]] = field(default_factory=dict)
+    searches: dict[str, list[Score]] = field(default_factory=dict)  # scores with options of the search
 
     @property
     def name(self) -> str:
@@ -160,11 +167,11 @@ class Record:
     @classmethod
     def _of_json(cls, folder: Path, content: dict[str, Any]) -> "Record":
         known = {entry.name for entry in dataclasses.fields(cls)}
-        scores = {
-            split: [Score.of_json(score) for score in own] for split, own in content.pop("scores", {}).items()
-        }
         own = {key: value for key, value in content.items() if key in known}
-        record = cls(folder, **own, scores=scores)
+        for name in ("scores", "searches"):
+            of_splits = own.get(name, {}).items()
+            own[name] = {split: list(map(Score.of_json, scores)) for split, scores in of_splits}
+        record = cls(folder, **own)
         seeded = _SEEDED.fullmatch(record.name)
         record.system = record.system or (seeded["name"] if seeded else record.name)
         if record.seed is None and seeded:
@@ -175,8 +182,9 @@ class Record:
     def update(cls, folder: str | os.PathLike[str], **facts: Any) -> "Record":
         """Adds *facts* to the record in *folder*, which may not be there yet, and returns it.
 
-        Dictionaries are added to, entry by entry; a :class:`Score` replaces that of the same split, group and
-        beam; everything else is replaced. Several processes may do this at once.
+        Dictionaries are added to, entry by entry; a :class:`Score` replaces those of the same output, and
+        that of the same split, group and search; everything else is replaced. Where the run was trained on,
+        as its updates tell, scores of before go. Several processes may do this at once.
 
         Raises:
             IkdError: the record cannot be read or written.
@@ -185,15 +193,18 @@ class Record:
         with claim(Path(folder, FILE), PATIENCE):
             there = os.path.lexists(Path(folder, FILE))
             record = cls.load(folder) if there else cls._of_json(Path(folder), {})
+            if record.updates not in (None, updates := facts.get("updates", record.updates)):
+                if record.scores:
+                    trained_on = f"was trained on from {record.updates} to {updates} updates"
+                    logger.warning("%s %s: scores of before are left out of its record", folder, trained_on)
+                record.model, record.scores, record.searches = {}, {}, {}
             for split, scores in facts.pop("scores", {}).items():
-                places = {(s.sentences.group, s.beam): s for s in (*record.scores.get(split, []), *scores)}
-                record.scores[split] = [places[place] for place in sorted(places)]
+                record._add(split, scores)
             for name, value in facts.items():
                 if isinstance(value, dict):
                     getattr(record, name).update(value)
                 else:
                     setattr(record, name, value)
-            record.scores = dict(sorted(record.scores.items()))
             known = {
                 name: value
                 for name, value in dataclasses.asdict(record).items()
@@ -202,6 +213,17 @@ class Record:
             del known["folder"]
             write_json(record.folder / FILE, {"format": FORMAT, **known})
         return record
+
+    def _add(self, split: str, scores: Sequence[Score]) -> None:
+        """Puts new *scores* of *split* among the others of its kind of search."""
+        written = {score.output for score in scores}
+        there = [*self.scores.get(split, []), *self.searches.get(split, [])]
+        every = [score for score in there if score.output not in written] + list(scores)
+        places = {(score.sentences.group, score.beam, score.search): score for score in every}
+        own = [places[place] for place in sorted(places)]
+        for name, further in (("scores", False), ("searches", True)):
+            of_splits = {**getattr(self, name), split: [one for one in own if bool(one.search) == further]}
+            setattr(self, name, {key: of_splits[key] for key in sorted(of_splits) if of_splits[key]})
 
     def score(self, split: str, group: Group = ALL, beam: int | None = None) -> Score | None:
         """The score of a group of sentences of *split*, by the given beam or the widest, if there is one."""

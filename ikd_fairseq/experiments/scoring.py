@@ -3,6 +3,7 @@
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ..data.image_pack import ImagePack
 from ..errors import IkdError, check
@@ -21,18 +22,18 @@ def score_output(
     output: Path,
     data: Path,
     split: str,
-    beam: int = 5,
     needs_images: bool = False,
     metrics: Sequence[str] = METRICS,
     meteor: Meteor | None = None,
+    **made_by: Any,
 ) -> list[Score]:
     """Scores what fairseq-generate wrote into *output* of *split* of *data*; its log is beside it, as .log.
 
     Args:
-        beam: of the search.
         needs_images: whether the system looks at images at test. Then sentences without one are not scored.
         metrics: some of "bleu", "chrf" and "ter".
         meteor: scores too where it is given.
+        made_by: beam and further options of the search, and the checkpoint, as :class:`Score` has them.
 
     Returns:
         One score for every sentence, and one for those that have an image, where the split has a pack.
@@ -60,7 +61,17 @@ def score_output(
             computed["meteor"] = meteor.score(ours, theirs)
         values = {key: Metric(one["name"], one["score"], one["signature"]) for key, one in computed.items()}
         sentences = Sentences.of(group, dict(zip(places, theirs)))
-        scores.append(Score(sentences, values, beam, output.name, str(path.resolve()), speed, mean))
+        scores.append(
+            Score(
+                sentences,
+                values,
+                output=output.name,
+                references=str(path.resolve()),
+                sentences_per_second=speed,
+                probability=mean,
+                **made_by,
+            )
+        )
     check(
         bool(scores), f"no sentence of {split} in {data} has an image, without which the system is not scored"
     )

@@ -12,10 +12,11 @@ from pathlib import Path
 
 from ..errors import check
 from . import columns
-from .budget import check_budget, is_finished, on_every_text, test_sets
-from .columns import ORIGINAL, TEACHER, Filled, View
+from .budget import check_budget, is_finished, on_every_text, only_planned, test_sets, text_of
+from .columns import Filled, View
 from .comparison import group_systems
-from .notes import budget_notes, figure_notes, text_notes, unfinished_note
+from .notes import budget_notes, figure_notes, method_notes, pair_notes, text_notes, unfinished_note
+from .plan import ORIGINAL, TEACHER, Place
 from .record import ALL, WITH_IMAGE, Group, Record
 from .systems import BASELINE, SYSTEMS, System, in_order
 from .table import Cell, Column, Row, Table
@@ -97,7 +98,7 @@ def make_tables(
     baseline: str | None = BASELINE,
     systems: Mapping[str, System] = SYSTEMS,
     splits: tuple[str, ...] = (),
-    seeds: tuple[int, ...] = (),
+    planned: Sequence[Place] = (),
     trials: int | None = None,
 ) -> tuple[list[Table], list[str]]:
     """The tables of *runs* in a layout, pair by pair, and notes that a reader must know.
@@ -107,7 +108,7 @@ def make_tables(
         baseline: system that others are compared with.
         systems: titles and order of systems, by name.
         splits: test sets; by default all that the data have.
-        seeds: those that were planned, if that is known.
+        planned: the runs that it is to show; by default all there are.
         trials: resamples of the significance test; by default sacreBLEU's 1,000.
 
     Raises:
@@ -115,6 +116,7 @@ def make_tables(
     """
     check(layout in LAYOUTS, f"table {layout} is none of: {' '.join(LAYOUTS)}; name one of these layouts")
     form = LAYOUTS[layout]
+    runs = only_planned(runs, planned) if planned else runs
     finished = [run for run in runs if is_finished(run, splits)]
     for run in runs:
         if run not in finished:
@@ -124,7 +126,9 @@ def make_tables(
     )
     tables: list[Table] = []
     shown: list[Record] = []
-    for pair in sorted({run.pair for run in finished}):
+    of_runs: list[str] = []
+    pairs = sorted({run.pair for run in finished})
+    for pair in pairs:
         own = [run for run in finished if run.pair == pair]
         if form.same_budget:
             check_budget(own, systems)
@@ -132,14 +136,16 @@ def make_tables(
         shown += own
         tests = splits or tuple(sorted({split for run in own for split in test_sets(run)}))
         if form.texts:  # on each text a system is one of its own
-            own = [replace(run, system=f"{run.system} {run.labels.get('text', ORIGINAL)}") for run in own]
+            own = [replace(run, system=f"{run.system} {text_of(run)}") for run in own]
         every = View(group_systems(own), tests, ALL, form.metrics, baseline, trials if form.tested else 0)
+        of_pair = [*method_notes(every.systems), *pair_notes(every.systems, baseline)]
+        of_runs += [note if len(pairs) == 1 else f"{pair}: {note}" for note in of_pair]
         for title, view in _views(every, form):
             tables.append(_table(pair, title, view, form, systems))
     tables = [table for table in tables if table.rows]
     check(bool(tables), f"no finished run has a score of {' '.join(splits) or 'a test set'}")
     notes = budget_notes(shown, systems) if form.same_budget else []
-    notes += unfinished_note(shown, list(systems) if seeds else [], seeds)
+    notes += [*unfinished_note(finished, shown, planned), *of_runs]
     if baseline is not None and not any(run.system == baseline for run in shown):
         notes.append(f"No finished run of {baseline}, so there are no differences from it.")
     notes += figure_notes(shown, form.metrics, form.tested, trials)

@@ -82,6 +82,28 @@ def resolved_options(state: State) -> dict[str, dict[str, Any]]:
     return {name: section for name, section in sections.items() if section}
 
 
+def earlier_value(options: Mapping[str, Mapping[str, Any]], section: str, name: str) -> Any:
+    """What an option stands for in a run from before there was one, with the *options* that it names.
+
+    None for what is unknown too. See :func:`ikd_fairseq.checkpoint_settings.complete_settings`.
+    """
+    from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
+    from fairseq.models import MODEL_DATACLASS_REGISTRY
+    from fairseq.tasks import TASK_DATACLASS_REGISTRY
+
+    registries = {
+        "model": MODEL_DATACLASS_REGISTRY,
+        "task": TASK_DATACLASS_REGISTRY,
+        "criterion": CRITERION_DATACLASS_REGISTRY,
+    }
+    known = registries.get(section, {}).get(str(options.get(section, {}).get("_name")))
+    value = _plain({name: getattr(known, "before", {}).get(name, getattr(known, name, None))})[name]
+    if isinstance(value, str) and value.startswith("${"):  # that of another section
+        owner, _, name = value.strip("${}").partition(".")
+        return options.get(owner, {}).get(name)
+    return value
+
+
 def _plain(section: Any) -> dict[str, Any]:
     def plain(value: Any) -> Any:
         return vars(value) if isinstance(value, argparse.Namespace) else str(value)
@@ -152,7 +174,8 @@ def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, A
         training_only: how the names of parameters begin that decoding lacks.
 
     Returns:
-        "checkpoint" and "megabytes" of the file, or of packed.pt beside it, the same without its zeros;
+        "checkpoint", the name of the file, and its "sha256"; "megabytes" of it, or of packed.pt beside it,
+        the same without its zeros;
         "averaged", how many checkpoints it is the mean of; "parameters", "decoding_parameters" and of these
         "decoding_parameters_not_zero", tied ones counted once.
 
@@ -164,6 +187,7 @@ def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, A
     decoding = parameters_of(state, training_only)
     return {
         "checkpoint": checkpoint.name,
+        "sha256": sha256_of_file(str(checkpoint)),
         "megabytes": (packed if packed.is_file() else checkpoint).stat().st_size / 1e6,
         "averaged": len(state["extra_state"].get("averaged_checkpoints", [])) or 1,
         "parameters": sum(tensor.numel() for tensor in parameters_of(state)),

@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from ..experiments.record import ALL, FILE, Record, Score
+from ..io.checksums import sha256_of_file
 from .text import MOSES, TextFacts
 
 
@@ -25,7 +26,7 @@ class Card:
 
     @classmethod
     def of_checkpoint(cls, checkpoint: str, title: str, system: str, data_licence: str = "") -> "Card":
-        """A card with the scores that stand in the record beside the checkpoint, if there is one.
+        """A card with the scores that the record beside the checkpoint, if there is one, has of it.
 
         Raises:
             IkdError: the record is damaged.
@@ -33,10 +34,15 @@ class Card:
         run = os.path.dirname(checkpoint) or "."
         scores = {}
         if os.path.isfile(os.path.join(run, FILE)):
-            record = Record.load(run)
-            # A record is of one checkpoint of its folder.
-            if record.model.get("checkpoint") in (None, os.path.basename(checkpoint)):
-                scores = {split: score for split in record.scores if (score := record.score(split, ALL))}
+            record, digest = Record.load(run), sha256_of_file(checkpoint)
+            found = {split: score for split in record.scores if (score := record.score(split, ALL))}
+            # Scores of older records are of the checkpoint that was scored last.
+            last = record.model.get("checkpoint") in (None, os.path.basename(checkpoint))
+            scores = {
+                split: score
+                for split, score in found.items()
+                if (score.checkpoint == digest if score.checkpoint else last)
+            }
         return cls(title, system, data_licence, scores)
 
 

@@ -1,5 +1,8 @@
 """ikd-record: steps on the command line, what they print, refusals. What they record has tests beside it."""
 
+import hashlib
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -46,6 +49,21 @@ def test_training_and_a_translation_are_recorded_and_scores_printed(paths, capsy
     assert "40 sentences (all), tokenised, beam 5" in printed and "20 sentences (with image)" in printed
     assert f"BLEU    {bleu(spoilt(PICTURED)):.2f}  nrefs:1|case:lc|" in printed
     assert f"  reference   {REFERENCES[20]}" in printed and f"  hypothesis  {spoilt(PICTURED)[20]}" in printed
+
+
+def test_a_score_says_which_checkpoint_and_search_made_it(paths, capsys):
+    run = Path(paths[0])
+    (run / "average.pt").rename(run / "best.pt")
+    write_output(run / "generate-test.lenpen-2.txt", REFERENCES)
+    score = ["score", paths[0], "--data", paths[1], "--split", "test", "--metrics", "bleu"]
+    command.main([*score, "--checkpoint", str(run / "best.pt")])
+    command.main([*score, "--output", "generate-test.lenpen-2.txt", "--search=--lenpen 2"])
+    record = Record.load(run)
+    digest = hashlib.sha256((run / "best.pt").read_bytes()).hexdigest()
+    assert {one.checkpoint for one in record.scores["test"]} == {record.model["sha256"]} == {digest}
+    assert record.score("test").metrics["bleu"].value == pytest.approx(bleu(spoilt(PICTURED)))
+    assert [(one.search, one.checkpoint) for one in record.searches["test"]] == [("--lenpen 2", "")] * 2
+    assert "40 sentences (all), tokenised, beam 5, --lenpen 2 (in no table)" in capsys.readouterr().out
 
 
 def test_a_translation_without_training_facts_is_recorded_too(paths):

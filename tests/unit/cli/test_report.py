@@ -122,6 +122,19 @@ def test_scores_are_those_of_the_files(runs):
     assert "2 systems (text, ikd), 4 runs; baseline: text" in words
 
 
+def test_a_system_with_more_seeds_than_the_baseline_is_never_significant(runs):
+    words = Page(report([runs[0], *runs[2:]])).words
+    assert "Of 2 differences from text, none is significant at p < 0.05." in words
+    assert "(1 of 2 runs)" in words and "†" not in words.split("Learning curves")[1].split("Below each")[0]
+    assert "ikd: differences from text are of 1 of its 2 runs" in words
+
+
+def test_seeds_of_other_methods_are_noted(runs):
+    assert "differ in more" not in Page(report(runs)).words
+    Record.update(runs[3], options={"model": {"_name": "ikd_transformer", "dropout": 0.1}})
+    assert "ikd: its runs differ in more than their seed, " in Page(report(runs)).words
+
+
 def test_sentences_with_an_image_have_tables_of_their_own(tmp_path):
     folders = [
         write_run(tmp_path / name, {"test": spoilt(every)}, pictured=pictured)

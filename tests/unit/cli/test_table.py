@@ -1,9 +1,13 @@
 """ikd-table: which files it writes, in which form, by which plan."""
 
+import shutil
+from dataclasses import replace
+
 import pytest
 
 from ikd_fairseq.cli import table as command
-from tests.records import REFERENCES, add_run, spoilt
+from ikd_fairseq.experiments.record import ALL, Record
+from tests.records import REFERENCES, add_run, score_of, spoilt, write_output
 
 PLAN = """\
 title: Toy
@@ -11,6 +15,12 @@ seeds: [1, 2]
 systems: [text, {name: mine, like: ikd, options: --kd-weight 2, title: Mine}]
 tests: test
 table: variants
+"""
+TAUGHT = """\
+title: Toy
+seeds: 1
+distillation: {teacher: t.pt, students: [{name: nano, like: text}], methods: base}
+table: distillation
 """
 
 
@@ -47,6 +57,29 @@ def test_a_plan_gives_title_order_layout_and_what_is_missing(runs, tmp_path, cap
     assert mine.startswith("| Mine | 100.00 | 100.00 | +") and mine.endswith(" | 1 |")
     assert "Mine: `--kd-weight 2`." in lines
     assert "Not finished, and not counted: text-seed2, mine-seed2." in lines
+    add_run(runs, "old-seed1", {"test": REFERENCES})
+    command.main([str(runs), "--plan", str(tmp_path / "plan.yaml"), "--baseline", "text"])
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_a_teacher_is_of_the_plan_and_a_baseline_outside_it_is_refused(runs, tmp_path, capsys):
+    shutil.rmtree(runs)
+    for name in ("teacher", "nano-base-seed1", "nano-base-seed2"):
+        (runs / name).mkdir(parents=True)
+        output = "generate-test.beam1.txt"
+        write_output(runs / name / output, REFERENCES)
+        greedy = replace(score_of(REFERENCES, ALL, range(40), output), beam=1, probability=0.5)
+        Record.update(runs / name, pair="en-de", scores={"test": [greedy]})
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(TAUGHT)
+    command.main([str(runs), "--plan", str(plan)])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(" | ")[0] for line in lines if line.startswith("| ")][2:] == [
+        "| teacher",
+        "| baseline",
+    ]
+    assert command.main([str(runs), "--plan", str(plan), "--baseline", "text"]) == 1
+    assert "plan.yaml has no such system, only nano-base, teacher" in capsys.readouterr().err
 
 
 def test_folders_without_runs_are_refused(tmp_path, capsys):

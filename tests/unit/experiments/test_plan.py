@@ -48,6 +48,19 @@ def plan_of(tmp_path):
     return read
 
 
+def test_a_plan_knows_the_place_of_every_run_and_of_a_single_teacher(plan_of):
+    places = plan_of(SYSTEMS + "pairs: [en-de, en-fr]\n").places
+    assert places[:3] == (
+        ("en-de", "original", "text", 1),
+        ("en-de", "original", "text", 2),
+        ("en-de", "original", "l1", 1),
+    )
+    assert len(places) == 8 and places[-1] == ("en-fr", "original", "l1", 2)
+    taught = plan_of(TAUGHT.replace("a.pt:b.pt", "a.pt")).places
+    assert taught[0] == ("en-de", "original", "teacher", None)
+    assert ("en-de", "seq", "nano-seq", 1) in taught and taught[1:] == plan_of(TAUGHT).places
+
+
 def test_a_plan_names_systems_and_variants_whose_options_come_behind_those_for_all(plan_of):
     plan = plan_of(SYSTEMS)
     assert plan.pairs == ("en-de",) and plan.seeds == (1, 2) and plan.tests == () and plan.table == "systems"

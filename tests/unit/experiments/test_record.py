@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -49,6 +50,33 @@ def test_steps_add_and_a_score_replaces_that_of_the_same_place(tmp_path):
     assert record.score("test", beam=1).metrics["bleu"].value == 3.0
     assert record.score("test", WITH_IMAGE) is None and record.score("valid") is None
     assert list(record.scores) == ["test", "test1"] and len(record.scores["test"]) == 2
+
+
+def test_a_score_by_another_search_stands_apart_and_replaces_none(tmp_path):
+    plain, searched = (
+        score(1.0),
+        replace(score(9.0), search="--lenpen 2", output="generate-test.lenpen-2.txt"),
+    )
+    Record.update(tmp_path, scores={"test": [plain]})
+    record = Record.update(tmp_path, scores={"test": [searched]})
+    assert record.scores == {"test": [plain]} and record.score("test") == plain
+    assert record.searches == {"test": [searched]} and Record.load(tmp_path) == record
+
+
+def test_a_score_goes_with_its_output(tmp_path):
+    Record.update(tmp_path, scores={"test": [score(1.0), score(2.0, WITH_IMAGE)]})
+    again = replace(score(3.0), beam=4, search="--lenpen 2")  # in the same file
+    record = Record.update(tmp_path, scores={"test": [again]})
+    assert record.scores == {} and record.searches == {"test": [again]}
+
+
+def test_scores_of_before_go_where_a_run_was_trained_on(tmp_path, caplog):
+    Record.update(tmp_path, updates=500)
+    Record.update(tmp_path, scores={"test": [score(1.0)]}, model={"averaged": 10})
+    assert Record.update(tmp_path, updates=500).scores and not caplog.messages
+    record = Record.update(tmp_path, updates=8000)
+    assert record.updates == 8000 and record.scores == {} and record.model == {}
+    assert "was trained on from 500 to 8000 updates: scores of before are left out" in caplog.text
 
 
 def test_several_processes_add_at_once(tmp_path):

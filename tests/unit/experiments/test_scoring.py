@@ -29,12 +29,12 @@ def output(tmp_path):
 
 
 def test_every_sentence_and_those_with_an_image_are_scored_apart(data, output):
-    every, pictured = score_output(output, data, "test", beam=4, metrics=["bleu"])
+    every, pictured = score_output(output, data, "test", metrics=["bleu"], beam=4, checkpoint="5a")
     assert every.sentences == Sentences.of(ALL, dict(enumerate(REFERENCES)))
     assert every.metrics["bleu"].value == pytest.approx(bleu(spoilt(PICTURED)))
     assert pictured.sentences.group == WITH_IMAGE and pictured.sentences.places() == PICTURED
     assert pictured.metrics["bleu"].value == pytest.approx(bleu(spoilt(PICTURED), PICTURED))
-    assert (every.beam, every.output) == (4, "generate-test.txt")
+    assert (every.beam, every.checkpoint, every.output) == (4, "5a", "generate-test.txt")
     signature = compute_scores(["a"], ["a"], metrics=["bleu"])["bleu"]["signature"]
     assert every.metrics["bleu"].signature == signature
     assert [score.sentences.group for score in score_output(output, data, "test1")] == [ALL]

@@ -5,12 +5,15 @@ import dataclasses
 import io
 import shutil
 import statistics
+from itertools import product
 
 import pytest
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.evaluation.significance import Outcome
+from ikd_fairseq.experiments.budget import unlike_options
 from ikd_fairseq.experiments.columns import score_cell
+from ikd_fairseq.experiments.plan import Place
 from ikd_fairseq.experiments.record import ALL, Metric, Record, Score, find_records
 from ikd_fairseq.experiments.systems import SYSTEMS, derive
 from ikd_fairseq.experiments.table import Column, Row, Table, as_html, as_markdown, as_tsv
@@ -23,6 +26,11 @@ UNPICTURED = range(1, 40, 2)
 
 def tables_of(runs, layout="systems", **request):
     return make_tables(find_records([runs]), layout, trials=100, **request)
+
+
+def places(*systems, pairs=("en-de",), texts=("original",), seeds=(1, 2)):
+    """What a plan of these would have."""
+    return [Place(pair, text, *run) for pair in pairs for text in texts for run in product(systems, seeds)]
 
 
 def numbers(tables, **wanted):
@@ -177,12 +185,113 @@ def test_an_unfinished_run_is_left_out_and_said_so(runs, caplog):
     shutil.rmtree(run.folder)
     facts = {**facts_of("ikd", 2, "training"), "scores": run.scores}
     Record.update(run.folder, **facts)
-    (_, every), notes = tables_of(
-        runs, seeds=(1, 2), systems={name: SYSTEMS[name] for name in ("text", "ikd")}
-    )
+    (_, every), notes = tables_of(runs, planned=places("text", "ikd"))
     assert {row.name: row.seeds for row in every.rows} == {"text": 2, "ikd": 1}
     assert "ikd-seed2 is not finished" in caplog.text
     assert "Not finished, and not counted: ikd-seed2." in notes
+
+
+def test_runs_outside_the_plan_are_left_out_and_the_log_says_so(runs, caplog):
+    right = {split: REFERENCES for split in ("test", "test1")}
+    planned = places("text", "ikd")
+    expected = tables_of(runs, planned=planned)
+    add_run(runs, "text-seed3", right)
+    add_run(runs, "old-seed1", right)
+    add_run(runs / "other", "ikd-seed1", right, pair="en-fr")
+    add_run(runs / "colour", "text-seed1", right, labels={"text": "colour"})
+    caplog.clear()
+    assert tables_of(runs, planned=planned) == expected
+    (left_out,) = [text for text in caplog.messages if text.startswith("not in the plan, and left out: ")]
+    for name in ("text-seed3", "old-seed1", "other/en-de/ikd-seed1", "colour/en-de/text-seed1", "gated-"):
+        assert name in left_out
+    assert "en-de/ikd-seed2" not in left_out
+
+
+def test_a_run_that_one_of_two_pairs_lacks_is_not_finished(runs):
+    right = {split: REFERENCES for split in ("test", "test1")}
+    for name in ("text-seed1", "text-seed2", "ikd-seed1"):
+        add_run(runs / "fr", name, right, pair="en-fr")
+    planned = places("text", "ikd", pairs=("en-de", "en-fr"))
+    tables, notes = tables_of(runs, planned=planned)
+    assert "Not finished, and not counted: en-fr/ikd-seed2." in notes
+    assert [(row.name, row.seeds) for row in tables[-1].rows] == [("text", 2), ("ikd", 1)]
+
+
+def test_seeds_of_other_methods_are_noted_with_what_differs(runs):
+    right = {split: REFERENCES for split in ("test", "test1")}
+
+    def notes_of(**sections):
+        for seed, changes in ((1, {}), (2, sections)):
+            options = facts_of("ikd", seed)["options"]
+            # What differs between any two runs.
+            options["checkpoint"] = {"save_dir": f"runs/ikd-seed{seed}", "keep_last_epochs": seed}
+            options["task"] = {"data": f"data{seed}", "seed": seed, "init_from": f"runs/text-seed{seed}/a.pt"}
+            options["model"] = {"_name": "ikd_transformer_tiny", "backbone": "efficientnet_lite0"}
+            options["model"] |= {"kd_gradient": "generator", "encoder_layers": 4}
+            for section, own in changes.items():
+                options[section] = {**options[section], **own}
+            code = {"commit": f"{seed}" * 40}
+            Record.update(runs / "en-de" / f"ikd-seed{seed}", options=options, code=code)
+        add_run(runs, "ikd-seed3", right, options=options, code=code)
+        found = [note for note in tables_of(runs)[1] if "differ in more than their seed" in note]
+        shutil.rmtree(runs / "en-de" / "ikd-seed3")
+        return found
+
+    assert notes_of() == []
+    assert notes_of(model={"kd_gradient": "embeddings"}, task={"init_from": None}) == [
+        "ikd: its runs differ in more than their seed, `kd_gradient` generator (seed 1), embeddings (seeds "
+        "2, 3); `init_from` a file (seed 1), None (seeds 2, 3); `commit` 1111111 (seed 1), 2222222 (seeds 2, "
+        "3)."
+    ]
+
+
+def test_an_option_that_an_older_seed_lacks_is_as_all_was_before_it():
+    def run(seed, **model):
+        options = {"model": {"_name": "ikd_transformer_tiny", **model}, "task": {"_name": "translation"}}
+        return Record(f"ikd-seed{seed}", "ikd", seed=seed, options=options)
+
+    # The preset's own is "learned", but what was trained before had none.
+    old, same, other = run(1), run(2, region_bias="none", dropout=0.3), run(3, region_bias="learned")
+    assert unlike_options([old, same]) == {}
+    assert unlike_options([old, other]) == {"region_bias": {"none": [old], "learned": [other]}}
+    assert unlike_options([same, Record("teacher", "ikd")]) == {}  # which is of no training here
+
+
+def test_a_difference_is_of_the_seeds_that_both_have(tmp_path):
+    for values in (("base", 1, 40.0), ("l1", 1, 41.0), ("l1", 2, 31.0), ("other", 3, 50.0)):
+        add_scores(tmp_path, *values)
+    tables, notes = tables_of(tmp_path, **{**BASE, "splits": ("test",)})
+    assert "| L1 | 36.00 ± 7.07 | 36.00 ± 7.07 | +1.00 | 2 |" in lines_of(tables)
+    paired, *_ = (note for note in notes if note.startswith("l1: "))
+    assert paired.startswith("l1: differences from base are of 1 of its 2 runs, those of a seed that both")
+    assert "other and base have no run of the same seed, so they were not compared." in notes
+
+
+def test_a_run_translated_by_several_checkpoints_is_refused(runs):
+    run = runs / "en-de" / "ikd-seed1"
+    lines = spoilt(PICTURED)
+
+    def score(split, checkpoint):
+        new = score_of(lines, ALL, range(40), f"generate-{split}.txt")
+        return {"scores": {split: [dataclasses.replace(new, checkpoint=checkpoint)]}}
+
+    Record.update(run, **score("test", "5a"))  # of test1 nobody knows
+    tables_of(runs)
+    Record.update(run, **score("test1", "9f"))
+    with pytest.raises(IkdError, match="ikd-seed1: test1 was translated by another .* than that of test: "):
+        tables_of(runs)
+    Record.update(run, **score("test1", "5a"), model={"checkpoint": "best.pt", "sha256": "9f"})
+    with pytest.raises(IkdError, match="ikd-seed1: test was .* than best.pt, which was scored last: "):
+        tables_of(runs)
+
+
+def test_scores_by_another_search_enter_no_table(runs):
+    expected = tables_of(runs)
+    for name in ("text-seed1", "ikd-seed1"):
+        new = score_of(REFERENCES, ALL, range(40), "generate-test.lenpen-2.txt")
+        searched = dataclasses.replace(new, beam=9, search="--lenpen 2")
+        Record.update(runs / "en-de" / name, scores={"test": [searched], "valid": [searched]})
+    assert tables_of(runs) == expected
 
 
 @pytest.mark.parametrize(
@@ -192,6 +301,7 @@ def test_an_unfinished_run_is_left_out_and_said_so(runs, caplog):
             {"updates": 20},
             "max_update 20, but .* with 10",
         ),
+        ({"dropout": 0.1}, "dropout 0.1, but .* with 0.3"),
         ({"lr": 1.0}, r"lr \[1.0\], but .* with \[0.005\]"),
     ],
 )
@@ -271,7 +381,9 @@ def test_one_seed_has_no_deviation_and_says_so(tmp_path):
 
 def test_without_the_baseline_there_are_no_differences_and_the_table_says_so(tmp_path):
     add_scores(tmp_path, "l1", 1, 39.0)
-    tables, notes = tables_of(tmp_path, **{**BASE, "splits": ("test",)}, seeds=(1,))
+    tables, notes = tables_of(
+        tmp_path, **{**BASE, "splits": ("test",)}, planned=places("base", "l1", seeds=(1,))
+    )
     text = as_markdown(tables, notes)
     assert "| L1 | 39.00 | 39.00 | 1 |" in text
     assert "No finished run of base" in text and "not counted: base-seed1." in text
@@ -340,6 +452,10 @@ def test_several_seeds_have_a_deviation_and_count_only_where_all_texts_have_them
     assert f"| {(first + 100) / 2:.2f} ± {(100 - first) / 2**0.5:.2f} |" in line
     assert line.endswith("| 2 |")
     assert "text-seed3 is not finished on every text" in caplog.text
+    planned = places("text", texts=("original", "colour", "entity"), seeds=(1, 2, 3))
+    notes = tables_of(texts, "texts", planned=planned)[1]
+    assert "Not finished, and not counted: colour/text-seed3, entity/text-seed3." in notes
+    assert "Not finished on every text, and not counted: original/text-seed3." in notes
 
 
 def test_meteor_has_columns_beside_bleu_where_it_is_there(texts):

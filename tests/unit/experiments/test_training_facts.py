@@ -103,6 +103,7 @@ def test_size_counts_what_translating_needs_and_tied_weights_once(run):
     assert (facts["checkpoint"], facts["averaged"]) == ("average.pt", 2)
     assert facts["parameters"] == 4 + 3 + 50 and facts["decoding_parameters"] == 4 + 3
     assert facts["decoding_parameters_not_zero"] == 3 + 3
+    assert facts["sha256"] == hashlib.sha256((run / "average.pt").read_bytes()).hexdigest()
     assert facts["megabytes"] == (run / "average.pt").stat().st_size / 1e6
     (run / "packed.pt").write_bytes(bytes(2_000_000))
     assert model_facts(run / "average.pt", ())["megabytes"] == 2.0
