@@ -31,9 +31,7 @@ def require_fairseq() -> None:
     Python 3.11 rejects the dataclasses of the original fairseq 0.12.2; the distribution ``fairseq-fixed``
     holds the same code, repaired, under the same import name.
     """
-    remedy = (
-        "install the plugin with all it needs: pip install ikd-fairseq (or pip install -e . in a checkout)"
-    )
+    remedy = "install the plugin with all that it needs: pip install . in its checkout"
     try:
         import fairseq
     except ModuleNotFoundError as error:

@@ -20,6 +20,7 @@ PROCESS = "process"
 # file that they are from.
 DICTIONARIES = "dictionaries"
 CHECKPOINT = "checkpoint"
+EARLY_STOPPING = "early_stopping"  # what has been counted for --patience, see tasks.early_stopping
 
 # Key of an exported checkpoint: what its text went through, see serving.text.
 TEXT = "text"

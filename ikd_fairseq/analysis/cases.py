@@ -14,10 +14,9 @@ from itertools import groupby
 from typing import Any, NamedTuple
 
 from sacrebleu.metrics.base import Metric
-from sacrebleu.metrics.bleu import BLEU
-from sacrebleu.metrics.chrf import CHRF
 
 from ..errors import check
+from ..evaluation.metrics import make_sentence_scorer
 from ..evaluation.significance import named_runs
 from ..evaluation.translations import Translations, agreed_count, load_run
 from ..io.html import render
@@ -103,16 +102,6 @@ def mark_words(translation: str, reference: str) -> list[Word]:
     return marked
 
 
-def make_scorer(metric: str) -> Metric:
-    """sacreBLEU's scorer of single sentences: "bleu" or "chrf" of the tokens as they stand, without case.
-
-    BLEU counts only the orders of n-grams that a sentence is long enough for.
-    """
-    if metric == "chrf":
-        return CHRF(lowercase=True)
-    return BLEU(tokenize="none", lowercase=True, force=True, effective_order=True)
-
-
 def score_sentences(corpus: Corpus, scorer: Metric) -> dict[str, list[float]]:
     """Scores by system and sentence, 0 to 100."""
     return {
@@ -177,7 +166,7 @@ def make_study(
     """
     total = len(corpus.references)
     check_sentences(sentences or (), "the test set", total)
-    scorer = make_scorer(metric)
+    scorer = make_sentence_scorer(metric)
     scores = score_sentences(corpus, scorer)
     wins, losses = select_ends(scores, total)
     if sentences is None:

@@ -5,8 +5,8 @@ loaded once for all the conditions that an analysis compares.
 """
 
 import logging
-import os
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 from fairseq.data import LanguagePairDataset
@@ -15,12 +15,10 @@ from fairseq.dataclass.configs import GenerationConfig
 from ..data.pairs.image_pair_dataset import ImagePairDataset
 from ..distillation.search import search
 from ..errors import check
+from ..evaluation.references import read_references, references_file
 from ..evaluation.translations import BPE_MARK, agreed_count
 from ..io.progress import progress
-from ..io.text_lines import read_lines
 from .features import Trained
-
-REFERENCE_FOLDER = "reference"  # in the data folder, where examples/multi30k/prepare.sh leaves the test sets'
 
 logger = logging.getLogger(__name__)
 
@@ -64,24 +62,26 @@ def references_of(
 ) -> list[str]:
     """A reference for every sentence of *split*, tokenised, subwords joined.
 
-    They stand in ``SPLIT.LANGUAGE`` in *folder*, by default :data:`REFERENCE_FOLDER` in the data folder. If
-    that is not there, they are the binarised targets, in which an unknown word matches no translation.
+    They stand in ``SPLIT.LANGUAGE`` in *folder*, by default where :func:`.references_file` finds them, as for
+    a run's record. If nothing is there, they are the binarised targets, in which an unknown word matches no
+    translation.
 
     Raises:
         IkdError: there is no such file, it has another number of lines, or the split has no targets.
     """
-    name = f"{split}.{trained.task.cfg.target_lang}"
-    path = os.path.join(folder or os.path.join(trained.data, REFERENCE_FOLDER), name)
-    if folder or os.path.isfile(path):
-        lines = read_lines(path)
-        agreed_count({path: len(lines), f"{split} in {trained.data}": len(dataset)})
+    language = trained.task.cfg.target_lang
+    name = f"{split}.{language}"
+    path = Path(folder, name) if folder else references_file(trained.data, split, language)
+    if path is not None:
+        lines = read_references(path)
+        agreed_count({str(path): len(lines), f"{split} in {trained.data}": len(dataset)})
         return lines
     check(
         dataset.tgt is not None,
         f"{split} in {trained.data} has no translations to score against: give --references FOLDER with "
         f"{name}",
     )
-    logger.info("%s: there is no %s, so the binarised targets are the references", split, path)
+    logger.info("%s has no text of %s, so the binarised targets are the references", trained.data, name)
     dictionary = trained.task.target_dictionary
     targets = (dataset.tgt[number] for number in range(len(dataset)))
     return [dictionary.string(target, BPE_MARK, escape_unk=True) for target in targets]

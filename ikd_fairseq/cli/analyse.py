@@ -113,7 +113,7 @@ _TRANSLATION = [
     _option(
         "--references",
         "folder with the references as SPLIT.LANGUAGE, one tokenised line a sentence (default: that in "
-        "DATA/reference or, where there is none, the binarised targets)",
+        "DATA/reference, else in DATA/bpe, else the binarised targets)",
         metavar="FOLDER",
     ),
 ]

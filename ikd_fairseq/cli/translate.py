@@ -4,10 +4,11 @@ import argparse
 import itertools
 import json
 import logging
+import os
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from typing import IO
 
 from ..errors import command
 from ..io.atomic import check_output, write_atomically
@@ -23,13 +24,15 @@ _DESCRIPTION = """\
 Translates plain sentences, one a line, from FILEs or standard input. They are prepared as the model's
 training text was, and come back as plain text, in their order, blank lines too. MODEL is a checkpoint, best
 one of ikd-export, which has its languages, dictionaries and BPE merges in it, or a folder that
-ikd-export --format ctranslate2 wrote."""
+ikd-export --format ctranslate2 or onnx wrote."""
+
+_CLOSED = 128 + 13  # the status of a filter that is ended by SIGPIPE
 
 
 def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="ikd-translate", description=_DESCRIPTION)
     add = parser.add_argument
-    add("model", metavar="MODEL", help="checkpoint, or folder of ikd-export --format ctranslate2")
+    add("model", metavar="MODEL", help="checkpoint, or folder of ikd-export --format ctranslate2 or onnx")
     add("files", metavar="FILE", nargs="*", help="text in UTF-8 (default: standard input)")
     add("--output", metavar="FILE", help="file to write, complete or not at all (default: standard output)")
     add("--beam", type=positive_int, default=5, metavar="N", help="beam size (default: %(default)s)")
@@ -49,10 +52,8 @@ def build_parser() -> argparse.ArgumentParser:
     read = "lines that are read before the first of them is printed; 1 answers every line at once "
     add("--buffer-size", type=positive_int, default=4096, metavar="N", help=f"{read}(default: %(default)s)")
     add("--cpu", action="store_true", help="use no GPU (default: one, where there is one)")
-    words = (
-        "how words are told apart: moses, or none for sentences in words parted by spaces (default: moses)"
-    )
-    add("--tokenizer", choices=TOKENIZERS, help=words)
+    words = "how words are told apart: moses, or none for sentences in words parted by spaces (default: what "
+    add("--tokenizer", choices=TOKENIZERS, help=f"{words}the export says, else moses)")
     add = parser.add_argument_group("for a checkpoint").add_argument
     data = "data folder of its training (default: what travels in an exported checkpoint, else where it was)"
     add("--data", metavar="DATA", help=data)
@@ -88,8 +89,18 @@ def _line(source: str, translations: list[Translation], as_json: bool) -> str:
     return json.dumps({"source": source, "translations": listed}, ensure_ascii=False)
 
 
+def _write(args: argparse.Namespace, translator: SentenceTranslator, stream: IO[bytes]) -> int:
+    """Writes each line as soon as it is translated; returns their number."""
+    count = 0
+    for source, translations in _results(args, translator):
+        count += 1
+        stream.write(_line(source, translations, args.nbest is not None).encode() + b"\n")
+        stream.flush()
+    return count
+
+
 @command
-def main(argv: Sequence[str] | None = None) -> None:
+def main(argv: Sequence[str] | None = None) -> int | None:
     parser = build_parser()
     args = parse(parser, argv)
     if bool(args.images) != bool(args.list) or (args.images and args.image_free):
@@ -99,14 +110,19 @@ def main(argv: Sequence[str] | None = None) -> None:
             f"--nbest {args.nbest} wants more translations than --beam {args.beam} follows: raise --beam"
         )
     if args.output:
-        check_output(args.output, args.files)
+        check_output(args.output, [args.model, *args.files])
     options = {name: value for name in ("data", "tokenizer", "image_free") if (value := getattr(args, name))}
     translator = SentenceTranslator.load(args.model, cpu=args.cpu, **options)
-    with write_atomically(args.output) if args.output else nullcontext(sys.stdout.buffer) as stream:
-        begin, count = time.monotonic(), 0
-        for source, translations in _results(args, translator):
-            count += 1
-            stream.write(_line(source, translations, args.nbest is not None).encode() + b"\n")
-            stream.flush()
+    begin = time.monotonic()
+    if args.output:
+        with write_atomically(args.output) as stream:
+            count = _write(args, translator, stream)
+    else:
+        try:
+            count = _write(args, translator, sys.stdout.buffer)
+        except BrokenPipeError:  # the reader has had enough, as ``head`` has
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is flushed at the end
+            return _CLOSED
     seconds = time.monotonic() - begin
     logger.info("%d sentences in %.2f s, %.1f sentences/s", count, seconds, count / max(seconds, 1e-9))
+    return None

@@ -11,10 +11,6 @@ from .translations import remove_bpe
 METRICS = ("bleu", "chrf", "ter")
 PRESETS = ("tokenised", "detokenised")
 
-# Tokens count as they stand. Sentences of fewer than 4 words are scored by the n-grams that they have, and an
-# order without a match is smoothed (sacreBLEU's "exp", method 3 of Chen and Cherry 2014).
-_SENTENCE_BLEU = BLEU(tokenize="none", smooth_method="exp", effective_order=True, force=True)
-
 
 def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) -> dict[str, Metric]:
     """sacreBLEU's scorers.
@@ -33,6 +29,20 @@ def make_scorers(preset: str = "tokenised", metrics: Sequence[str] = METRICS) ->
         "ter": TER(case_sensitive=not tokenised),
     }
     return {metric: scorers[metric] for metric in metrics if metric in scorers}
+
+
+def make_sentence_scorer(metric: str = "bleu", lowercase: bool = True) -> Metric:
+    """sacreBLEU's scorer of single sentences: "bleu" or "chrf" of the tokens as they stand.
+
+    BLEU counts only the orders of n-grams that a sentence is long enough for, and smooths one without a match
+    (sacreBLEU's "exp", method 3 of Chen and Cherry 2014).
+    """
+    if metric == "chrf":
+        return CHRF(lowercase=lowercase)
+    return BLEU(tokenize="none", lowercase=lowercase, force=True, smooth_method="exp", effective_order=True)
+
+
+_CLOSENESS = make_sentence_scorer(lowercase=False)  # a hypothesis is to be a target, where case matters
 
 
 def compute_scores(
@@ -75,6 +85,6 @@ def closest(hypotheses: Sequence[str], reference: str) -> Choice:
         reference: in subwords.
     """
     words = remove_bpe(reference)
-    scores = [_SENTENCE_BLEU.sentence_score(remove_bpe(text), [words]).score for text in hypotheses]
+    scores = [_CLOSENESS.sentence_score(remove_bpe(text), [words]).score for text in hypotheses]
     rank = scores.index(max(scores))
     return Choice(rank, scores[rank], scores[0])

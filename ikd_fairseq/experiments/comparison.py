@@ -12,11 +12,11 @@ from pathlib import Path
 
 from ..errors import IkdError, check
 from ..evaluation.metrics import METRICS, make_scorers
+from ..evaluation.references import read_references
 from ..evaluation.significance import Outcome, compare_runs
-from ..evaluation.translations import ordered_sentences, remove_bpe
+from ..evaluation.translations import ordered_sentences
 from ..io.generate_output import read_generate_output
 from ..io.progress import progress
-from ..io.text_lines import read_lines
 from .record import ALL, FILE, Group, Metric, Record, Score, Sentences
 
 TEST = "bootstrap"
@@ -226,7 +226,7 @@ def read_translations(run: Record, score: Score) -> tuple[list[str], list[str]]:
     found = read_generate_output(str(path))
     references = found.references
     if Path(score.references).is_file():
-        references = dict(enumerate(map(remove_bpe, read_lines(score.references))))
+        references = dict(enumerate(read_references(score.references)))
     places = score.sentences.places()
     texts = {place: references[place] for place in places if place in references}
     check(

@@ -9,10 +9,10 @@ from ..data.image_pack import ImagePack
 from ..errors import IkdError, check
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, compute_scores
-from ..evaluation.translations import ordered_sentences, remove_bpe
+from ..evaluation.references import read_references, references_file
+from ..evaluation.translations import ordered_sentences
 from ..io.generate_output import decoding_speed, read_generate_output
 from ..io.text_index import sentence_counts
-from ..io.text_lines import read_lines
 from .record import ALL, WITH_IMAGE, Group, Metric, Score, Sentences
 
 PRESET = "tokenised"  # the BLEU of the papers on Multi30K
@@ -42,7 +42,7 @@ def score_output(
         IkdError: a sentence is missing, or data, references and translations do not fit together.
     """
     path = find_references(data, split)
-    references = [remove_bpe(line) for line in read_lines(str(path))]
+    references = read_references(path)
     (count,) = set(sentence_counts(str(data), split).values())
     check(
         len(references) == count,
@@ -96,8 +96,7 @@ def find_references(data: Path, split: str) -> Path:
         IkdError: there are neither.
     """
     _, target = languages(data, split)
-    places = (data / folder / f"{split}.{target}" for folder in ("reference", "bpe"))
-    found = next((path for path in places if path.is_file()), None)
+    found = references_file(data, split, target)
     if found is None:
         raise IkdError(
             f"{data} has no references of {split} (reference/{split}.{target}): prepare it with prepare.sh"

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from ..errors import IkdError, check
+from ..errors import IkdError, check, check_file
 from .locks import PATIENCE, StrPath, claimed, partial_name
 
 PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later run may go on with
@@ -38,8 +38,8 @@ def replacing(path: StrPath) -> Iterator[str]:
     """A name to write under, which becomes *path* when the block ends, and vanishes when the block fails.
 
     Raises:
-        IkdError: the file cannot be written (permissions, disk full), or another process does not stop
-            writing it.
+        IkdError: the file cannot be written (permissions, disk full), the block names a file of its own that
+            cannot be read, or another process does not stop writing this one.
     """
     partial = partial_name(path)
     with claimed(path, PATIENCE):
@@ -49,7 +49,10 @@ def replacing(path: StrPath) -> Iterator[str]:
             os.replace(partial, path)
             sync_folder(path)
         except OSError as error:
-            raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
+            named = {error.filename, error.filename2} - {None}
+            ours = not named or named & {partial, os.path.dirname(path) or "."}
+            failed = f"{path} cannot be written" if ours else f"{error.filename} cannot be read"
+            raise IkdError(f"{failed} ({error.strerror or error})") from error
         finally:
             with contextlib.suppress(OSError):
                 os.remove(partial)
@@ -76,6 +79,7 @@ def copy_file(source: StrPath, target: StrPath) -> None:
 
 def link_file(source: StrPath, target: StrPath) -> None:
     """Gives the file *source* a second name, or a copy where the file system has no such links."""
+    check_file(source)
     if os.path.exists(target) and os.path.samefile(source, target):
         return
     with replacing(target) as partial:
@@ -114,4 +118,4 @@ def check_output(output: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     check(os.access(folder, os.W_OK), f"{output}: the folder {folder} cannot be written to")
     for path in inputs:
         same = os.path.realpath(path) == os.path.realpath(output)
-        check(not same, f"{output}: the output is one of the input checkpoints; choose another name")
+        check(not same, f"{output}: the output is one of the inputs; choose another name")

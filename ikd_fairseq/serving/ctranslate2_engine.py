@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import IkdError
-from .engine import MAX_LENGTH, Found, SearchOptions
+from .engine import Found, SearchOptions
 from .folder import FolderEngine
 
 
@@ -47,7 +47,7 @@ class CTranslate2Engine(FolderEngine):
             beam_size=options.beam,
             num_hypotheses=options.nbest,
             length_penalty=options.lenpen,
-            max_decoding_length=MAX_LENGTH,
+            max_decoding_length=self.longest_target,
             max_input_length=0,
             return_scores=True,
         )

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 from ..errors import check
 from .checkpoint_engine import load_model
-from .folder import new_folder, write_facts
+from .folder import Limits, new_folder, write_facts
 from .huggingface import check_expressible, check_expressible_facts, to_m2m100
 from .model_card import Card, write_card
 from .text import SPECIAL, TextFacts
@@ -51,5 +51,5 @@ def export_ctranslate2(
         spec.validate()
         spec.optimize(quantization=quantization)
         spec.save(folder)
-        write_facts(folder, facts, int(model.encoder.max_positions()) - 1)
+        write_facts(folder, facts, Limits.of_model(model))
         write_card(folder, card, facts)

@@ -6,15 +6,29 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import IkdError, check
 from ..io.atomic import sync_folder
 from ..io.locks import claim
 from ..io.manifests import read_json
+from .engine import MAX_LENGTH
 from .text import TextFacts
 
 FACTS_FILE = "ikd_text.json"  # beside an engine's own files
+
+
+class Limits(NamedTuple):
+    """Subwords that a sentence may have, and that its translation may, their ends not among them."""
+
+    longest: int
+    longest_target: int = MAX_LENGTH  # in an export that does not say so
+
+    @classmethod
+    def of_model(cls, model: Any) -> "Limits":
+        """Those of a translation model of fairseq, whose search keeps to them too."""
+        source, target = (int(part.max_positions()) - 1 for part in (model.encoder, model.decoder))
+        return cls(source, min(target, MAX_LENGTH))
 
 
 @contextlib.contextmanager
@@ -55,13 +69,13 @@ def _check_free(path: str) -> None:
     check(empty, f"{path} is not empty: empty it, or give the name of a new folder")
 
 
-def write_facts(folder: str, facts: TextFacts, longest: int) -> None:
-    """Writes what the model's text went through, and how many subwords a sentence may have."""
+def write_facts(folder: str, facts: TextFacts, limits: Limits) -> None:
+    """Writes what the model's text went through, and how long it may be."""
     with open(os.path.join(folder, FACTS_FILE), "w", encoding="utf-8") as stream:
-        json.dump({**facts.record(), "longest": longest}, stream)
+        json.dump({**facts.record(), **limits._asdict()}, stream)
 
 
-def read_facts(folder: str) -> tuple[TextFacts, int]:
+def read_facts(folder: str) -> tuple[TextFacts, Limits]:
     """What :func:`write_facts` wrote.
 
     Raises:
@@ -72,9 +86,10 @@ def read_facts(folder: str) -> tuple[TextFacts, int]:
     check(os.path.isfile(path), f"{unknown} --format ctranslate2 or onnx")
     record = read_json(path, "export the model again")
     facts = TextFacts.of_record(record, path)
-    longest = record.get("longest")
-    check(isinstance(longest, int) and longest > 0, f"{path} is damaged: export the model again")
-    return facts, longest
+    limits = Limits(record.get("longest"), record.get("longest_target", MAX_LENGTH))
+    sound = all(isinstance(limit, int) and limit > 0 for limit in limits)
+    check(sound, f"{path} is damaged: export the model again")
+    return facts, limits
 
 
 class FolderEngine:
@@ -97,5 +112,5 @@ class FolderEngine:
             not others,
             f"{folder}: {foreign} is for checkpoints, and this is an exported folder: leave it out",
         )
-        facts, self.longest = read_facts(folder)
+        facts, (self.longest, self.longest_target) = read_facts(folder)
         self.facts = facts.with_tokenizer(tokenizer)

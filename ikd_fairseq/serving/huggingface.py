@@ -12,8 +12,8 @@ from ..errors import IkdError, check
 from ..models.base import TextEncoder, WordAttentionDecoder
 from ..modules.region_bias import RegionBias
 from .checkpoint_engine import load_model
-from .engine import DEFAULT_SEARCH, MAX_LENGTH
-from .folder import new_folder
+from .engine import DEFAULT_SEARCH
+from .folder import Limits, new_folder
 from .model_card import Card, write_card
 from .subword_tokenizer import build_tokenizer, vocabulary
 from .text import SPECIAL, TextFacts
@@ -92,7 +92,7 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
     config = M2M100Config(
         vocab_size=words,
         d_model=matrix.size(1),
-        max_position_embeddings=min(int(cfg.max_source_positions), int(cfg.max_target_positions)),
+        max_position_embeddings=max(int(cfg.max_source_positions), int(cfg.max_target_positions)),
         activation_function=str(cfg.activation_fn),
         scale_embedding=not cfg.no_scale_embedding,
         dropout=cfg.dropout,
@@ -116,12 +116,12 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
     except RuntimeError as error:
         reason = " ".join(str(error).split())[:200]
         raise IkdError(f"the model has other weights than this format can hold ({reason})") from error
-    found.generation_config = _search_settings(known, words)
+    found.generation_config = _search_settings(known, words, Limits.of_model(model).longest_target)
     return found
 
 
-def _search_settings(known: int, words: int) -> "GenerationConfig":
-    """What ``generate`` does: *known* words can come out, of a vocabulary of *words*."""
+def _search_settings(known: int, words: int, longest: int) -> "GenerationConfig":
+    """What ``generate`` does: *known* words can come out, of a vocabulary of *words*, at most *longest*."""
     from transformers import GenerationConfig
 
     # fairseq's search: as many hypotheses as beams are finished, and the best by the mean of its words taken.
@@ -129,7 +129,7 @@ def _search_settings(known: int, words: int) -> "GenerationConfig":
     # to sum to 1, as there, where however padding and an end at once belong to the rest.
     return GenerationConfig(
         num_beams=DEFAULT_SEARCH.beam,
-        max_new_tokens=MAX_LENGTH + 1,
+        max_new_tokens=longest + 1,
         early_stopping=True,
         length_penalty=DEFAULT_SEARCH.lenpen,
         min_new_tokens=1,

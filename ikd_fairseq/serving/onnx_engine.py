@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import IkdError, check
-from .engine import DECODER, ENCODER, MAX_LENGTH, Found, SearchOptions
+from .engine import DECODER, ENCODER, Found, SearchOptions
 from .folder import FolderEngine
 from .text import SPECIAL
 
@@ -77,7 +77,7 @@ class OnnxEngine(FolderEngine):
         target = np.full((len(live), 1, 1), _EOS, dtype=np.int64)  # sentences x hypotheses x words
         total = np.zeros((len(live), 1), dtype=np.float32)
         rows, past = live, [part[:, :, :0] for part in memory[1:]]
-        for step in range(MAX_LENGTH + 1):
+        for step in range(self.longest_target + 1):
             scores, words, past = self._step(target, rows, memory, past, min(2 * beam + 2, len(self._words)))
             words = words.reshape(len(live), -1)
             flat = (scores.reshape(*total.shape, -1) + total[:, :, None]).reshape(len(live), -1)
@@ -90,7 +90,7 @@ class OnnxEngine(FolderEngine):
                     score = float(best_scores[row, rank]) / (step + 1) ** options.lenpen
                     finished[live[row]].append((score, target[row, from_beam[row, rank], 1:].tolist()))
             goes_on = np.array([len(finished[sentence]) < beam for sentence in live])
-            if step == MAX_LENGTH or not goes_on.any():
+            if step == self.longest_target or not goes_on.any():
                 break
             next_ones = np.argsort(ends, axis=1, kind="stable")[goes_on, :beam]  # the best that did not end
             total, next_words, from_beam = (
@@ -111,7 +111,7 @@ class OnnxEngine(FolderEngine):
         """The best *count* words of each hypothesis, without what may not come now, and the next past."""
         given = [target[:, :, -1].reshape(-1, 1), rows, np.array(count), *memory, *past]
         scores, words, end, *past = self._decoder.run(None, dict(zip(self._given, given)))
-        if target.shape[2] > MAX_LENGTH:
+        if target.shape[2] > self.longest_target:
             scores, words = end[:, None], np.full((len(end), 1), _EOS)
         banned = (words == _PAD) | ((words == _EOS) & (target.shape[2] == 1))
         return np.where(banned, np.float32(-np.inf), scores), words, past

@@ -14,7 +14,7 @@ from ..contracts import ModelContract, contract_of, views_of
 from ..errors import IkdError, check
 from .checkpoint_engine import load_model
 from .engine import DECODER, ENCODER
-from .folder import new_folder, write_facts
+from .folder import Limits, new_folder, write_facts
 from .model_card import Card, write_card
 from .onnx_parts import Encoder, Step
 from .text import TextFacts
@@ -62,7 +62,7 @@ def export_onnx(checkpoint: str, output: str, facts: TextFacts, card: Card, name
         except Exception as error:  # tracing fails in many ways, and onnxruntime's exceptions have no base
             reason = " ".join(str(error).split())[:200]
             raise IkdError(f"{name} cannot be expressed in ONNX ({reason}): {instead}") from error
-        write_facts(folder, facts, int(model.encoder.max_positions()) - 1)
+        write_facts(folder, facts, Limits.of_model(model))
         write_card(folder, card, facts)
 
 

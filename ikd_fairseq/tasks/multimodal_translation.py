@@ -33,6 +33,7 @@ from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
 from ..distillation.teacher_models import check_teacher
 from ..errors import check
 from ..modules.beam_memory import memory_by_sentence
+from . import early_stopping
 from .config import MultimodalTranslationConfig
 from .divergence import Divergence, check_finite
 from .feature_shape import fit_to_features
@@ -96,8 +97,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         return fingerprints(self.src_dict, self.tgt_dict, utils.split_paths(self.cfg.data)[0])
 
     def state_dict(self):
-        """What checkpoints hold of the task: fairseq's, and facts about process and dictionaries."""
-        return {**super().state_dict(), PROCESS: run_facts(), DICTIONARIES: self.fingerprints}
+        """What checkpoints hold of the task: fairseq's, facts about process and words, and patience."""
+        facts = {PROCESS: run_facts(), DICTIONARIES: self.fingerprints}
+        return {**super().state_dict(), **facts, **early_stopping.counted()}
 
     def load_state_dict(self, state_dict):
         """Takes what a checkpoint holds of its task; one of version 0.1 holds no fingerprints.

@@ -13,10 +13,11 @@ from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from ..compat import load_safely
-from ..constants import CHECKPOINT
+from ..constants import CHECKPOINT, EARLY_STOPPING
 from ..contracts import TaskContract
 from ..errors import IkdError, check, naming
 from .divergence import Divergence
+from .early_stopping import go_on_counting
 from .init_from import take_weights
 from .option_checks import check_batches
 
@@ -111,14 +112,20 @@ def begin(settings: Any, trainer: Trainer, **kwargs: Any) -> Any:
 
     Raises:
         IkdError: an option asks for what cannot be.
+        SystemExit: with status 0: early stopping had ended the training.
     """
     check_batches(trainer.cfg)
     try:
-        return _begin(settings, trainer, **kwargs)
+        extra_state, batches = _begin(settings, trainer, **kwargs)
     except IkdError:
         raise
     except ValueError as error:  # fairseq's sentence about its options
         raise IkdError(str(error)) from error
+    before = trainer.task.state.state_dict.pop(EARLY_STOPPING, None)  # none in a task of fairseq's
+    # Where fairseq does not go on with the best value of before (--reset-meters), neither does this.
+    goes_on = extra_state is not None and hasattr(checkpoint_utils.save_checkpoint, "best")
+    go_on_counting(settings, before if goes_on else None)
+    return extra_state, batches
 
 
 Trainer.load_checkpoint = load_checkpoint

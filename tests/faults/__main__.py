@@ -64,7 +64,7 @@ def tables(results: list[dict[str, Any]]) -> list[str]:
     rows = [[kind, counts.total(), *(counts[v] for v in VERDICTS)] for kind, counts in verdicts.items()]
     rows.append(["all", total.total(), *(total[v] for v in VERDICTS)])
     lines = [*_table(["bad input", "n", *VERDICTS], rows), ""]
-    names = [name for name in Counts.__dataclass_fields__ if name != "early"]
+    names = list(Counts.__dataclass_fields__)
     interrupted = [result for result in results if "writer" in result]
     rows = [[r["writer"], r["way"], *(r[name] for name in names)] for r in interrupted]
     rows.append(["all", "", *(sum(r[name] for r in interrupted) for name in names)])

@@ -20,6 +20,7 @@ from tests.faults.judge import sentence_of
 from tests.faults.workbench import QUICK, content, copy_workbench, must, ours, start, train, translate, walk
 
 HANG = 300
+DRAWS = 20  # of a moment to kill a command at
 TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.ready$|\.ikd-lock$")
 PROGRESS = "distilled.json"  # says how far ikd-distil-data is; no reader of the data looks at it
 TRAINING = train(
@@ -157,10 +158,9 @@ _COMPARED_BY_READING = ("report",)
 
 @dataclass
 class Counts:
-    """What was found over all trials of a writer."""
+    """What was found over all trials of a writer; a kill that comes too late is none."""
 
     trials: int = 0
-    early: int = 0  # that ended by themselves before the kill
     corrupt: int = 0  # neither old nor new, and accepted by a reader
     lost: int = 0  # whole before, and gone
     differs: int = 0  # run again, it fails or makes something else
@@ -195,14 +195,20 @@ class Trials:
         return folder
 
     def kill(self) -> None:
-        """Kills the command at a random moment of its life."""
-        folder = self._fresh(older=self.choose.random() < 0.5)
-        older = self.writer.contents(folder)
-        process = start(self.writer.command, folder)
-        ended = not process.runs_after(self.choose.uniform(0, self.seconds))
-        process.kill()
-        self.counts.early += ended
-        self._judge(folder, older)
+        """Kills the command at a random moment of its life, drawn again if it has ended by then."""
+        has_older = self.choose.random() < 0.5
+        for _ in range(DRAWS):
+            folder = self._fresh(has_older)
+            older = self.writer.contents(folder)
+            begun = time.monotonic()
+            process = start(self.writer.command, folder)
+            runs = process.runs_after(self.choose.uniform(0, self.seconds))
+            lived = time.monotonic() - begun
+            process.kill()
+            if runs:
+                return self._judge(folder, older)
+            self.seconds = min(self.seconds, lived)
+        raise AssertionError(f"{self.writer.name} ended before each of {DRAWS} kills")
 
     def fill_disk(self) -> None:
         """Lets no file grow beyond a random size below that of the largest output."""

@@ -86,11 +86,12 @@ def write_folders(folder: Path) -> dict[str, Path]:
         shards.append(prepare(folder / f"shard{number}", splits, dictionary=words))
         shutil.copy(whole / "image-index.topic.pt", shards[-1])
     teacher = folder / "teacher"
-    run(*_training(whole, SYSTEMS["text"]), f"--max-update 8 --seed 7 --save-dir {teacher}")
+    run(*training(whole, SYSTEMS["text"]), f"--max-update 8 --seed 7 --save-dir {teacher}")
     return {"whole": whole, "shards": folder, "teacher": teacher / "checkpoint_last.pt"}
 
 
-def _training(data: Path | str, *options: Any) -> list[Any]:
+def training(data: Path | str, *options: Any) -> list[Any]:
+    """The command that trains by *options*, for :func:`run_until`."""
     return ["fairseq_cli.train", [str(data)], TASK, OPTIMIZER, BATCHES, *options]
 
 
@@ -163,7 +164,7 @@ def compare(folders: dict[str, Path], system: str, way: str, scratch: Path) -> O
     data: Any = folders["whole"]
     if way == "shards":
         data = os.pathsep.join(str(folders["shards"] / f"shard{number}" / "data") for number in range(2))
-    command = _training(data, options, WAYS[way], f"--max-epoch {EPOCHS} --seed 5 --save-interval-updates 2")
+    command = training(data, options, WAYS[way], f"--max-epoch {EPOCHS} --seed 5 --save-interval-updates 2")
     per_epoch = 4 if way in ("update-freq 2", "shards", "2 workers") else 8
 
     def train(folder: Path, last: float) -> str:

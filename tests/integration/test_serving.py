@@ -336,3 +336,24 @@ def test_onnx_translates_as_fairseq_generate_does(model, trained, tmp_path, syst
         assert in_base_2 == pytest.approx([score for score, _ in expected[number]], abs=1e-3)
     shutil.copy(folder / "encoder.onnx", folder / "decoder.onnx")  # it has no keys of the past, as once
     assert "is of an earlier version: export the model again" in refused(TRANSLATE, f"{folder} {text}")
+
+
+@pytest.mark.parametrize("kind", ["onnx", "ctranslate2"])
+def test_translations_end_where_the_decoder_has_no_more_positions(model, tmp_path, kind):
+    for package in {"onnx": ("onnx", "onnxruntime"), "ctranslate2": ("ctranslate2", "transformers")}[kind]:
+        pytest.importorskip(package, reason=f"the extra `serving` is not installed ({package})")
+    state = torch.load(model.file, weights_only=True)
+    state["cfg"]["model"]["max_target_positions"] = 6  # far fewer than the longest sentence has subwords
+    torch.save(state, tmp_path / "short.pt")
+    run(EXPORT, f"{tmp_path / 'short.pt'} {tmp_path / kind} --format {kind}")
+    lines = model.text.read_text(encoding="utf-8").splitlines()
+    found = {
+        name: [one for one, *_ in SentenceTranslator.load(tmp_path / name, cpu=True).translate(lines)]
+        for name in (kind, "short.pt")
+    }
+    lengths = [len(one.text.split()) for one in found[kind]]
+    assert 0 < max(lengths) <= 5 < max(len(text.split()) for text in best(model))
+    if kind == "onnx":  # CTranslate2 does not count the probability of an end that it forces
+        assert [one.text for one in found[kind]] == [one.text for one in found["short.pt"]]
+        scores = [[one.score for one in every] for every in found.values()]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-3)

@@ -12,7 +12,6 @@ from ikd_fairseq.analysis.cases import (
     Corpus,
     load_corpus,
     make_case,
-    make_scorer,
     mark_words,
     score_sentences,
     select_ends,
@@ -20,6 +19,7 @@ from ikd_fairseq.analysis.cases import (
 )
 from ikd_fairseq.cli.analyse import main
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.evaluation.metrics import make_sentence_scorer
 
 REFERENCES = ["ein hund läuft im schnee .", "zwei männer gehen heute .", "eine frau lacht .", "das ist rot ."]
 FIRST = ["ein hund läuft im schnee .", "zwei frauen rennen .", "eine frau lacht .", "das ist rot ."]
@@ -96,7 +96,7 @@ def test_ends_never_hold_ties_nor_the_same_sentence_twice():
 def test_sentence_scores_are_those_of_a_perfect_and_an_empty_translation():
     corpus = Corpus({"a": ["das ist rot .", "Das"], "b": ["", "der"]}, ["das ist rot .", "das"])
     for metric in cases.METRICS:
-        scores = score_sentences(corpus, make_scorer(metric))
+        scores = score_sentences(corpus, make_sentence_scorer(metric))
         assert scores["a"] == pytest.approx([100, 100])  # a word alone has no bigrams
         assert scores["b"][0] == 0 and scores["b"][1] < 50
 

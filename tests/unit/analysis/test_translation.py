@@ -97,6 +97,9 @@ def test_subwords_are_joined(dataset):
 def test_references_come_from_the_folder_named_the_data_folder_or_the_targets(dataset, tmp_path):
     trained = with_task(toy.ikd_model(), str(tmp_path))
     assert references_of(trained, dataset, "test")[:2] == ["w1 w2 w3", "w4"]
+    (tmp_path / "bpe").mkdir()
+    (tmp_path / "bpe" / "test.de").write_text("w@@ 1 w2 selten\n" * 5)  # as for a record, see test_scoring
+    assert references_of(trained, dataset, "test") == ["w1 w2 selten"] * 5
     lines = [f"satz {number}" for number in range(5)]
     for folder, start in (("reference", ""), ("mine", "mein ")):
         (tmp_path / folder).mkdir()

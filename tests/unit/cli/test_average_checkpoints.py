@@ -49,8 +49,8 @@ def test_output_that_is_an_input_or_has_no_folder_is_refused(tmp_path, capsys):
     before = open(path, "rb").read()
     os.symlink(path, tmp_path / "link.pt")
     for output, message in (
-        (path, "is one of the input checkpoints"),
-        (tmp_path / "link.pt", "is one of the input checkpoints"),
+        (path, "is one of the inputs"),
+        (tmp_path / "link.pt", "is one of the inputs"),
         (tmp_path / "none" / "mean.pt", "does not exist"),
         (tmp_path, "is a folder"),
     ):

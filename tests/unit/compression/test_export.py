@@ -257,4 +257,4 @@ def test_command_reports_both_sizes_and_refuses_its_input_as_output(tmp_path, ca
     assert first == f"{path}: {os.path.getsize(path) / 1e6:.1f} MB"
     assert second.startswith(f"{output}: 0.0 MB (")
     assert main([str(path), str(path)]) == 1
-    assert capsys.readouterr().err.endswith("is one of the input checkpoints; choose another name\n")
+    assert capsys.readouterr().err.endswith("is one of the inputs; choose another name\n")

@@ -186,7 +186,7 @@ def test_what_cannot_be_pruned_or_packed_is_refused_and_writes_nothing(dense, tm
         (lambda: prune.prune_checkpoint(pruned, output, 0.5), "are pruned already: ask for more"),
         (lambda: prune.prune_checkpoint(foreign, output, 0.5), "architecture transformer,.*transformer_mmt"),
         (lambda: prune.prune_checkpoint(empty, output, 0.5), "empty.pt .*'model' holds no parameters"),
-        (lambda: prune.prune_checkpoint(pruned, pruned, 0.8), "is one of the input checkpoints"),
+        (lambda: prune.prune_checkpoint(pruned, pruned, 0.8), "is one of the inputs"),
         (lambda: prune.pack_checkpoint(dense, output), "has no pruning mask"),
         (lambda: prune.unpack_checkpoint(dense, output), "has no pruning mask"),
         (lambda: prune.prune_checkpoint(tmp_path / "absent.pt", output, 0.5), "there is no such file"),

@@ -1,6 +1,8 @@
 """Files appear under their names complete or not at all, and an output is refused before the work."""
 
+import errno
 import os
+import shutil
 
 import pytest
 
@@ -34,6 +36,27 @@ def test_what_cannot_be_written_is_named(tmp_path):
     with pytest.raises(IkdError, match="a cannot be written .No such file"):
         with replacing(tmp_path / "a"):
             pass  # nothing was written
+
+
+def test_a_file_that_the_block_reads_is_not_taken_for_the_output(tmp_path):
+    (tmp_path / "b").write_text("old")
+    for copy in (copy_file, link_file):
+        with pytest.raises(IkdError, match="/a cannot be read .No such file"):
+            copy(tmp_path / "a", tmp_path / "b")
+    with pytest.raises(IkdError, match="/c cannot be read .Is a directory"):
+        with write_atomically(tmp_path / "b"):
+            os.mkdir(tmp_path / "c")
+            open(tmp_path / "c")
+    assert (tmp_path / "b").read_text() == "old" and sorted(os.listdir(tmp_path)) == ["b", "c"]
+
+
+def test_a_disk_that_is_full_is_the_outputs_fault(tmp_path, monkeypatch):
+    def copy(source, target):  # shutil names both
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), source, None, target)
+
+    monkeypatch.setattr(shutil, "copyfile", copy)
+    with pytest.raises(IkdError, match="/b cannot be written .No space left"):
+        copy_file(tmp_path / "a", tmp_path / "b")
 
 
 def test_json_is_readable_by_people(tmp_path):
