@@ -201,6 +201,8 @@ def decoding_overrides(kept: Iterable[str] = ()) -> dict[str, Any]:
 class Term(NamedTuple):
     """A sum, and of how many values: a mean over all batches and workers can be made of it.
 
+    As an auxiliary term it is one of images; those of tokens are the two entries below.
+
     Where there is nothing to sum, the ``total`` of a term of the loss is a zero that depends on the
     parameters that it trains: they get gradients of zero instead of none, which distributed training needs.
 

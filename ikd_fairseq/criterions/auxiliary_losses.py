@@ -57,13 +57,14 @@ def parse_weights(text: str, defaults: dict[str, float]) -> dict[str, float]:
 class AuxiliaryLossesCriterion(TranslationCriterion):
     """``CE + sum over terms of weight * term`` for any model that names its terms in ``auxiliary_weights``.
 
-    A term is a mean over the images of a batch, or over the target tokens of the sentences that have one.
-    fairseq sums the cross-entropy over tokens and divides the gradient by their number, so the mean is
-    multiplied by that number: a weight means the same at any batch size and for any share of sentences with
+    fairseq sums the cross-entropy over tokens and divides the gradient by their number. A term of target
+    tokens is such a sum too, over the sentences that have an image: with weight 1 each of their tokens counts
+    once more, however few they are. A term of images is a mean over those of a batch, multiplied by the
+    number of its tokens: its weight means the same at any batch size and for any share of sentences with
     images. Over several workers, images and tokens are counted together, so that those of all their batches
-    weigh alike. While the model asks for one term alone (``trained_alone``), that term is the whole loss in
-    training, with weight 1; validation has all of it always, so that its losses compare. A term of weight 0
-    is neither computed nor logged.
+    weigh alike. Logged are means of both kinds. While the model asks for one term alone (``trained_alone``),
+    that term is the whole loss in training, with weight 1; validation has all of it always, so that its
+    losses compare. A term of weight 0 is neither computed nor logged.
 
     The frozen CNN that turns images into features is no part of this module nor of the model (see
     :class:`UnregisteredCNN`). Sentences without an image train on translation alone.
@@ -102,13 +103,15 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         loss, logging_output = self.translation(model, net_output, sample, reduce)
         sample_size = logging_output["sample_size"]
         if reduce:
-            found = {name: self._term(model, e, sample) for name, e in net_output[1][AUXILIARY].items()}
+            entries = net_output[1][AUXILIARY]
+            found = {name: self._term(model, entry, sample) for name, entry in entries.items()}
             terms = {name: found.get(name, Term(loss.new_zeros(()), 0)) for name in self.weights}
             tokens, *counts = self.over_workers(sample, sample_size, *(term.count for term in terms.values()))
             if weights is not self.weights:
                 loss = 0 * loss  # not left out: every parameter is to get a gradient
             for (name, term), count in zip(terms.items(), counts):
-                scale = (tokens / count.clamp(min=1)).to(loss.dtype)
+                of_images = isinstance(entries.get(name), Term)
+                scale = (tokens / count.clamp(min=1)).to(loss.dtype) if of_images else 1
                 loss = loss + weights[name] * scale * term.total
                 logging_output[_LOGGED + name] = term.total.data
                 # A tensor for every batch: workers add up numbers and tensors apart.

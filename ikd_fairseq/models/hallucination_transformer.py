@@ -4,9 +4,9 @@ The idea of VALHALLA (Li et al. 2022, "VALHALLA: Visual Hallucination for Machin
 source, y the target, z the image's feature and z^ its prediction from x, training minimises
 
 - ``-log p(y | x, z^)``: translation as it is done at test, of every sentence, with or without an image
-- ``real``: ``-log p(y | x, z)``, a mean over the target tokens of the sentences that have an image
+- ``real``: ``-log p(y | x, z)``, of the sentences that have an image
 - ``feature``: the L2 distance of z^ from z, free of their size (root of the mean square), a mean over images
-- ``consistency``: ``KL(p(y_j | x, z, y_<j) || p(y_j | x, z^, y_<j))``, a mean over those target tokens
+- ``consistency``: ``KL(p(y_j | x, z, y_<j) || p(y_j | x, z^, y_<j))``, of their target tokens
 
 with one translator, which runs twice for a sentence with an image. At test there is only z^. The weights are
 those of their release (``label_smoothed_cross_entropy_hal.py``, ``scripts/multi30k/train.sh``) at 1 for each
@@ -14,9 +14,10 @@ of the two translation losses, which it halves: 1 for consistency, no gradient o
 hallucination loss it adds, times .5, is a mean beside sums over the some 2,048 tokens of a batch: 1 / 2,048.
 
 What keeps z^ near z there is that its predictor is trained before, on that loss alone, to convergence.
-**That stage is missing here.** For it stands a warm-up: in the first ``--feature-warmup-updates`` updates the
-feature term is the whole loss. They count as updates, and the text's embeddings, which predictor and
-translator share here, learn in them too.
+**That stage is missing here.** An option can stand for it: in the first ``--feature-warmup-updates`` updates
+the feature term is the whole loss. They count as updates, and the text's embeddings, which predictor and
+translator share here, learn in them too. It is off, as on Multi30K it made translation worse and the
+predicted feature no better (docs/results-small-budget.md).
 
 Deviations:
 
@@ -57,9 +58,9 @@ class HallucinationTransformerConfig(MultimodalTransformerConfig, RegionConfig):
 
     hallucination_layers: int = option(2, "layers of the Transformer that predicts the regions from the text")
     feature_warmup_updates: int = option(
-        500,
-        "updates, the first ones, that train the prediction of the regions alone; 0 for none. They stand for "
-        "the pretraining of VALHALLA",
+        0,
+        "updates, the first ones, that train the prediction of the regions alone, such as 500, in place of "
+        "VALHALLA's pretraining",
     )
 
 

@@ -87,7 +87,8 @@ def test_hallucination_terms_are_those_of_a_loop_over_sentences():
             divergence += (p * (p / q).log()).sum().item()
             distance += ((predicted["regions"][0][0] - feature) ** 2).mean().sqrt().item()
             tokens += target.numel()
-        expected = 0.5 * real_loss / tokens + 2 * distance / 2 + 3 * divergence / tokens
+        every = TARGETS.ne(PAD).sum().item()
+        expected = 0.5 * real_loss / every + 2 * distance / 2 + 3 * divergence / every
         assert min(real_loss, distance, divergence) > 1e-3
         assert added(criterion, model, sample) == pytest.approx(expected, rel=1e-3)
     logged = criterion(model, sample)[2]
@@ -95,14 +96,26 @@ def test_hallucination_terms_are_those_of_a_loop_over_sentences():
     assert float(logged["aux_real"]) == pytest.approx(real_loss, rel=1e-3)
 
 
-@pytest.mark.parametrize("make", MODELS)
-def test_sentence_without_an_image_adds_nothing(make):
+@pytest.mark.parametrize(
+    "make, weights", [(imagination_model, ""), (hallucination_model, "real=0,consistency=0")]
+)
+def test_a_term_of_images_is_their_mean_whatever_the_share_of_sentences_that_have_one(make, weights):
     model = make().eval()
-    criterion = criterion_of(model).eval()
+    criterion = criterion_of(model, auxiliary_weights=weights).eval()
     among_others = added(criterion, model, sample_with([0, 1]))
     by_themselves = added(criterion, model, sample_with([0, 1], SOURCES[:2], TARGETS[:2]))
-    assert among_others > 0.01
+    assert among_others > 1e-4
     assert among_others == pytest.approx(by_themselves, rel=1e-3)
+
+
+def test_a_token_counts_as_often_whatever_the_share_of_sentences_with_an_image():
+    model = hallucination_model().eval()
+    criterion = criterion_of(model, auxiliary_weights="feature=0").eval()
+    of_batch = {}
+    for count in (2, 4):
+        sample = sample_with([0, 1], SOURCES[:count], TARGETS[:count])
+        of_batch[count] = criterion(model, sample)[0] - translation_loss(criterion, model, sample)
+    assert_close_to_scale(of_batch[2], of_batch[4])
 
 
 @pytest.mark.parametrize("make", MODELS)
@@ -186,16 +199,15 @@ def test_workers_count_images_and_tokens_together(monkeypatch):
     monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
     loss, sample_size, logged = criterion(model, sample)
     expected = translation_loss(criterion, model, sample)
-    tokens = int(TARGETS[[1, 3]].ne(PAD).sum())
-    counts = {"real": 30 + tokens, "feature": 6 + 2, "consistency": 30 + tokens}
-    for name, count in counts.items():
-        expected = expected + criterion.weights[name] * (80 + sample_size) / count * logged[f"aux_{name}"]
+    for name, weight in criterion.weights.items():
+        scale = (80 + sample_size) / (6 + 2) if name == "feature" else 1
+        expected = expected + weight * scale * logged[f"aux_{name}"]
     assert_close_to_scale(loss, expected)
     # A repeated batch, whose loss is dropped: what the other workers have counts alone.
     again = criterion(model, {**sample, "ignored": True})[0] - translation_loss(criterion, model, sample)
     expected = sum(
-        80 / n * criterion.weights[name] * logged[f"aux_{name}"]
-        for name, n in (("real", 30), ("feature", 6), ("consistency", 30))
+        scale * criterion.weights[name] * logged[f"aux_{name}"]
+        for name, scale in (("real", 1), ("feature", 80 / 6), ("consistency", 1))
     )
     assert_close_to_scale(again, expected)
 
@@ -237,9 +249,9 @@ def test_a_term_of_weight_0_is_not_computed_nor_logged_and_changes_nothing(kept)
     whole = criterion_of(model).train()(model, sample)[2]
     for name in model.auxiliary_weights:
         assert logged[f"aux_{name}"] == (whole[f"aux_{name}"] if name == kept else 0)
-    mean = whole[f"aux_{kept}"] / whole[f"aux_count_{kept}"]
+    times = sample_size / whole["aux_count_feature"] if kept == "feature" else 1
     expected = translation_loss(criterion_of(model), model, sample)
-    assert_close_to_scale(loss, expected + model.auxiliary_weights[kept] * sample_size * mean)
+    assert_close_to_scale(loss, expected + model.auxiliary_weights[kept] * times * whole[f"aux_{kept}"])
     kinds = [[(name, torch.is_tensor(value)) for name, value in log.items()] for log in (logged, whole)]
     assert kinds[0] == kinds[1]
 
