@@ -37,7 +37,7 @@ def test_as_many_as_are_asked_for_are_visible(take):
 
 
 def test_a_gpu_that_another_step_holds_is_passed_over(take):
-    other = f"CUDA_VISIBLE_DEVICES= bash -c '. \"$0\" 1; echo $CUDA_VISIBLE_DEVICES' {SCRIPT}"
+    other = f"CUDA_VISIBLE_DEVICES= bash -c '. \"$0\" 1; echo $CUDA_VISIBLE_DEVICES' '{SCRIPT}'"
     assert take(1, then=other) == (0, "GPU-ikd-test-2")
 
 
