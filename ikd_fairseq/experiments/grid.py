@@ -9,6 +9,7 @@ Nothing here imports torch or fairseq.
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -107,8 +108,7 @@ class Grid:
         }
         taught = run.row.text in TAUGHT or "--teacher-cache" in run.row.options
         if taught and (teaching := self.plan.distillation):
-            checksums = [sha256_of_file(file) for file in teaching.teacher.split(":")]
-            settings |= {"teacher": checksums, "beam": teaching.beam, "top k": teaching.top_k}
+            settings |= {"teacher": self._teacher_checksums, "beam": teaching.beam, "top k": teaching.top_k}
         if run.row.start:
             starts = (row for row in self.plan.rows if row.system.name == run.row.start)
             settings["start"] = self.settings(replace(run, row=next(starts)))
@@ -132,6 +132,12 @@ class Grid:
         names = _values(run.row.options, *_FEATURES)
         suffixes = [FEATURES_MANIFEST_SUFFIX.format(name=name) for name in names]
         return [run.data / f"{split}{suffix}" for split in packed for suffix in suffixes]
+
+    @cached_property
+    def _teacher_checksums(self) -> list[str]:
+        """SHA-256 of the checkpoints that teach: every student's settings have them, and files are large."""
+        files = self.plan.distillation.teacher.split(":") if self.plan.distillation else []
+        return [sha256_of_file(file) for file in files]
 
     def check(self, folder: Path | None, masks: Path | None) -> None:
         """Refuses a grid that could not be run to its end.
