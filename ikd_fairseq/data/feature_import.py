@@ -87,8 +87,9 @@ def _names(
         "name the image of sentence i",
     )
     if pack is not None and asked != BY_SENTENCE:
-        _, first = np.unique(pack.index[pack.with_entry], return_index=True)
-        return BY_IMAGE, [names[sentence] for sentence in pack.with_entry[first]]
+        with_image = pack.with_entry
+        _, first = np.unique(pack.index[with_image], return_index=True)
+        return BY_IMAGE, [names[sentence] for sentence in with_image[first]]
     missing = next((number for number, name in enumerate(names, start=1) if not name), None)
     check(
         missing is None,

@@ -186,10 +186,10 @@ def read_captions(
     prefix = os.path.join(data_dir, texts[0].removesuffix(".idx"))
     check_words(prefix, len(dictionary), dictionary_path)
     text = data_utils.load_indexed_dataset(prefix, dictionary)
-    rows, image_of = np.unique(images.index[images.with_entry], return_inverse=True)
+    with_image = images.with_entry
+    rows, image_of = np.unique(images.index[with_image], return_inverse=True)
     sentences = [
-        [word for word in text[row].tolist() if word >= dictionary.nspecial]
-        for row in images.with_entry.tolist()
+        [word for word in text[row].tolist() if word >= dictionary.nspecial] for row in with_image.tolist()
     ]
     return Captions(sentences, torch.from_numpy(image_of.astype(np.int64)), dictionary), rows
 
