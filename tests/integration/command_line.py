@@ -32,8 +32,16 @@ TASK = f"--user-dir {USER_DIR} --task multimodal_translation"
 
 
 def arguments(*parts) -> list[str]:
-    """Splits at white space; a path or a value with spaces is given as a list."""
-    return [word for part in parts for word in (part if isinstance(part, list) else str(part).split())]
+    """Splits at white space, but not in the checkout's path; what else may hold spaces is given as a list."""
+    checkout = str(CHECKOUT)
+    words = []
+    for part in parts:
+        if isinstance(part, list):
+            words += part
+        else:
+            split = str(part).replace(checkout, "{checkout}").split()
+            words += [word.replace("{checkout}", checkout) for word in split]
+    return words
 
 
 def start(command: str, *parts, **options) -> subprocess.Popen:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command_line import CHECKOUT, ENVIRONMENT, IKD, TASK, refusal, start
+from tests.integration.command_line import CHECKOUT, ENVIRONMENT, IKD, TASK, arguments, refusal, start
 
 PACKAGE = CHECKOUT / "ikd_fairseq"
 # Prints what of the plugin fairseq knows.
@@ -69,7 +69,7 @@ assert model.translate("red ball here", beam=1)
 import sys
 import ikd_fairseq
 from fairseq_cli.validate import cli_main
-sys.argv = ["fairseq-validate", {str(trained.data)!r}, *{TASK.split()!r}, "--path", {str(trained.last)!r},
+sys.argv = ["fairseq-validate", {str(trained.data)!r}, *{arguments(TASK)!r}, "--path", {str(trained.last)!r},
             "--valid-subset", "valid", "--batch-size", "4", "--cpu"]
 cli_main()
 """
