@@ -18,6 +18,7 @@ from ..constants import FEATURES_MANIFEST_SUFFIX, IMAGES_SUFFIX, MERGES
 from ..errors import IkdError, check
 from ..io.checksums import sha256_of_file
 from .plan import MASKED, ORIGINAL, TAUGHT, Plan, Row
+from .tables import LAYOUTS
 
 MASK_TOKEN = "[U]"
 MADE_WITH = "made-with.json"  # in the folder of a run: its settings
@@ -148,8 +149,10 @@ class Grid:
 
         Raises:
             IkdError: data, test sets, images, features, a teacher, text to mask or an annotation is missing;
-                there are runs of other settings.
+                its table has no such layout; there are runs of other settings.
         """
+        known = self.plan.table in LAYOUTS
+        check(known, f"{self.plan.file}: table {self.plan.table} is none of: {' '.join(LAYOUTS)}")
         for pair in self.plan.pairs:
             self._check_data(pair)
             self._check_images(pair)
