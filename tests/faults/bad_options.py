@@ -65,8 +65,8 @@ TRAINING = [
     ("topic", "--retrieved-images 0", "retrieved-images"),
     ("topic", "--image-index {w}/data/image-index.dense.pt", "image-index"),
     ("taught", "--teacher-cache nothing", "nothing"),
-    ("taught", "--kd-weight 7", "kd-weight|word"),
-    ("taught", "--word-kd-weight -1", "word-kd-weight"),
+    ("taught", "--distillation-alpha 2", "distillation-alpha"),
+    ("taught", "--distillation-temperature 0", "distillation-temperature"),
     ("taught", "--teacher-path {w}/nothing.pt", "nothing.pt|teacher"),
 ]
 DECODING = [
