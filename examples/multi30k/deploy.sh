@@ -81,7 +81,6 @@ mkdir -p "$out" "$results"
 step "translating the training text with the teacher"
 ikd-distil-data "$data" "$out/distilled" --teacher-path "$teacher" ${SHARDS:+--shards "$SHARDS"} \
   ${image_use[@]+"${image_use[@]}"} -- --max-tokens 4096
-cp "$data/code" "$out/distilled/code"
 
 step "training the student, $arch"
 mkdir -p "$student"

@@ -169,7 +169,6 @@ def run(
         name: translate(trained, shown, sentences.tolist(), beam, max_tokens, f"images: {name}")
         for name, shown in conditions(trained, dataset, sentences, orders).items()
     }
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # two lines a condition would break up the bar
     runs = {name: [lines] for name, lines in translations.items()}
     comparison = compare_runs(runs, wanted, make_scorers(metrics=["bleu"]))["bleu"]
     table = table_of(translations, comparison)

@@ -15,7 +15,6 @@ ensemble of both views. BLEU is tested against that of the first by paired boots
 trained with some of its sentences' regions hidden (``--region-dropout``) has never seen the second view.
 """
 
-import logging
 import math
 import statistics
 from collections.abc import Sequence
@@ -183,7 +182,6 @@ def run(
     reading = read(trained, dataset, max_tokens)
     added = biases(trained)
     found = translations(trained, dataset, beam, max_tokens)
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)  # two lines a view would break up the bar
     comparison = compare_runs(
         {view: [lines] for view, lines in found.items()}, wanted, make_scorers(metrics=["bleu"])
     )["bleu"]

@@ -4,7 +4,6 @@ Only output whose every sentence is there is scored: see :mod:`ikd_fairseq.evalu
 """
 
 import argparse
-import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -164,8 +163,6 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     first = texts[baseline][0]
     runs = {name: [text.hypotheses for text in own] for name, own in texts.items()}
 
-    # Its two lines a metric and run would break up the progress bar.
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     test = args.test or "bootstrap"
     method = TESTS[test]
     trials = args.trials or method.trials

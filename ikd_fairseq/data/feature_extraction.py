@@ -14,10 +14,10 @@ from torch import Tensor
 
 from ..errors import check
 from ..io.progress import progress
-from ..vision.backbones import get_backbone
+from ..vision.backbones import TIMM, get_backbone
 from ..vision.device import check_device
 from ..vision.frozen_cnn import FrozenCNN
-from ..vision.timm_encoder import PREFIX, TimmEncoder
+from ..vision.timm_encoder import TimmEncoder
 from .feature_pack import BY_IMAGE, FeaturePack, check_name, to_half, write_features
 from .image_pack import ImagePack
 
@@ -80,9 +80,9 @@ def open_encoder(backbone: str, weights: str, image_size: int, stage: str | None
     Raises:
         IkdError: no such encoder or stage, images that are too small, or weights that cannot be had or used.
     """
-    if backbone.startswith(PREFIX):
+    if backbone.startswith(TIMM):
         check(stage is None, f"--stage {stage}: only a listed CNN has stages, and not {backbone}: drop it")
-        return TimmEncoder(backbone.removeprefix(PREFIX), weights)
+        return TimmEncoder(backbone.removeprefix(TIMM), weights)
     entry = get_backbone(backbone)
     entry = entry if stage is None else entry.up_to(stage)
     entry.check_image_size(image_size)

@@ -12,6 +12,7 @@ below what the number of differing sentences allows: see :func:`_corrected`.
 """
 
 import copy
+import logging
 import operator
 import os
 import statistics
@@ -167,6 +168,8 @@ def compare_runs(
     check(len(set(runs.values())) == 1, f"every system needs as many runs as the baseline, not {runs}")
     if not scorers:
         return {}
+    # Its two lines a metric and run would break up the progress bar.
+    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     baseline, *_ = systems
     scores: dict[str, dict[str, list[float]]] = {key: {name: [] for name in systems} for key in scorers}
     p_values = copy.deepcopy(scores)

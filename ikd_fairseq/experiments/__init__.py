@@ -1,1 +1,1 @@
-"""Finished runs: the registry of systems, records, tables and the page about them."""
+"""Comparisons: registry of systems, plans, their grids of runs, records, tables and the page about them."""

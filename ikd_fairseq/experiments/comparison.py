@@ -5,7 +5,6 @@ test the translations are scored again, run against the baseline's run of the sa
 :mod:`ikd_fairseq.evaluation.significance`). Where that is not possible there is no p, and a note says why.
 """
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,8 +83,6 @@ def compare_systems(
     every = {split: _scored(systems, split, group, beam) for split in splits}
     _check_checkpoints(every)
     metrics, sentences = _common(every)
-    # sacreBLEU's two lines a metric and run would break up the progress bar.
-    logging.getLogger("sacrebleu").setLevel(logging.WARNING)
     tested = [split for split in splits if baseline in every[split] and len(every[split]) > 1 and trials != 0]
     p_values: dict[str, PValues] = {}
     notes: list[str] = []

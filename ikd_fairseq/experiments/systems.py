@@ -12,7 +12,6 @@ from typing import Literal
 from ..errors import check
 
 Images = Literal["none", "index", "training", "test"]
-Kind = Literal["text", "image-free", "image-must"]
 
 BASELINE = "text"
 SIZE = "tiny"  # preset of the comparison, see Wu et al. 2021
@@ -74,13 +73,6 @@ class System:
     published: Published | None = None  # its own protocol, beside the common one
     like: str = ""  # the registered system that it is a variant of; its own name if it is registered itself
     own_options: tuple[str, ...] = ()  # further options of a variant, which win
-
-    @property
-    def kind(self) -> Kind:
-        """Text alone, image-free at test, or in need of images there."""
-        if self.images == "test":
-            return "image-must"
-        return "text" if self.images == "none" else "image-free"
 
     @property
     def train_options(self) -> tuple[str, ...]:
@@ -231,22 +223,19 @@ SYSTEMS: dict[str, System] = _registry(
 )
 
 
-def get_system(name: str, known: Mapping[str, System] = SYSTEMS) -> System:
+def get_system(name: str) -> System:
     """The system of that *name*. Raises :class:`IkdError` where there is none."""
-    close = difflib.get_close_matches(name, known, n=1)
+    close = difflib.get_close_matches(name, SYSTEMS, n=1)
     meant = f" (did you mean {close[0]}?)" if close else ""
-    check(name in known, f"system {name} is none of: {' '.join(known)}{meant}")
-    return known[name]
+    check(name in SYSTEMS, f"system {name} is none of: {' '.join(SYSTEMS)}{meant}")
+    return SYSTEMS[name]
 
 
-def derive(
-    name: str, like: str, options: Sequence[str] = (), title: str | None = None, images: Images | None = None
-) -> System:
+def derive(name: str, like: str, options: Sequence[str] = (), title: str | None = None) -> System:
     """A variant of the registered system *like*, with further *options*, which win over its own.
 
     Args:
         title: its name in tables, by default *name*, or what *like* is called where the names are one.
-        images: when it sees images, by default as *like* does.
 
     Raises:
         IkdError: there is no system *like*, or the name is that of another.
@@ -258,7 +247,6 @@ def derive(
         name=name,
         title=title or (base.title if name == like else name),
         own_options=(*base.own_options, *options),
-        images=images or base.images,
     )
 
 
@@ -267,11 +255,11 @@ def in_order(names: Collection[str], known: Mapping[str, System] = SYSTEMS) -> l
     return [name for name in known if name in names] + sorted(set(names) - known.keys())
 
 
-def markdown_table(systems: Mapping[str, System] = SYSTEMS) -> str:
+def markdown_table() -> str:
     """The table of systems in README.md."""
     lines = ["| system | after | model | sees images |", "|---|---|---|---|"]
     lines += [
         f"| `{system.name}` | {system.title} | `{system.architecture}` | {WHEN[system.images]} |"
-        for system in systems.values()
+        for system in SYSTEMS.values()
     ]
     return "\n".join(lines) + "\n"

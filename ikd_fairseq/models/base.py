@@ -24,7 +24,7 @@ from ..modules.multimodal_encoder import MultimodalEncoder
 from ..modules.region_bias import RegionBias, regions_of
 from ..vision.backbones import get_backbone
 from .config import nested_config
-from .translator import load_translator
+from .hub import load_translator
 
 
 class ForwardPass(NamedTuple):
@@ -140,7 +140,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
     def from_pretrained(
         cls, model_name_or_path, checkpoint_file="model.pt", data_name_or_path=".", **options
     ):
-        """A :class:`~ikd_fairseq.models.translator.Translator`, see there for arguments and errors."""
+        """A :class:`~ikd_fairseq.models.hub.Translator`, see there for arguments and errors."""
         return load_translator(
             model_name_or_path, checkpoint_file, data_name_or_path, cls.hub_models(), **options
         )

@@ -1,3 +1,3 @@
-"""Parts of the models: the generator of multimodal features and the encoder that fuses them with the text."""
+"""Parts that several systems share: layers, losses, image indexes, options, the search and the optimiser."""
 
 from .. import needs_fairseq  # noqa: F401

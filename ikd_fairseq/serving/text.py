@@ -11,13 +11,14 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from ..errors import check
+from ..evaluation.translations import BPE_MARK, remove_bpe
 
 MOSES, NONE = "moses", "none"
 TOKENIZERS = (MOSES, NONE)
 FORMAT = 1  # of a record
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")  # fairseq's own, with the numbers 0 to 3, before every dictionary
-SEPARATOR = "@@"  # of subword-nmt: behind what is not the end of its word
+SEPARATOR = BPE_MARK.strip()
 _VERSION = "#version: 0.2"
 _ESCAPES = re.compile("|".join(map(re.escape, ("&amp;", "&quot;", "&apos;", "&lt;", "&gt;", "&#"))))
 
@@ -176,7 +177,7 @@ class TextPipeline:
 
     def sentence(self, subwords: str) -> str:
         """The plain sentence that *subwords*, parted by spaces, stand for."""
-        text = f"{subwords} ".replace(f"{SEPARATOR} ", "").rstrip()
+        text = remove_bpe(subwords)
         if self.facts.tokenizer == MOSES:
             text = self._moses[2].detokenize(text.split())
         return text

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 
 from ..compat import load_safely
 from ..errors import IkdError, check
+from .backbones import TIMM
 from .weights import IMAGENET, RANDOM, RANDOM_SEED
-
-PREFIX = "timm:"
 
 
 class TimmEncoder(nn.Module):
@@ -61,7 +60,7 @@ class TimmEncoder(nn.Module):
             return found.flatten(1, 2) if self.channels_last else found.flatten(2).transpose(1, 2)
         check(
             isinstance(found, Tensor) and found.dim() == 3,
-            f"--backbone {PREFIX}{self.name} gives neither a map nor tokens: choose another encoder",
+            f"--backbone {TIMM}{self.name} gives neither a map nor tokens: choose another encoder",
         )
         return found
 
@@ -71,7 +70,7 @@ def _build(name: str, weights: str) -> nn.Module:
 
     check(
         timm.is_model(name),
-        f"--backbone {PREFIX}{name}: timm {timm.__version__} has no encoder of that name; "
+        f"--backbone {TIMM}{name}: timm {timm.__version__} has no encoder of that name; "
         "timm.list_models() lists those it has",
     )
     with torch.random.fork_rng(devices=[]):

@@ -30,19 +30,12 @@ def test_each_system_is_an_architecture_that_sees_images_when_its_entry_says_so(
     assert getattr(model, "training_only", system.training_only) == system.training_only
 
 
-def test_kinds_follow_from_images():
-    kinds = {name: system.kind for name, system in SYSTEMS.items()}
-    assert (kinds["text"], kinds["ikd"], kinds["retrieval-dense"]) == ("text", "image-free", "image-free")
-    assert kinds["gated-fusion"] == "image-must"
-
-
 def test_a_variant_is_its_system_with_options_that_win():
     variant = derive("l1", "ikd", ["--distance", "l1"], "L1")
     assert variant.train_options == (*SYSTEMS["ikd"].train_options, "--distance", "l1")
     assert (variant.name, variant.title, variant.like) == ("l1", "L1", "ikd")
     assert variant.own_options == ("--distance", "l1") and variant.training_only == ("student.",)
     assert derive("ikd", "ikd", ["--kd-images-per-batch", "8"]).title == "IKD-MMT (Peng et al. 2022)"
-    assert derive("mine", "text", images="training").kind == "image-free"
 
 
 def test_unknown_names_are_refused_with_the_known_ones():

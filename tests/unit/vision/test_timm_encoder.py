@@ -5,7 +5,6 @@ import timm
 import torch
 
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.vision import timm_encoder
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.timm_encoder import TimmEncoder
 from tests.closeness import assert_close_to_scale
@@ -78,8 +77,3 @@ def test_what_cannot_be_had_or_used_is_refused_in_a_sentence(trained, tmp_path):
         TimmEncoder("resnet10t", str(tmp_path / "code.pth"))
     with pytest.raises(IkdError, match="timm:resnet10t: an encoder of timm has no inverse"):
         get_backbone("timm:resnet10t")
-
-
-def test_prefix_is_the_one_that_the_table_of_cnns_refuses():
-    with pytest.raises(IkdError, match="ikd-extract-features"):
-        get_backbone(timm_encoder.PREFIX + "any")
