@@ -20,6 +20,8 @@ ikd_take_gpus() {
     echo "take_gpus.sh: error: $1 GPUs are needed and ${#taken[@]} are free: give --resources gpu=N to snakemake" >&2
     return 1
   }
+  # fairseq takes its port from the number of the job: the same for all steps that run within one.
+  unset SLURM_JOB_ID
   export CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${taken[*]}")
 }
 

@@ -79,6 +79,8 @@ class WordAttentionDecoder(TransformerDecoderBase):
                 "one of the two",
             )
             RegionBias.attach(layer.encoder_attn)
+            # PyTorch's DDP waits for the gradient of everything that has one.
+            layer.encoder_attn.region_bias.requires_grad_(not cfg.no_text)
         return layer
 
     def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):

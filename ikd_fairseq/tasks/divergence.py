@@ -3,6 +3,7 @@
 import contextlib
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -12,7 +13,7 @@ from fairseq import trainer
 
 from ..checkpoint_weights import check_weights
 from ..compat import load_safely
-from ..errors import IkdError
+from ..errors import IkdError, check
 
 
 class Divergence:
@@ -79,11 +80,19 @@ def check_finite(logged: Mapping[str, Any]) -> None:
 
 
 class GradientsNotFinite:
-    """Stands for fairseq's ``NanDetector``, which dies in its own hooks where gradients are not finite."""
+    """Stands for fairseq's ``NanDetector``, which dies in its own hooks where gradients are not finite.
+
+    fairseq enters it as well where the workers' gradients differ in size, which is no divergence.
+    """
 
     def __init__(self, *_: Any, **__: Any): ...
 
     def __enter__(self) -> NoReturn:
+        check(
+            "inconsistent between workers" not in str(sys.exc_info()[1]),
+            f"update {Divergence.update}: the workers' gradients differ, as where a parameter gets none, or "
+            "GPUs are of different kinds: give --ddp-backend legacy_ddp, or GPUs of one kind",
+        )
         Divergence.refuse("its gradients are not finite")
 
     def __exit__(self, *error: Any) -> None: ...

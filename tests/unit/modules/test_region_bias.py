@@ -126,6 +126,13 @@ def test_regions_without_words_beside_them_are_not_weighed_whatever_the_padding(
     assert torch.equal(weighed, alone)
 
 
+def test_without_text_beside_them_it_does_not_learn_so_that_workers_wait_for_no_gradient():
+    model = toy.ikd_model(region_bias="learned", no_text=True, no_student=True).train()
+    model(toy.tokens(range(3)), None, toy.tokens([6, 7]))[0].square().sum().backward()
+    assert not model.decoder.layers[0].encoder_attn.region_bias.offset.requires_grad
+    assert [name for name, w in model.named_parameters() if w.requires_grad and w.grad is None] == []
+
+
 def test_a_model_without_cross_attention_has_no_regions_to_weigh():
     with pytest.raises(IkdError, match="--region-bias learned .* --no-cross-attention"):
         toy.ikd_model(region_bias="learned", no_cross_attention=True)

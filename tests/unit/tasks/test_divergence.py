@@ -54,6 +54,15 @@ def test_gradients_that_are_not_finite_are_told_where_fairseq_looks_for_their_ca
             pass
 
 
+def test_workers_that_disagree_have_not_diverged():
+    with pytest.raises(IkdError, match="^update 7: the workers' gradients differ.* --ddp-backend legacy_ddp"):
+        try:  # as fairseq's trainer does
+            raise FloatingPointError("Fatal error: gradients are inconsistent between workers. Try ...")
+        except FloatingPointError:
+            with trainer.NanDetector(torch.nn.Linear(1, 1)):
+                pass
+
+
 def test_the_last_checkpoint_with_finite_weights_is_named(saved, tmp_path):
     assert last_good_checkpoint(tmp_path) == saved[1]
     saved[1].write_bytes(b"cut off")
