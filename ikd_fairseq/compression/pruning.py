@@ -21,6 +21,7 @@ set to zero. Kim and Rush 2016 prune their distilled students so. Here:
 """
 
 import logging
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ from torch import Tensor, nn
 
 from ..contracts import ModelContract, contract_of
 from ..errors import check
+from ..io.checkpoints import memory_of
 
 logger = logging.getLogger(__name__)
 
@@ -50,23 +52,12 @@ def is_prunable(name: str, value: Tensor, left_out: tuple[str, ...] = ()) -> boo
 
 
 def prunable_groups(model: dict[str, Tensor], left_out: tuple[str, ...] = ()) -> list[list[str]]:
-    """The names of a state dictionary's prunable weights, those of a shared weight in one group.
-
-    Weights of equal content count as shared, for where fairseq trains on a GPU it saves a copy under each
-    name. Those that are all zero tell nothing.
-    """
-    groups: list[list[str]] = []
+    """The names of a state dictionary's prunable weights, those that share memory in one group."""
+    groups: dict[Hashable, list[str]] = {}
     for name, value in model.items():
-        if not is_prunable(name, value, left_out):
-            continue
-        for group in groups:
-            first = model[group[0]]
-            if first.data_ptr() == value.data_ptr() or (torch.equal(first, value) and bool(value.any())):
-                group.append(name)
-                break
-        else:
-            groups.append([name])
-    return groups
+        if is_prunable(name, value, left_out):
+            groups.setdefault(memory_of(value), []).append(name)
+    return list(groups.values())
 
 
 def magnitude_masks(

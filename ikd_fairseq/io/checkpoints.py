@@ -60,6 +60,8 @@ _BUFFERS = re.compile(r"\.(running_mean|running_var|num_batches_tracked|_float_t
 def load_checkpoint(path: StrPath, role: str = "") -> State:
     """The dictionary that fairseq's trainer saved; its tensors are views of the file. Runs no code in it.
 
+    Tied matrices share memory, as :func:`tie` says.
+
     Args:
         role: what a message calls the file, such as "teacher".
 
@@ -81,7 +83,7 @@ def load_checkpoint(path: StrPath, role: str = "") -> State:
     settings = state.get("cfg") is not None or state.get("args") is not None
     check(settings, f"{no_fairseq}: it holds neither 'cfg' nor 'args'")
     _check_settings(state, no_fairseq)
-    return state
+    return {**state, "model": tie(state["model"])}
 
 
 def _check_settings(state: State, no_fairseq: str) -> None:
@@ -142,6 +144,27 @@ def memory_of(tensor: torch.Tensor) -> Hashable:
     """A key that two tensors have in common exactly when they are the same view of the same memory."""
     storage = tensor.untyped_storage().data_ptr()
     return storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype
+
+
+def tie(model: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A state dictionary in which matrices of equal content share memory.
+
+    What fairseq trains on a GPU it saves with a copy of a tied matrix under each of its names. Matrices that
+    are all zero tell nothing, and stay as they are.
+    """
+    tied, known = dict(model), dict[Hashable, list[torch.Tensor]]()
+    for name, tensor in model.items():
+        if tensor.dim() < 2 or not tensor.numel() or not tensor.is_floating_point() or is_buffer(name):
+            continue
+        # Ends first: of a large file, few pages are read.
+        ends = tensor[(0,) * tensor.dim()].item(), tensor[(-1,) * tensor.dim()].item()
+        others = known.setdefault((tensor.shape, tensor.dtype, ends), [])
+        equal = (other for other in others if torch.equal(other, tensor) and tensor.any())
+        if (other := next(equal, None)) is None:
+            others.append(tensor)
+        else:
+            tied[name] = other
+    return tied
 
 
 def write_checkpoint(state: State, path: StrPath) -> None:

@@ -47,7 +47,7 @@ from .option_checks import (
     check_precision,
     check_search,
 )
-from .run_facts import run_facts
+from .run_facts import note_gpu_memory, run_facts
 from .vocabulary import check_fingerprints, check_merges, check_words_of, find_languages, fingerprints
 
 logger = logging.getLogger(__name__)
@@ -303,6 +303,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         if not hasattr(optimizer, "scaler"):  # half precision skips a batch that overflows
             check_finite(logging_output)
         return loss, sample_size, {**logging_output, **values}
+
+    def optimizer_step(self, optimizer, model, update_num):
+        super().optimizer_step(optimizer, model, update_num)
+        note_gpu_memory()
 
     def valid_step(self, sample, model, criterion):
         with logged_values_of(model) as values:

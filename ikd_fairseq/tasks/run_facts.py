@@ -14,6 +14,8 @@ import torch
 
 from ..version import __version__
 
+_peak_gpu_memory = 0  # in bytes
+
 _PACKAGE = Path(__file__).resolve().parents[1]
 _DISTRIBUTIONS = ("torch", "torchvision", "fairseq", "fairseq-fixed", "numpy")
 
@@ -29,7 +31,7 @@ def _what_stays() -> dict[str, Any]:
     if torch.version.cuda:
         versions["cuda"] = torch.version.cuda
     hardware = {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()}
-    if torch.cuda.is_available():
+    if torch.cuda.is_initialized():  # not with --cpu
         hardware["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {"code": _code(), "versions": versions, "hardware": hardware}
 
@@ -47,9 +49,16 @@ def run_facts() -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6),
     }
-    if torch.cuda.is_available():
-        facts["peak_gpu_memory_mb"] = round(torch.cuda.max_memory_allocated() / 1e6)
+    if _peak_gpu_memory:
+        facts["peak_gpu_memory_mb"] = round(_peak_gpu_memory / 1e6)
     return facts
+
+
+def note_gpu_memory() -> None:
+    """To be called in every update: fairseq forgets the peak of the GPU's memory after each of them."""
+    global _peak_gpu_memory
+    if torch.cuda.is_initialized():
+        _peak_gpu_memory = max(_peak_gpu_memory, torch.cuda.max_memory_allocated())
 
 
 def _code() -> dict[str, Any]:

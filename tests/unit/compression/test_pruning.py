@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 
 from ikd_fairseq.compression import pruning
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.checkpoints import tie
 from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
 from tests import toy
@@ -82,7 +83,7 @@ def test_shared_weights_count_once_and_have_one_mask():
         f"{part}.weight"
         for part in ("encoder.embed_tokens", "decoder.embed_tokens", "decoder.output_projection")
     ]
-    copies = {name: value.clone() for name, value in state.items()}  # what fairseq saves from a GPU
+    copies = tie({name: value.clone() for name, value in state.items()})  # what fairseq saves from a GPU
     size = sum(value.numel() for name, value in text_model().named_parameters() if value.dim() > 1)
     for model in (state, copies):
         assert embeddings in pruning.prunable_groups(model)

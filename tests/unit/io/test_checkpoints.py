@@ -275,3 +275,26 @@ def test_parameters_are_counted_once_without_buffers_and_what_is_left_out():
     assert list(map(len, checkpoints.parameters_of(state, ["student."]))) == [3]
     assert checkpoints.architecture_of(state) == "ikd_transformer"
     assert checkpoints.architecture_of({"args": Namespace(arch="transformer")}) == "transformer"
+
+
+def test_tied_matrices_that_were_saved_apart_are_tied_again(tmp_path):
+    tied, other = torch.tensor([[1.0, 2.0], [3.0, 4.0]]), torch.tensor([[1.0, 0.0], [3.0, 4.0]])
+    model = {
+        "encoder.embed": tied,
+        "decoder.embed": tied.clone(),
+        "another": other,
+        "of another type": tied.half(),
+        "first bias": torch.ones(2),  # equal at the start, and no matrix
+        "second bias": torch.ones(2),
+        "nothing": torch.zeros(2, 2),
+        "nothing either": torch.zeros(2, 2),
+    }
+    torch.save(toy_state(model), tmp_path / "gpu.pt")
+    state = load_checkpoint(tmp_path / "gpu.pt")
+    assert {name: tensor.tolist() for name, tensor in state["model"].items()} == {
+        name: tensor.tolist() for name, tensor in model.items()
+    }
+    assert len({checkpoints.memory_of(tensor) for tensor in state["model"].values()}) == len(model) - 1
+    checkpoints.average_checkpoints([tmp_path / "gpu.pt"], tmp_path / "average.pt")
+    average = torch.load(tmp_path / "average.pt", weights_only=True)["model"]
+    assert average["encoder.embed"].data_ptr() == average["decoder.embed"].data_ptr()
