@@ -95,7 +95,8 @@ def margin_loss(predicted: Tensor, real: Tensor, margin: float) -> Tensor:
         float32 ``K``.
     """
     predicted, real = predicted.float(), real.float()
-    cosines = F.normalize(predicted, dim=1) @ F.normalize(real, dim=1).T  # prediction x image
+    with torch.autocast(real.device.type, enabled=False):  # bfloat16 knows cosines near 1 to .004
+        cosines = F.normalize(predicted, dim=1) @ F.normalize(real, dim=1).T  # prediction x image
     own = margin - cosines.diagonal().unsqueeze(1)
     hinges = (own + cosines).clamp(min=0) + (own + cosines.T).clamp(min=0)
     if not len(real):  # unique() refuses it

@@ -14,6 +14,7 @@ votes, ties go to the earlier image.
 """
 
 import os
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -128,6 +129,11 @@ class TopicIndex(ImageIndex):
 
     kind = "topic"
 
+    @cached_property
+    def words_a_sentence(self) -> int:
+        """w, read once: a GPU is waited for whenever it is asked."""
+        return int(self.topics)
+
     def check_tensors(self, words: int) -> None:
         self._check("idf", torch.float32, (words,))
         self._check("offsets", torch.int64, (words + 1,))
@@ -156,7 +162,7 @@ class TopicIndex(ImageIndex):
         # The frequency in the sentence is not divided by its length: that changes no order within it.
         weights = (same.sum(dim=2) * self.idf[tokens]).masked_fill(repeated, 0)
         weights, order = weights.sort(dim=1, descending=True, stable=True)
-        w = int(self.topics)
+        w = self.words_a_sentence
         return tokens.gather(1, order)[:, :w], weights[:, :w] > 0
 
     def votes(self, tokens: Tensor) -> Tensor:
@@ -166,9 +172,12 @@ class TopicIndex(ImageIndex):
         lengths = (self.offsets[words + 1] - starts) * are_topics
         # One entry for each (sentence, topic word, image): where it stands in self.rows, and its sentence.
         ends = lengths.flatten().cumsum(0)
-        entries = torch.arange(int(ends[-1]), device=tokens.device)
-        entries += (starts.flatten() - ends + lengths.flatten()).repeat_interleave(lengths.flatten())
-        sentences = torch.arange(len(tokens), device=tokens.device).repeat_interleave(lengths.sum(dim=1))
+        size = int(ends[-1])
+        entries = torch.arange(size, device=tokens.device)
+        starts = starts.flatten() - ends + lengths.flatten()
+        entries += starts.repeat_interleave(lengths.flatten(), output_size=size)
+        sentences = torch.arange(len(tokens), device=tokens.device)
+        sentences = sentences.repeat_interleave(lengths.sum(dim=1), output_size=size)
         votes = torch.zeros(len(tokens) * len(self), dtype=torch.int32, device=tokens.device)
         images = sentences * len(self) + self.rows[entries]
         return votes.scatter_add_(0, images, torch.ones_like(images, dtype=torch.int32)).view(len(tokens), -1)
@@ -202,7 +211,9 @@ class DenseIndex(ImageIndex):
 
     def retrieve(self, tokens: Tensor, count: int) -> tuple[Tensor, Tensor]:
         sentences = F.embedding(tokens, self.words).sum(dim=1)  # B x e
-        rows = (sentences @ self.images.T).topk(min(count, len(self)), dim=1).indices
+        with torch.autocast(tokens.device.type, enabled=False):  # as at test: bfloat16 finds other images
+            likeness = sentences @ self.images.T
+        rows = likeness.topk(min(count, len(self)), dim=1).indices
         nothing = ~sentences.any(dim=1, keepdim=True)
         return rows, nothing.expand_as(rows)
 

@@ -50,3 +50,11 @@ def test_prediction_is_of_the_mean_state_without_padding():
     mask = torch.tensor([[True, False, False, False, True]])
     expected = torch.tanh(head.projection.weight @ states[0, 1:4].mean(0) + head.projection.bias)
     assert_close_to_scale(head(states, mask)[0], expected)
+
+
+def test_margin_loss_is_float32_under_autocast():
+    torch.manual_seed(1)
+    predicted, real = torch.randn(4, 3) + 5, torch.randn(4, 3) + 5  # cosines near 1
+    with torch.autocast("cpu", torch.bfloat16):
+        found = margin_loss(predicted, real, 0.1)
+    assert torch.equal(found, margin_loss(predicted, real, 0.1))

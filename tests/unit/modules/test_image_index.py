@@ -64,6 +64,15 @@ def test_dense_look_up_is_the_plain_product():
         assert found == sorted(range(IMAGES), key=lambda image: -scores[image])[:3]
 
 
+def test_dense_look_up_finds_under_autocast_what_it_finds_at_test():
+    torch.manual_seed(4)
+    images = torch.nn.functional.normalize(torch.randn(200, 4) * 0.01 + 1, dim=1)  # all near one another
+    index = DenseIndex(torch.zeros(200, CHANNELS).half(), words=dense_index().words, images=images)
+    with torch.autocast("cpu", torch.bfloat16):
+        found, _ = index.retrieve(toy.tokens(*SENTENCES), 5)
+    assert torch.equal(found, index.retrieve(toy.tokens(*SENTENCES), 5)[0])
+
+
 @pytest.mark.parametrize("make", [lambda: topic_index()[0], dense_index])
 def test_neither_batch_mates_nor_padding_matter_and_large_batches_are_no_exception(make):
     index = make()
