@@ -1,11 +1,15 @@
 """Translation by CTranslate2, in a process without torch and fairseq."""
 
+import functools
+import logging
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ..errors import IkdError
 from .engine import Found, SearchOptions
 from .folder import FolderEngine
+
+logger = logging.getLogger(__name__)
 
 
 class CTranslate2Engine(FolderEngine):
@@ -29,9 +33,17 @@ class CTranslate2Engine(FolderEngine):
             import ctranslate2
         except ImportError as error:
             raise IkdError(f"{folder} needs CTranslate2 ({error}): pip install ctranslate2") from error
-        device = "cuda" if ctranslate2.get_cuda_device_count() and not cpu else "cpu"
+        load = functools.partial(ctranslate2.Translator, folder, intra_threads=threads)
+        if ctranslate2.get_cuda_device_count() and not cpu:
+            try:
+                self._translator = load(device="cuda")
+                # It looks for its libraries of CUDA, which may be of another version than torch's, only now.
+                self._translator.translate_batch([["."]], max_decoding_length=1)
+                return
+            except RuntimeError as error:
+                logger.warning("CTranslate2 cannot use the GPU (%s), and translates on the CPU", error)
         try:
-            self._translator = ctranslate2.Translator(folder, device=device, intra_threads=threads)
+            self._translator = load(device="cpu")
         except (RuntimeError, ValueError) as error:
             raise IkdError(f"{folder} is damaged ({error}): export the model again") from error
 
