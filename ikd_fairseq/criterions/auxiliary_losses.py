@@ -95,7 +95,7 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""
-        features, positions = self._features(sample["net_input"])
+        features, positions = self._features(model, sample["net_input"])
         given = {FEATURES: features, IMAGE_POSITIONS: positions}
         weights = self._weights_now(model, sample["net_input"])
         wanted = [name for name, weight in weights.items() if weight]
@@ -115,7 +115,7 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
                 loss = loss + weights[name] * scale * term.total
                 logging_output[_LOGGED + name] = term.total.data
                 # A tensor for every batch: workers add up numbers and tensors apart.
-                logging_output[_COUNTED + name] = torch.as_tensor(term.count, device=loss.device)
+                logging_output[_COUNTED + name] = term.count + torch.zeros_like(loss, dtype=torch.long)
         logging_output["loss"] = loss.data
         return loss, sample_size, logging_output
 
@@ -126,7 +126,7 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
             return self.weights
         return {name: float(name == alone) for name in self.weights}
 
-    def _features(self, net_input) -> tuple[Tensor, Tensor]:
+    def _features(self, model, net_input) -> tuple[Tensor, Tensor]:
         """The batch's real features, ``K x P x C``, and the sentences that they belong to, ``K``."""
         if not self.uses_images or IMAGE_POSITIONS not in net_input:
             nothing = net_input["src_tokens"].new_empty((0,))
@@ -134,7 +134,8 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         positions = net_input[IMAGE_POSITIONS]
         if FEATURES in net_input:
             return net_input[FEATURES].float(), positions
-        return self.cnn.regions(net_input[IMAGES]).float(), positions
+        precision = next(model.parameters()).dtype
+        return self.cnn.regions(net_input[IMAGES], precision).float(), positions
 
     def _term(self, model, entry: Entry, sample) -> Term:
         """*entry* as a sum; padding of the target, which the model does not know, left out."""

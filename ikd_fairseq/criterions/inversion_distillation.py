@@ -199,7 +199,7 @@ class InversionDistillationCriterion(TranslationCriterion):
         if 0 < self.images_per_batch < len(positions):
             # fairseq seeds torch's generator anew for every update, so a resumed run draws the same images.
             order = torch.randperm(len(positions)) if self.training else torch.arange(len(positions))
-            chosen = order[: self.images_per_batch].to(positions.device)
+            chosen = order[: self.images_per_batch].to(positions.device, non_blocking=True)
             images, positions = images[chosen], positions[chosen]
             maps = maps if maps is None else maps[chosen]
         return images, positions, maps

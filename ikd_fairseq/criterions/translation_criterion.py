@@ -96,8 +96,9 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
         if self.consistency_weight and self.training:
             inputs = twice(inputs)
             if self.hides_regions:
-                second = torch.arange(len(inputs["src_tokens"])) >= len(net_input["src_tokens"])
-                inputs["hide_regions"] = second.unsqueeze(1).to(net_input["src_tokens"].device)
+                tokens = inputs["src_tokens"]
+                second = torch.arange(len(tokens), device=tokens.device) >= len(net_input["src_tokens"])
+                inputs["hide_regions"] = second.unsqueeze(1)
         return model(**inputs, **asked)
 
     def translation(self, model, net_output, sample, reduce: bool = True) -> tuple[Tensor, dict[str, Any]]:
@@ -147,8 +148,8 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
 
         A batch whose loss is dropped (see ``IGNORED``) counts for nothing then.
         """
-        device = sample["target"].device
-        sums = torch.stack([torch.as_tensor(n, dtype=torch.float64, device=device) for n in numbers])
+        zero = sample["target"].new_zeros((), dtype=torch.float64)
+        sums = torch.stack([zero + n for n in numbers])  # a GPU is waited for where numbers are sent to it
         if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
             sums = sums * (not sample.get(IGNORED))
             torch.distributed.all_reduce(sums)

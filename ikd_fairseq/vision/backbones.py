@@ -5,6 +5,7 @@ To add a backbone, add an entry to the table; nothing else needs an edit.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from importlib import import_module
 
 import torch
@@ -132,9 +133,14 @@ class Backbone:
 
         The result lies channels-last in memory, as the images do and as the CNN wants it.
         """
-        mean = torch.tensor(self.mean, dtype=torch.float32, device=images.device)
-        std = torch.tensor(self.std, dtype=torch.float32, device=images.device)
+        mean, std = _on(images.device, self.mean), _on(images.device, self.std)
         return images.float().div(255).sub_(mean).div_(std).permute(0, 3, 1, 2)
+
+
+@cache
+def _on(device: torch.device, values: tuple[float, ...]) -> Tensor:
+    """float32 on *device*, sent there once: a GPU is waited for whenever it is sent numbers."""
+    return torch.tensor(values, dtype=torch.float32, device=device)
 
 
 def _taps(channels: Mapping[str, int], stride: int = 2, aliases: Sequence[str] = ()) -> tuple[Tap, ...]:
