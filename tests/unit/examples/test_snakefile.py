@@ -438,6 +438,7 @@ def test_another_teacher_or_start_makes_other_students(workflow, tmp_path):
         (PLAN, ["gpus=many"], "gpus=many is no number of GPUs"),
         (PLAN, ["data=nowhere"], "nowhere/en-de holds no en-de that prepare.sh made"),
         (PLAN + "pairs: en-fr\n", [], "data/en-fr holds no en-fr that prepare.sh made"),
+        (PLAN + "table: systms\n", [], "toy.yaml: table systms is none of: systems variants"),
         (PLAN.replace("test1]", "test9]"), [], "tests test9, but data/en-de has no such split"),
         (PLAN + "texts: [original, colour]\n", [], "masks words of the original text: give folder=FOLDER"),
         (PLAN + "texts: [original, colour]\n", ["folder=data"], "folder=data has no text/"),

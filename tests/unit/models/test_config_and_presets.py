@@ -1,12 +1,16 @@
 """Presets carry their sizes on both of fairseq's command lines."""
 
+from argparse import Namespace
+
 import pytest
 from fairseq import options
 from fairseq.dataclass.configs import FairseqConfig
 from fairseq.dataclass.initialize import add_defaults
 from fairseq.dataclass.utils import convert_namespace_to_omegaconf
+from fairseq.models import ARCH_CONFIG_REGISTRY
 from omegaconf import OmegaConf
 
+from ikd_fairseq.experiments.systems import SYSTEMS
 from ikd_fairseq.models.config import FlatTransformerConfig, nested_config
 from ikd_fairseq.models.presets import PRESETS as SIZES
 
@@ -32,6 +36,15 @@ def test_a_configuration_file_gets_the_presets_sizes_and_overrides_them(name, si
     add_defaults(cfg)  # what fairseq-hydra-train does
     for option, value in sizes.items():
         assert cfg.model[option] == (2 if option == "encoder_layers" else value)
+
+
+@pytest.mark.parametrize("name", sorted({f"{system.architecture}_tiny" for system in SYSTEMS.values()}))
+def test_tiny_has_the_published_sizes_and_yields_to_the_user(name):
+    args = Namespace(encoder_layers=2)
+    ARCH_CONFIG_REGISTRY[name](args)
+    assert (args.encoder_embed_dim, args.encoder_ffn_embed_dim, args.encoder_attention_heads) == (128, 256, 4)
+    assert (args.encoder_layers, args.decoder_layers, args.dropout) == (2, 4, 0.3)
+    assert args.share_all_embeddings
 
 
 OURS = {

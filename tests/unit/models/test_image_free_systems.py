@@ -1,12 +1,10 @@
 """Imagination, hallucination and retrieval: what a translation depends on, what learns, what is saved."""
 
 import math
-from argparse import Namespace
 
 import pytest
 import torch
 from fairseq.criterions.label_smoothed_cross_entropy import LabelSmoothedCrossEntropyCriterion
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.constants import AUXILIARY, LOGGED
@@ -105,15 +103,6 @@ def test_checkpoint_gives_the_model_back(build, system):
     with torch.no_grad():
         assert torch.equal(model(**net_input)[0], other(**net_input)[0])
     assert not any("index" in name or "cnn" in name for name in state)
-
-
-@pytest.mark.parametrize("system", ["imagination", "hallucination", "retrieval"])
-def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(system):
-    assert f"{system}_transformer" in ARCH_MODEL_REGISTRY
-    args = Namespace(encoder_layers=2)
-    ARCH_CONFIG_REGISTRY[f"{system}_transformer_tiny"](args)
-    assert (args.encoder_embed_dim, args.encoder_layers, args.decoder_layers) == (128, 2, 4)
-    assert args.dropout == 0.3
 
 
 @pytest.mark.parametrize(

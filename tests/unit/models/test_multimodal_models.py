@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from fairseq.models import ARCH_CONFIG_REGISTRY, ARCH_MODEL_REGISTRY
 from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 
 from ikd_fairseq.constants import STUDENT
@@ -138,80 +137,12 @@ def test_image_must_model_reads_the_last_map_of_the_image():
     assert not out["regions"][0][[0, 2]].any()
 
 
-def test_sentence_without_image_is_encoded_as_if_there_were_no_regions():
-    model = toy.trained(toy.image_must_model())
-    source = toy.tokens(*SENTENCES)
-    with torch.no_grad():
-        among_images = encode(model, source, images=toy.images(2), image_positions=torch.tensor([0, 2]))
-        text_path = encode(model, source)
-    assert among_images[0].shape[0] == len(SENTENCES[0]) + 1 + toy.REGIONS
-    assert_close_to_scale(among_images[1], text_path[1])
-
-
-def test_decoder_sees_regions_only_of_sentences_that_have_an_image():
-    model = toy.trained(toy.image_must_model())
-    sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
-    with torch.no_grad():
-        text_path = model(**sample["net_input"])[0]
-        one = model(**sample["net_input"], images=toy.images(1), image_positions=torch.tensor([1]))[0]
-    assert_close_to_scale(one[[0, 2]], text_path[[0, 2]])
-    assert not torch.allclose(one[1], text_path[1], atol=1e-3)
-
-
-def test_features_of_the_cnn_stand_for_its_images():
-    model = toy.trained(toy.image_must_model())
-    source, pictures, positions = toy.tokens(*SENTENCES), toy.images(2), torch.tensor([0, 1])
-    with torch.no_grad():
-        from_images = encode(model, source, images=pictures, image_positions=positions)
-        last = model.encoder.cnn(model.encoder.backbone.normalise(pictures))[-1]
-        features = last.flatten(2).transpose(1, 2)
-        from_features = encode(model, source, features=features, image_positions=positions)
-        vectors = encode(model, source, features=features.mean(1, keepdim=True), image_positions=positions)
-    for a, b in zip(from_images, from_features):
-        assert_close_to_scale(a, b)
-    assert vectors[0].shape[0] == len(SENTENCES[0]) + 1 + 1  # published vectors: one region
-
-
-def test_batch_without_image_trains_every_weight_of_the_image_must_model():
-    model = toy.image_must_model().train()
-    sample = toy.batch(
-        toy.tokens(*SENTENCES),
-        toy.tokens(*SENTENCES),
-        images=toy.images(0),
-        image_positions=torch.tensor([]).long(),
-    )
-    model(**sample["net_input"])[0].sum().backward()
-    assert all(parameter.grad is not None for parameter in model.parameters())
-
-
-def test_frozen_cnn_is_no_part_of_the_image_must_model():
-    model = toy.image_must_model()
-    before = set(model.state_dict())
-    encode(model, toy.tokens([1]), images=toy.images(1), image_positions=torch.tensor([0]))
-    assert model.encoder.cnn is not None
-    assert set(model.state_dict()) == before
-
-
 # ---------------------------------------------------------------- names and options
-
-
-@pytest.mark.parametrize("name", ["ikd_transformer", "multimodal_transformer", "transformer_mmt"])
-def test_tiny_presets_have_the_published_sizes_and_yield_to_the_user(name):
-    from argparse import Namespace
-
-    assert name in ARCH_MODEL_REGISTRY
-    args = Namespace(encoder_layers=2)
-    ARCH_CONFIG_REGISTRY[f"{name}_tiny"](args)
-    assert (args.encoder_embed_dim, args.encoder_ffn_embed_dim, args.encoder_attention_heads) == (128, 256, 4)
-    assert (args.encoder_layers, args.decoder_layers, args.dropout) == (2, 4, 0.3)
-    assert args.share_all_embeddings
 
 
 def test_bad_options_are_refused_in_a_sentence():
     with pytest.raises(IkdError, match="--image-size 16"):
         toy.ikd_model(image_size=16)
-    with pytest.raises(IkdError, match="/nowhere.pt"):
-        toy.image_must_model(backbone_weights="/nowhere.pt")
     with pytest.raises(IkdError, match="--backbone resnet51: unknown; choose from"):
         IKDTransformerModel.build_model(
             IKDTransformerConfig(**{**toy.SIZES, "backbone": "resnet51"}), toy.toy_task()

@@ -318,11 +318,13 @@ def test_a_model_gets_the_shape_of_its_features_before_it_is_built(data):
     fit_to_features(no_features, task_of(data, image_features="nothing").cfg)
 
 
-def test_folder_without_dictionary_or_text_is_refused(data, tmp_path_factory):
+def test_folder_without_dictionary_text_or_split_is_refused(data, tmp_path_factory):
     with pytest.raises(IkdError, match="data folder /nowhere does not exist"):
         task_of("/nowhere")
     with pytest.raises(IkdError, match="run fairseq-preprocess"):
         task_of(tmp_path_factory.mktemp("empty"))
+    with pytest.raises(IkdError, match=f"{data} holds no split test9 of en-de .*: run fairseq-preprocess"):
+        task_of(data).load_dataset("test9")
     (data / "dict.de.txt").unlink()
     with pytest.raises(IkdError, match=r"dict\.de\.txt is missing"):
         task_of(data)
