@@ -14,11 +14,11 @@ from torch import Tensor
 
 from ..contracts import decoding_overrides, parts_for_training
 from ..data.image_pack import ImagePack
-from ..distillation.search import batches
 from ..errors import check
 from ..evaluation.translations import BPE_MARK
 from ..io.checkpoints import State, architecture_of, config_section, load_checkpoint
 from ..io.progress import progress
+from ..modules.search import batches
 from ..tasks.multimodal_translation import MultimodalTranslationTask
 from ..tasks.open_task import open_task
 from ..vision.device import check_device

@@ -25,12 +25,12 @@ import torch
 from fairseq.data import LanguagePairDataset
 from torch import Tensor
 
-from ..distillation.search import batches
 from ..errors import check
 from ..evaluation.metrics import make_scorers
 from ..evaluation.significance import Comparison, compare_runs
 from ..io.progress import progress
 from ..modules.region_bias import RegionBias
+from ..modules.search import batches
 from .attention import head_weights
 from .features import GENERATING, Trained, load_sentences, load_trained
 from .output import Table, check_folder, write_files

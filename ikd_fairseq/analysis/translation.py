@@ -13,11 +13,11 @@ from fairseq.data import LanguagePairDataset
 from fairseq.dataclass.configs import GenerationConfig
 
 from ..data.pairs.image_pair_dataset import ImagePairDataset
-from ..distillation.search import search
 from ..errors import check
 from ..evaluation.references import read_references, references_file
 from ..evaluation.translations import BPE_MARK, agreed_count
 from ..io.progress import progress
+from ..modules.search import search
 from .features import Trained
 
 logger = logging.getLogger(__name__)

@@ -23,8 +23,8 @@ from ..io.checksums import sha256_of_file
 from ..io.locks import PATIENCE, claim
 from ..io.manifests import differences, read_record
 from ..io.progress import progress
+from ..modules.search import check_lengths, search
 from .distilled_folder import Split
-from .search import check_lengths, search
 from .teacher_models import check_teacher
 
 logger = logging.getLogger(__name__)

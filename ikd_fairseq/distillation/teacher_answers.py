@@ -13,8 +13,8 @@ from ..data.feature_pack import check_name
 from ..errors import check
 from ..io.manifests import text_fingerprint
 from ..io.progress import progress
+from ..modules.search import batches
 from ..vision.device import check_device
-from .search import batches
 from .teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
 from .teacher_models import TeacherEnsemble
 

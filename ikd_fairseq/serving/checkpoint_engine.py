@@ -15,9 +15,9 @@ from ..constants import IMAGES, TEXT
 from ..contracts import ModelContract, contract_of, decoding_overrides, parts_for_training
 from ..data.by_sentence import BySentence
 from ..data.pairs.image_pair_dataset import ImagePairDataset
-from ..distillation.search import search
 from ..errors import check
 from ..io.checkpoints import architecture_of, config_section, load_checkpoint
+from ..modules.search import search
 from ..tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from .engine import Found, SearchOptions
 from .facts import dictionary_of, facts_of_checkpoint
