@@ -16,9 +16,10 @@ LOGGED = "logged"  # contracts.Term by name, means for the training and validati
 # Key of the task's state in a checkpoint: what the training process said of itself, see tasks.run_facts.
 PROCESS = "process"
 
-# Keys of it too: fingerprints of dictionaries and merges, see tasks.vocabulary, and, in memory alone, the
-# file that they are from.
+# Keys of it too: fingerprints of dictionaries and merges, with the languages ("en-de") among them, see
+# tasks.vocabulary, and, in memory alone, the file that they are from.
 DICTIONARIES = "dictionaries"
+LANGUAGES = "languages"
 CHECKPOINT = "checkpoint"
 EARLY_STOPPING = "early_stopping"  # what has been counted for --patience, see tasks.early_stopping
 

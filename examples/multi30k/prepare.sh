@@ -8,8 +8,9 @@ usage() {
 usage: prepare.sh FOLDER OUT [--pair en-de] [--image-size 224] [--images DIR] [--merges 10000] [--workers N]
                   [--like DATA] [--keep TOKEN]
 
-FOLDER  text/SPLIT.lc.norm.tok.LANGUAGE, image_splits/SPLIT.txt and images/, laid out as Multi30K is. The
-        text and lists of Multi30K are fetched into it if it has no text/.
+FOLDER  text/SPLIT.lc.norm.tok.LANGUAGE, image_splits/SPLIT.txt and images/, laid out as Multi30K is: SPLIT is
+        train, val and one or more that begin with test. The text and lists of Multi30K are fetched into it
+        if it has no text/.
 OUT     data folder to make: binarised text and image packs for fairseq, `code` (the BPE merges),
         bpe/ (the text in subwords), reference/ (the target side of the test sets, for scoring)
 
@@ -93,25 +94,60 @@ CODE
 
 [[ -d $folder/text ]] || fetch_multi30k
 
-# fairseq's name of a split -> the data set's. Test sets that are not there are left out.
+# fairseq's name of a split -> the data set's: Multi30K's test sets in their order, then others by name.
 splits=(train valid) names=(train val)
-for name in test test_2016_flickr test_2017_flickr test_2017_mscoco; do
-  if [[ -f $folder/text/$name.lc.norm.tok.$source ]]; then
+for file in "$folder"/text/{test,test_2016_flickr,test_2017_flickr,test_2017_mscoco,test*}".lc.norm.tok.$source"; do
+  name=$(basename "$file" ".lc.norm.tok.$source")
+  if [[ -f $file && " ${names[*]} " != *" $name "* ]]; then
     number=$((${#splits[@]} - 2))
     splits+=("test${number#0}") names+=("$name")
+    step "test${number#0} is $name"
   fi
 done
 ((${#splits[@]} > 2)) || fail "$folder/text holds no test set for $source (such as test.lc.norm.tok.$source)"
 
 text() { echo "$folder/text/$1.lc.norm.tok.$2"; }
+list() { echo "$folder/image_splits/$1.txt"; }
 
+files=()
 for name in "${names[@]}"; do
   for language in "$source" "$target"; do
     [[ -s $(text "$name" "$language") ]] || fail "$(text "$name" "$language") is missing or empty"
+    files+=("$(text "$name" "$language")")
   done
   lines=$(wc -l <"$(text "$name" "$source")") others=$(wc -l <"$(text "$name" "$target")")
   ((lines == others)) || fail "$(text "$name" "$source") has $((lines)) lines, but $(text "$name" "$target") $((others))"
+  if [[ -z $like && -d $images && -f $(list "$name") ]]; then
+    others=$(grep -c '' "$(list "$name")" || true)
+    ((lines == others)) || fail "$(list "$name") has $((others)) lines, but $(text "$name" "$source") $((lines))"
+  fi
 done
+problem=$(python - "${files[@]}" <<'CODE'
+import sys
+from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.text_lines import numbered_lines
+try:
+    for file in sys.argv[1:]:
+        for _ in numbered_lines(file):
+            pass
+except IkdError as error:
+    print(error)
+CODE
+)
+[[ -z $problem ]] || fail "$problem"
+
+# Which splits have images. A line of a list is a name, in the COCO list followed by the number of the caption.
+pictured=()
+if [[ -z $like && -d $images ]]; then
+  there=$(cd "$images" && find -L . -type f | sed 's|^\./||')
+  for name in "${names[@]}"; do
+    if [[ -f $(list "$name") ]] && grep -qxFf <(sed 's/\r$//; s/#[0-9]*$//' "$(list "$name")") <<<"$there"; then
+      pictured+=("$name")
+    fi
+  done
+  ((${#pictured[@]})) || fail "not one image that a list in $folder/image_splits names is in $images: give the folder" \
+    "of the images by --images, or remove it to prepare the text alone"
+fi
 
 mkdir -p "$out/bpe" "$out/reference"
 merges_of="$merges merges"
@@ -212,18 +248,14 @@ if [[ ! -d $images ]]; then
   step "no folder $images: every split is text only"
   exit 0
 fi
-(cd "$images" && find -L . -type f | sed 's|^\./||') >"$out/images-there.txt"
 for i in "${!splits[@]}"; do
-  list=$folder/image_splits/${names[i]}.txt
-  # A line is a name, in the COCO list followed by the number of the caption.
-  if [[ -f $list ]] && grep -qxFf <(sed 's/#[0-9]*$//' "$list") "$out/images-there.txt"; then
+  if [[ " ${pictured[*]} " == *" ${names[i]} "* ]]; then
     ikd-pack-images \
       --data "$out" --split "${splits[i]}" \
-      --list "$list" --images "$images" --allow-missing \
+      --list "$(list "${names[i]}")" --images "$images" --allow-missing \
       --image-size "$image_size" --workers "$workers"
   else
     step "no images for ${names[i]}: text only"
   fi
 done
-rm "$out/images-there.txt"
 step "done: $out"

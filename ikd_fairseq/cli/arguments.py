@@ -24,9 +24,15 @@ share = _number(float, lambda number: 0 < number <= 1, "a number above 0 and up 
 positive_float = _number(float, lambda number: 0 < number < math.inf, "a number above 0")
 
 
-def parse(parser: argparse.ArgumentParser, argv: Sequence[str] | None) -> argparse.Namespace:
-    """The arguments in *argv*, or those of the process. The command may log from here on."""
-    args = parser.parse_args(argv)
+def parse(
+    parser: argparse.ArgumentParser, argv: Sequence[str] | None, intermixed: bool = False
+) -> argparse.Namespace:
+    """The arguments in *argv*, or those of the process. The command may log from here on.
+
+    Args:
+        intermixed: options may stand between arguments of which there can be several.
+    """
+    args = (parser.parse_intermixed_args if intermixed else parser.parse_args)(argv)
     set_up_logging()
     return args
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from ..compression.export import export_checkpoint
 from ..errors import IkdError, check, command
 from ..io.checkpoints import State, architecture_of, load_checkpoint, size_in_megabytes
+from ..serving.folder import check_new_folder
 from ..serving.text import TOKENIZERS
 from .arguments import parse
 
@@ -68,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--quantization is for --format ctranslate2")
     if args.half and args.format != CHECKPOINT:
         parser.error(f"--half is for checkpoints; with --format {CTRANSLATE2} give --quantization float16")
+    if args.format != CHECKPOINT:
+        check_new_folder(args.output)
     import fairseq  # noqa: F401  the plugin registers before its parts are asked for
 
     if args.format == CHECKPOINT:

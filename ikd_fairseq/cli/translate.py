@@ -102,7 +102,7 @@ def _write(args: argparse.Namespace, translator: SentenceTranslator, stream: IO[
 @command
 def main(argv: Sequence[str] | None = None) -> int | None:
     parser = build_parser()
-    args = parse(parser, argv)
+    args = parse(parser, argv, intermixed=True)
     if bool(args.images) != bool(args.list) or (args.images and args.image_free):
         parser.error("give --images and --list together, or --image-free")
     if (args.nbest or 1) > args.beam:

@@ -5,6 +5,8 @@ row, C channels) and ``.features.NAME.json``, the manifest. Its rows follow eith
 (``"rows": "images"``, by ``SPLIT.images.index.npy``) or the sentences (``"rows": "sentences"``).
 """
 
+import contextlib
+import os
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -89,6 +91,12 @@ class FeaturePack(IndexedPack):
         Pack.check_text(pack, data_dir, split)
 
 
+def made_by(manifest: dict[str, Any]) -> str:
+    """Whose features they are: an encoder with its weights and stage, or "others", who published them."""
+    words = [str(manifest[key]) for key in ("backbone", "weights", "stage") if manifest.get(key)]
+    return " ".join(map(os.path.basename, words)) or "others"
+
+
 def check_name(name: str) -> None:
     """Refuses a *name* that cannot be part of a file name. Raises :class:`IkdError`."""
     check(_NAME.fullmatch(name), f"--name {name!r}: use letters, digits, - and _ only")
@@ -129,9 +137,18 @@ def write_features(
             ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.io.manifests.text_fingerprint`) and
             where the features come from.
 
-    Raises :class:`IkdError` if the disk is full, or another process writes the same.
+    Raises :class:`IkdError` if the disk is full, another process writes the same, or the earlier ones were
+    made by something else.
     """
     array_path, manifest_path = FeaturePack.paths(prefix, name)
+    new = earlier = made_by(manifest)
+    with contextlib.suppress(IkdError):  # none, or damaged ones
+        earlier = made_by(FeaturePack.read_manifest(prefix, name))
+    check(
+        earlier == new,
+        f"{array_path} holds features by {earlier}, and these are by {new}: give these another --name, or "
+        "delete those of all splits",
+    )
     rows, (count, regions, channels) = 0, shape
     with claimed(manifest_path):
         finish_commit(manifest_path, [array_path])

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from ..checkpoint_weights import check_weights
 from ..contracts import inputs_of, views_of
 from ..errors import check
-from ..io.checkpoints import config_section, load_checkpoint
+from ..io.checkpoints import config_section, languages_of, load_checkpoint
 
 _SAME = "a teacher must be trained with the student's dictionaries"
 
@@ -39,7 +39,7 @@ def check_teacher(
     state = load_checkpoint(path, "teacher")
     check_weights(state, f"teacher {path}")
     trained_on = config_section(state, "task")
-    theirs = trained_on.get("source_lang"), trained_on.get("target_lang")
+    theirs = languages_of(state)
     same = theirs[0] in (None, source_lang) and theirs[1] in (None, target_lang)
     other = f"teacher {path} translates {theirs[0]}-{theirs[1]}, not {source_lang}-{target_lang}"
     check(same, f"{other}: give a teacher of the same languages")

@@ -120,7 +120,7 @@ def make_tables(
     finished = [run for run in runs if is_finished(run, splits)]
     for run in runs:
         if run not in finished:
-            logger.warning("%s is not finished, and left out", run.folder)
+            logger.warning("%s has no scores yet, or not of all test sets, and is left out", run.folder)
     check(
         bool(finished), "no run is finished, so there is no table: translate and score them with translate.sh"
     )

@@ -114,7 +114,7 @@ def check_output(output: StrPath, inputs: Iterable[StrPath] = ()) -> None:
     check(not os.path.isdir(output), f"{output}: the output is a folder; give the name of a file")
     plain = os.path.isfile(output) or not os.path.exists(output)
     check(plain, f"{output}: the output is a pipe or a device; give the name of a file")
-    check(folder.is_dir(), f"{output}: the folder {folder} does not exist")
+    check(folder.is_dir(), f"{output}: the folder {folder} does not exist: make it first")
     check(os.access(folder, os.W_OK), f"{output}: the folder {folder} cannot be written to")
     for path in inputs:
         same = os.path.realpath(path) == os.path.realpath(output)

@@ -17,6 +17,7 @@ import torch
 
 from ..checkpoint_weights import check_weights
 from ..compat import check_history, load_safely, save
+from ..constants import DICTIONARIES, LANGUAGES
 from ..errors import IkdError, check
 from .atomic import check_output, write_atomically
 from .locks import StrPath, claim
@@ -116,6 +117,18 @@ def architecture_of(state: State) -> str:
     """The name that ``--arch`` had in training, empty if the checkpoint does not say."""
     settings = config_section(state, "model")
     return str(settings.get("_name") or settings.get("arch") or "")
+
+
+def languages_of(state: State) -> tuple[str | None, str | None]:
+    """Source and target language of the training, None where the checkpoint does not say."""
+    task_state = state.get("task_state")
+    known = task_state.get(DICTIONARIES) if isinstance(task_state, dict) else None
+    pair = known.get(LANGUAGES) if isinstance(known, dict) else None
+    if isinstance(pair, str) and pair.count("-") == 1:
+        source, target = pair.split("-")
+        return source, target
+    settings = config_section(state, "task")  # not of a folder's own pair, which fairseq infers
+    return settings.get("source_lang"), settings.get("target_lang")
 
 
 def num_updates(state: State) -> int:

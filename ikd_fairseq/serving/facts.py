@@ -46,7 +46,7 @@ def facts_of_checkpoint(
     )
     languages = find_languages([folder], task.get("source_lang"), task.get("target_lang"))
     source, target = (Dictionary.load(os.path.join(folder, f"dict.{side}.txt")) for side in languages)
-    here = fingerprints(source, target, folder)
+    here = fingerprints(source, target, folder, languages)
     trained = state.get("task_state")
     trained = trained.get(DICTIONARIES) if isinstance(trained, dict) else None  # version 0.1 has none
     check_fingerprints(trained if isinstance(trained, dict) else {}, here, languages, folder, str(checkpoint))

@@ -40,9 +40,7 @@ def new_folder(path: str) -> Iterator[str]:
     """
     path = os.path.abspath(path)
     parent, name = os.path.split(path)
-    _check_free(path)
-    check(os.path.isdir(parent), f"{path}: the folder {parent} does not exist")
-    check(os.access(parent, os.W_OK), f"{path}: the folder {parent} cannot be written to")
+    check_new_folder(path)
     pattern = os.path.join(glob.escape(parent), f".{glob.escape(name)}.*.partial")
     with claim(path):
         for left_behind in glob.glob(pattern):  # by a process that was killed
@@ -51,7 +49,7 @@ def new_folder(path: str) -> Iterator[str]:
         try:
             os.mkdir(partial)
             yield partial
-            _check_free(path)
+            check_new_folder(path)
             if os.path.isdir(path):
                 os.rmdir(path)
             os.rename(partial, path)
@@ -62,7 +60,11 @@ def new_folder(path: str) -> Iterator[str]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _check_free(path: str) -> None:
+def check_new_folder(path: str) -> None:
+    """Refuses, before any work, a folder that is not empty or cannot be made. Raises :class:`IkdError`."""
+    parent = os.path.dirname(os.path.abspath(path))
+    check(os.path.isdir(parent), f"{path}: the folder {parent} does not exist: make it first")
+    check(os.access(parent, os.W_OK), f"{path}: the folder {parent} cannot be written to")
     there = os.path.lexists(path)
     check(not there or os.path.isdir(path), f"{path} is a file; give the name of a new folder")
     empty = not there or not os.listdir(path)

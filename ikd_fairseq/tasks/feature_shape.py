@@ -1,11 +1,13 @@
 """The shape of the features that a model is to learn from, which its options say before it is built."""
 
+import glob
 import os
 from typing import Any
 
 from fairseq import utils
 
-from ..data.feature_pack import FeaturePack
+from ..constants import FEATURES_MANIFEST_SUFFIX
+from ..data.feature_pack import FeaturePack, made_by
 from ..errors import check
 from .config import MultimodalTranslationConfig
 
@@ -18,7 +20,8 @@ def fit_to_features(model: Any, task: MultimodalTranslationConfig) -> None:
         task: those of the task.
 
     Raises:
-        IkdError: there are no such features of the training split, or the model's options name a shape.
+        IkdError: there are no such features of the training split, those of another split were made by
+            something else, or the model's options name a shape.
     """
     if getattr(model, "feature_channels", None) is None:
         return
@@ -37,4 +40,14 @@ def fit_to_features(model: Any, task: MultimodalTranslationConfig) -> None:
         f"--image-features {name}: there are none of {prefixes[0]}: run ikd-extract-features first",
     )
     pack = FeaturePack.open(found[0], name)
+    ending = FEATURES_MANIFEST_SUFFIX.format(name=name)
+    for path in utils.split_paths(task.data):
+        for file in sorted(glob.glob(f"{glob.escape(path)}/*{ending}")):
+            prefix = file.removesuffix(ending)
+            others = made_by(FeaturePack.read_manifest(prefix, name))
+            check(
+                others == made_by(pack.manifest),
+                f"--image-features {name}: those of {found[0]} are by {made_by(pack.manifest)}, and those of "
+                f"{prefix} by {others}: make all by one",
+            )
     model.feature_channels, model.feature_regions = pack.channels, pack.regions

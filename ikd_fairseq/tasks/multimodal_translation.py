@@ -94,7 +94,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     @functools.cached_property
     def fingerprints(self) -> dict[str, Any]:
         """Those of the dictionaries and merges of the data folder."""
-        return fingerprints(self.src_dict, self.tgt_dict, utils.split_paths(self.cfg.data)[0])
+        languages, folder = (self.cfg.source_lang, self.cfg.target_lang), utils.split_paths(self.cfg.data)[0]
+        return fingerprints(self.src_dict, self.tgt_dict, folder, languages)
 
     def state_dict(self):
         """What checkpoints hold of the task: fairseq's, facts about process and words, and patience."""
@@ -105,7 +106,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         """Takes what a checkpoint holds of its task; one of version 0.1 holds no fingerprints.
 
         Raises:
-            IkdError: it was trained with other dictionaries or merges.
+            IkdError: it was trained with other languages, dictionaries or merges.
         """
         state = dict(state_dict)
         checkpoint = str(state.pop(CHECKPOINT, "given"))

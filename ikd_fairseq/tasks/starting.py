@@ -7,13 +7,14 @@ optimizer. That is where a checkpoint is held against the data, and where ``--in
 import functools
 import logging
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
 from ..compat import load_safely
-from ..constants import CHECKPOINT, EARLY_STOPPING
+from ..constants import CHECKPOINT, DICTIONARIES, EARLY_STOPPING, LANGUAGES
 from ..contracts import TaskContract
 from ..errors import IkdError, check, naming
 from .divergence import Divergence
@@ -100,7 +101,10 @@ def prepare(trainer: Trainer, filename: str) -> None:
         if isinstance(state, dict) and isinstance(state.get("task_state"), dict):
             task.load_state_dict({**state["task_state"], CHECKPOINT: filename})
     elif first:
-        task.load_state_dict({**take_weights(trainer.get_model(), first), CHECKPOINT: first})
+        state = dict(take_weights(trainer.get_model(), first))
+        if isinstance(known := state.get(DICTIONARIES), Mapping):  # those of another direction may begin one
+            state[DICTIONARIES] = {name: value for name, value in known.items() if name != LANGUAGES}
+        task.load_state_dict({**state, CHECKPOINT: first})
 
 
 _begin = checkpoint_utils.load_checkpoint

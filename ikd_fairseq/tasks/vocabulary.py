@@ -9,7 +9,7 @@ from typing import Any
 
 from fairseq.data import Dictionary, data_utils
 
-from ..constants import MERGES
+from ..constants import LANGUAGES, MERGES
 from ..errors import IkdError, check
 from ..io.checksums import sha256_of_file, sha256_of_words
 from ..io.text_index import check_words
@@ -43,14 +43,18 @@ def find_languages(folders: Sequence[str], source: str | None, target: str | Non
     return source, target
 
 
-def fingerprints(source: Dictionary, target: Dictionary, folder: str) -> dict[str, Any]:
-    """What stands in a checkpoint: number and SHA-256 of the words of each side, and SHA-256 of the merges.
+def fingerprints(
+    source: Dictionary, target: Dictionary, folder: str, languages: tuple[str, str]
+) -> dict[str, Any]:
+    """What stands in a checkpoint: languages, number and SHA-256 of each side's words, SHA-256 of the merges.
 
     Args:
         folder: the data folder. Without a file of merges there, their entry is None.
+        languages: source and target.
     """
     merges = os.path.join(folder, MERGES)
     return {
+        LANGUAGES: "-".join(languages),
         "source": _fingerprint(source),
         "target": _fingerprint(target),
         "merges": sha256_of_file(merges) if os.path.isfile(merges) else None,
@@ -68,7 +72,7 @@ def check_fingerprints(
     folder: str,
     checkpoint: str,
 ) -> None:
-    """Refuses a checkpoint that was trained with other words, or merges, than those of the data folder.
+    """Refuses a checkpoint of other languages, words or merges than those of the data folder.
 
     Args:
         trained, here: :func:`fingerprints` of the checkpoint and of *folder*.
@@ -79,6 +83,9 @@ def check_fingerprints(
         IkdError: they differ.
     """
     remedy = "give the data folder that it was trained on"
+    theirs, ours = (known.get(LANGUAGES) for known in (trained, here))
+    other = f"checkpoint {checkpoint} translates {theirs}, not {ours}"
+    check(theirs in (None, ours), f"{other}: give it those languages, by --source-lang and --target-lang")
     for side, language in zip(("source", "target"), languages):
         theirs, ours = trained.get(side), here[side]
         if not isinstance(theirs, Mapping) or theirs == ours:

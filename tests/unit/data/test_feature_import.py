@@ -8,9 +8,10 @@ import torch
 
 from ikd_fairseq.data import feature_import
 from ikd_fairseq.data.feature_import import import_features
-from ikd_fairseq.data.feature_pack import FeaturePack
+from ikd_fairseq.data.feature_pack import FeaturePack, write_features
 from ikd_fairseq.data.published_features import tell_layout
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.io.manifests import text_fingerprint
 from tests.split_with_images import random_images, save, write_images
 
 SIZE = 4
@@ -25,6 +26,19 @@ def test_published_vectors_by_sentence(data, dtype):
     for sentence in range(5):
         np.testing.assert_array_equal(pack[sentence], published[sentence].astype(np.float16)[None])
     pack.check_text(data, "train")
+
+
+def test_features_of_an_encoder_are_not_replaced_by_those_of_others(data):
+    path = save(data, np.ones((5, 6), np.float32))
+    import_features(data, "train", path, "own")
+    import_features(data, "train", path, "own")  # again, from the same
+    manifest = {"rows": "sentences", "text": text_fingerprint(str(data), "train"), "backbone": "resnet50"}
+    blocks = np.zeros((5, 6, 1), np.float16)
+    with pytest.raises(IkdError, match=r"own\.npy holds features by others, and these are by resnet50: give"):
+        write_features(f"{data}/train", "own", blocks.shape, [blocks], manifest)
+    write_features(f"{data}/train", "cnn", blocks.shape, [blocks], manifest)
+    with pytest.raises(IkdError, match="cnn.npy holds features by resnet50, and these are by others"):
+        import_features(data, "train", path, "cnn")
 
 
 def test_published_maps_by_image_follow_the_index(data):

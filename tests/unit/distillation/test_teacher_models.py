@@ -76,6 +76,11 @@ def test_another_direction_is_refused(data, tmp_path):
     path = checkpoint(tmp_path / "a.pt", data, source_lang="de", target_lang="en")
     with pytest.raises(IkdError, match=f"{path} translates de-en, not en-de"):
         check_here(path)
+    path = checkpoint(tmp_path / "b.pt", data, source_lang=None, target_lang=None)  # those of the folder
+    state = torch.load(path, weights_only=False)
+    torch.save({**state, "task_state": {"dictionaries": {"languages": "de-en"}}}, path)
+    with pytest.raises(IkdError, match=f"{path} translates de-en, not en-de"):
+        check_here(path)
 
 
 def test_settings_from_before_hydra_are_read(data, tmp_path):

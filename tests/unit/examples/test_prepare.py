@@ -1,7 +1,8 @@
-"""What prepare.sh fetches is held against the checksums beside it before anything takes its place."""
+"""What prepare.sh refuses before it splits and binarises, and that what it fetches is what it was."""
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -42,7 +43,7 @@ def prepare(tmp_path):
             text=True,
         )
         assert done.returncode == 1  # two files are no data set
-        return done.stderr.splitlines()[-1]
+        return done.stdout + done.stderr.splitlines()[-1]
 
     return run
 
@@ -67,3 +68,42 @@ def test_the_checksums_name_text_and_image_lists_of_every_split():
     splits = ("train", "val", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
     names = [f"tok/{split}.lc.norm.tok.{language}" for split in splits for language in ("en", "de", "fr")]
     assert {line.split("  ")[1] for line in lines} == {*names, *(f"image_splits/{s}.txt" for s in splits)}
+
+
+@pytest.fixture
+def raw(tmp_path):
+    """Three sentences in each of four splits, the first of which has an image."""
+    folder = tmp_path / "raw"
+    for name in ("text", "image_splits", "images"):
+        (folder / name).mkdir(parents=True)
+    for name in ("train", "val", "test_street", "test"):
+        for language in ("en", "de"):
+            (folder / "text" / f"{name}.lc.norm.tok.{language}").write_text("a\nb\nc\n")
+    (folder / "image_splits" / "train.txt").write_bytes(b"1.jpg\r\n2.jpg\r\n3.jpg\r\n")  # as on Windows
+    (folder / "images" / "1.jpg").touch()
+    return folder
+
+
+def test_test_sets_of_any_name_are_taken_and_lists_of_any_line_ends(prepare, raw, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "made-from.txt").write_text("something else\n")
+    output = prepare()
+    assert "test is test\n" in output and "test1 is test_street\n" in output
+    assert "data was prepared from other text" in output  # nothing before that is amiss
+
+
+@pytest.mark.parametrize(
+    "file, content, sentence",
+    [
+        ("text/val.lc.norm.tok.de", b"a\n\xe8\nc\n", "text/val.lc.norm.tok.de, line 2: not UTF-8"),
+        ("text/val.lc.norm.tok.de", b"a\nb\n", "val.lc.norm.tok.en has 3 lines, but .*tok.de 2"),
+        ("image_splits/train.txt", b"1.jpg\n2.jpg", "train.txt has 2 lines, but .*train.lc.norm.tok.en 3"),
+        ("image_splits/train.txt", b"4.jpg\n5.jpg\n6.jpg\n", "not one image that a list in .* names is in"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_made(
+    prepare, raw, tmp_path, file, content, sentence
+):
+    (raw / file).write_bytes(content)
+    assert re.search(sentence, prepare())
+    assert not (tmp_path / "data").exists()

@@ -187,7 +187,7 @@ def test_an_unfinished_run_is_left_out_and_said_so(runs, caplog):
     Record.update(run.folder, **facts)
     (_, every), notes = tables_of(runs, planned=places("text", "ikd"))
     assert {row.name: row.seeds for row in every.rows} == {"text": 2, "ikd": 1}
-    assert "ikd-seed2 is not finished" in caplog.text
+    assert "ikd-seed2 has no scores yet" in caplog.text
     assert "Not finished, and not counted: ikd-seed2." in notes
 
 

@@ -300,15 +300,23 @@ def test_features_stand_in_for_images_and_must_fit_the_model(data):
 
 
 def test_a_model_gets_the_shape_of_its_features_before_it_is_built(data):
-    cfg = OmegaConf.structured(
-        MODEL_DATACLASS_REGISTRY["gated_fusion"](**{**toy.SIZES, "_name": "gated_fusion"})
-    )
+    def fresh():
+        named = {**toy.SIZES, "_name": "gated_fusion"}
+        return OmegaConf.structured(MODEL_DATACLASS_REGISTRY["gated_fusion"](**named))
+
+    cfg = fresh()
     with pytest.raises(IkdError, match="--image-features wide: there are none of .*train: run ikd-extract"):
         task_of(data, image_features="wide").build_model(cfg)
     features = np.zeros((6, 2, 7), dtype=np.float16)
     manifest = {"rows": BY_SENTENCE, "text": text_fingerprint(str(data), "train")}
     write_features(str(data / "train"), "wide", features.shape, [features], manifest)
     model = task_of(data, image_features="wide").build_model(cfg)
+    manifest["text"], manifest["backbone"] = text_fingerprint(str(data), "valid"), "resnet50"
+    write_features(str(data / "valid"), "wide", features.shape, [features], manifest)
+    with pytest.raises(IkdError, match="those of .*train are by others, and those of .*valid by resnet50"):
+        task_of(data, image_features="wide").build_model(fresh())
+    for file in data.glob("valid.features.wide.*"):
+        file.unlink()
     assert model.encoder.fusion.projection.in_features == model.feature_channels == 7
     assert (cfg.feature_channels, cfg.feature_regions) == (7, 2)  # as the checkpoint will have them
     for options in ({}, {"image_features": "wide"}):
@@ -349,6 +357,8 @@ def test_batches_carry_the_teachers_maps_beside_the_images(data):
         ({**facts, "stage": "res4f"}, "stage res4f, .* has none"),
         ({fact: value for fact, value in facts.items() if fact != "stage"}, ""),  # as they are written
     ):
+        for file in data.glob("train.features.maps.*"):
+            file.unlink()
         write_features(
             str(data / "train"), "maps", rows.shape, [rows], {"rows": BY_IMAGE, **made_with, **same}
         )

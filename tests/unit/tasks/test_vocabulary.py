@@ -21,9 +21,9 @@ def data(tmp_path, write_text_split):
     return tmp_path
 
 
-def task_of(data):
+def task_of(data, **options):
     cfg = MultimodalTranslationConfig(
-        data=str(data), train_subset="train", dataset_impl="mmap", required_seq_len_multiple=1
+        data=str(data), train_subset="train", dataset_impl="mmap", required_seq_len_multiple=1, **options
     )
     return MultimodalTranslationTask.setup_task(cfg)
 
@@ -57,6 +57,15 @@ def test_words_that_are_swapped_or_lacking_are_refused_with_checkpoint_and_file(
     (data / "dict.de.txt").write_text("".join(f"w{i} 1\n" for i in range(19)))
     with pytest.raises(IkdError, match=r"another .*dict\.de\.txt \(24 words, and this one has 23\)"):
         task_of(data).load_state_dict(state)
+
+
+def test_the_other_direction_is_refused_though_its_words_are_the_same(data):
+    state = state_of(data)
+    task_of(data, source_lang="en", target_lang="de").load_state_dict(state)
+    with pytest.raises(IkdError, match=r"runs/a\.pt translates en-de, not de-en: give it those languages"):
+        task_of(data, source_lang="de", target_lang="en").load_state_dict(state)
+    del state["dictionaries"]["languages"]  # as of before
+    task_of(data, source_lang="de", target_lang="en").load_state_dict(state)
 
 
 def test_other_merges_are_refused_in_the_folder_and_in_the_option(data, tmp_path_factory):
