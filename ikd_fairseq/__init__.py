@@ -5,6 +5,7 @@ the process too, whichever of the two comes first: fairseq itself would import o
 of a ``--user-dir``, and not even those of a package that was imported before.
 """
 
+import warnings
 from types import ModuleType
 
 import wrapt
@@ -24,5 +25,7 @@ def _register(fairseq: ModuleType) -> None:
     fused_adam.use_fused_adam()
 
 
+# Of what fairseq does while it is imported, in front of every --help.
+warnings.filterwarnings("ignore", "`torch.jit.script` is deprecated", FutureWarning)
 errors.show_errors_without_traceback()
 wrapt.register_post_import_hook(_register, "fairseq")

@@ -22,7 +22,7 @@ TEXT
 (($# >= 3)) || { usage >&2; exit 2; }
 data=$1 out=$2 system=$3
 shift 3
-[[ -f $data/code ]] || { echo "train.sh: error: $data is no folder that prepare.sh made" >&2; exit 1; }
+[[ -f $data/code ]] || { echo "train.sh: error: $data has no code (BPE merges): is it of prepare.sh?" >&2; exit 1; }
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start

@@ -174,9 +174,11 @@ class Grid:
     def _check_data(self, pair: str) -> None:
         folder, language = self.prepared(pair), pair.split("-")[1]
         check(
-            (folder / f"train.{pair}.{language}.idx").is_file() and (folder / "made-from.txt").is_file(),
+            (folder / f"train.{pair}.{language}.idx").is_file(),
             f"{folder} holds no {pair} that prepare.sh made: give data=DATA, or plan other pairs",
         )
+        named = (folder / "made-from.txt").is_file()
+        check(named, f"{folder} has no made-from.txt, a line that tells its text from other text: write one")
         check(bool(self.tests(pair)), f"{folder}/reference holds no test set: run prepare.sh again")
         for split in self.tests(pair):
             check(

@@ -1,18 +1,23 @@
-"""The plugin's own options of ``fairseq-train`` for a system, with their defaults.
+"""Options of ``fairseq-train``: the plugin's own for a system, with their defaults, and those of plans.
 
 ``fairseq-train --help`` ends before it reads ``--arch`` and ``--criterion``, so that it never shows them.
 """
 
+import functools
 import textwrap
 from collections.abc import Iterator
 from dataclasses import Field, fields
-from typing import Any, get_args
+from typing import Any, NoReturn, get_args
 
 from fairseq.criterions import CRITERION_DATACLASS_REGISTRY
 from fairseq.models import MODEL_DATACLASS_REGISTRY
+from fairseq.options import get_training_parser, parse_args_and_arch
 from fairseq.tasks import TASK_DATACLASS_REGISTRY
 
+from ..errors import IkdError
 from ..modules.options import is_own
+from ..vision.backbones import get_backbone
+from .plan import Plan
 from .systems import System
 
 _TASK = "multimodal_translation"
@@ -32,6 +37,25 @@ def option_help(system: System) -> Iterator[str]:
             yield textwrap.fill(
                 field.metadata["help"], 106, initial_indent=" " * 4, subsequent_indent=" " * 4
             )
+
+
+def check_options(plan: Plan) -> None:
+    """Refuses a plan with options that ``fairseq-train`` would refuse, for some row hours after the first.
+
+    Raises:
+        IkdError: an option is unknown, or its value none that it takes.
+    """
+    for row in plan.rows:
+        parser = get_training_parser(_TASK)
+        parser.error = functools.partial(_refuse, f"{plan.file}, {row.system.name}")
+        words = ["data", *row.system.train_options, *row.system.protocol(), *row.options]
+        if backbone := getattr(parse_args_and_arch(parser, words), "backbone", None):
+            get_backbone(backbone)
+
+
+def _refuse(where: str, message: str) -> NoReturn:
+    said = message if len(message) < 300 else message.partition(" (choose from")[0]  # of --arch, hundreds
+    raise IkdError(f"{where}: fairseq-train does not take its options ({said}): mend them")
 
 
 def _value(field: Field[Any]) -> str:

@@ -99,7 +99,7 @@ def find_references(data: Path, split: str) -> Path:
     found = references_file(data, split, target)
     if found is None:
         raise IkdError(
-            f"{data} has no references of {split} (reference/{split}.{target}): prepare it with prepare.sh"
+            f"{data} has no references of {split} (reference/{split}.{target}): put its target side there"
         )
     return found
 
