@@ -25,6 +25,7 @@ from .packs import IndexedPack, Pack
 BY_IMAGE = "images"
 BY_SENTENCE = "sentences"
 
+OTHERS = "others"
 _LARGEST = float(np.finfo(np.float16).max)  # 65504
 _NAME = re.compile(r"[A-Za-z0-9_-]+")  # it becomes part of file names
 
@@ -92,9 +93,9 @@ class FeaturePack(IndexedPack):
 
 
 def made_by(manifest: dict[str, Any]) -> str:
-    """Whose features they are: an encoder with its weights and stage, or "others", who published them."""
+    """Whose features they are: an encoder with its weights and stage, or of others, who published them."""
     words = [str(manifest[key]) for key in ("backbone", "weights", "stage") if manifest.get(key)]
-    return " ".join(map(os.path.basename, words)) or "others"
+    return " ".join(map(os.path.basename, words)) or OTHERS
 
 
 def check_name(name: str) -> None:
@@ -137,15 +138,15 @@ def write_features(
             ``BY_SENTENCE`` with ``text``, see :func:`~ikd_fairseq.io.manifests.text_fingerprint`) and
             where the features come from.
 
-    Raises :class:`IkdError` if the disk is full, another process writes the same, or the earlier ones were
-    made by something else.
+    Raises :class:`IkdError` if the disk is full, another process writes the same, or features that others
+    published would replace an encoder's, or the other way round.
     """
     array_path, manifest_path = FeaturePack.paths(prefix, name)
     new = earlier = made_by(manifest)
     with contextlib.suppress(IkdError):  # none, or damaged ones
         earlier = made_by(FeaturePack.read_manifest(prefix, name))
     check(
-        earlier == new,
+        (earlier == OTHERS) == (new == OTHERS),
         f"{array_path} holds features by {earlier}, and these are by {new}: give these another --name, or "
         "delete those of all splits",
     )

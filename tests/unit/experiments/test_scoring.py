@@ -94,5 +94,5 @@ def test_what_does_not_fit_is_refused(data, output, write_text_split):
     with pytest.raises(IkdError, match="has 40 sentences of test, but .* has 1: prepare it again"):
         score_output(output, data, "test")
     (data / "reference" / "test.de").unlink()
-    with pytest.raises(IkdError, match="no references of test .*prepare.sh"):
+    with pytest.raises(IkdError, match="no references of test .*: put its target side there"):
         score_output(output, data, "test")
