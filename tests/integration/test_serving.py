@@ -98,7 +98,7 @@ def test_plain_sentences_are_translated_as_fairseq_generate_does(model, tmp_path
     (tmp_path / "a.txt").write_text("\n".join(text[:20]) + "\n", encoding="utf-8")
     (tmp_path / "b.txt").write_text("\n".join(text[20:]), encoding="utf-8")  # no newline at its end
     output = tmp_path / "out.txt"
-    run(TRANSLATE, f"{model.file} {tmp_path / 'a.txt'} {tmp_path / 'b.txt'} --cpu --output {output}")
+    run(TRANSLATE, f"{model.file} --cpu {tmp_path / 'a.txt'} --output {output} {tmp_path / 'b.txt'}")
     wanted = best(model)
     assert output.read_text(encoding="utf-8").split("\n") == [*wanted[:3], "", "", *wanted[3:], ""]
 
