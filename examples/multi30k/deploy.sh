@@ -47,7 +47,7 @@ while (($#)); do
 done
 ((${#positional[@]} == 3)) || { usage >&2; exit 2; }
 data=${positional[0]} teacher=${positional[1]} out=${positional[2]}
-[[ -f $data/code ]] || fail "$data is no folder that prepare.sh made"
+[[ -f $data/code ]] || fail "$data has no code (BPE merges): is it of prepare.sh?"
 IFS=: read -ra teachers <<<"$teacher"
 for file in "${teachers[@]}"; do [[ -f $file ]] || fail "there is no checkpoint $file"; done
 

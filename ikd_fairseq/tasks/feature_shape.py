@@ -40,14 +40,11 @@ def fit_to_features(model: Any, task: MultimodalTranslationConfig) -> None:
         f"--image-features {name}: there are none of {prefixes[0]}: run ikd-extract-features first",
     )
     pack = FeaturePack.open(found[0], name)
-    ending = FEATURES_MANIFEST_SUFFIX.format(name=name)
+    ending, ours = FEATURES_MANIFEST_SUFFIX.format(name=name), made_by(pack.manifest)
     for path in utils.split_paths(task.data):
         for file in sorted(glob.glob(f"{glob.escape(path)}/*{ending}")):
             prefix = file.removesuffix(ending)
-            others = made_by(FeaturePack.read_manifest(prefix, name))
-            check(
-                others == made_by(pack.manifest),
-                f"--image-features {name}: those of {found[0]} are by {made_by(pack.manifest)}, and those of "
-                f"{prefix} by {others}: make all by one",
-            )
+            theirs = made_by(FeaturePack.read_manifest(prefix, name))
+            misfit = f"those of {found[0]} are by {ours}, and those of {prefix} by {theirs}"
+            check(ours == theirs, f"--image-features {name}: {misfit}: make all by one")
     model.feature_channels, model.feature_regions = pack.channels, pack.regions
