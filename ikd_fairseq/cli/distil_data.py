@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 from fairseq.utils import split_paths
 
-from ..distillation.distilled_folder import Split, open_packs
+from ..distillation.distilled_folder import open_packs
 from ..distillation.generation import Generation, Teacher
 from ..distillation.selection import BEST, CLOSEST
 from ..distillation.sequence_distillation import GENERATED, check_out, distil, distil_output, earlier_shards
+from ..distillation.text_split import Split
 from ..errors import check, command
 from ..tasks.open_task import open_task
 from .arguments import given, parse, positive_int

@@ -24,8 +24,8 @@ from ..io.locks import PATIENCE, claim
 from ..io.manifests import differences, read_record
 from ..io.progress import progress
 from ..modules.search import check_lengths, search
-from .distilled_folder import Split
 from .teacher_models import check_teacher
+from .text_split import Split
 
 logger = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from ..evaluation.metrics import closest
 from ..evaluation.translations import ordered_sentences
 from ..io.generate_output import GenerateOutput
 from ..io.progress import progress
-from .distilled_folder import Split
+from .text_split import Split
 
 BEST, CLOSEST = "best", "closest"
 

@@ -11,10 +11,11 @@ from ..io.checksums import sha256_of_file
 from ..io.generate_output import read_generate_output
 from ..io.locks import claim, is_left_behind
 from ..io.manifests import differences, read_record
-from ..io.text_index import text_index_files
-from .distilled_folder import Split, write_distilled_folder
+from ..io.text_index import text_indices
+from .distilled_folder import write_distilled_folder
 from .generation import MADE_FROM, Generation, Teacher, generate_shards
 from .selection import check_sources, nbest_lists, select_targets
+from .text_split import Split
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +107,7 @@ def _begin(split: Split, out: str, request: dict[str, Any]) -> bool:
         check(not other, f"{out} is complete, and was made from other {other}: name another folder for OUT")
         logger.info("%s is complete: nothing to do", out)
         return False
-    if text_index_files(split.folder, further := f"{split.name}1"):
+    if text_indices(split.folder, further := f"{split.name}1"):
         warning = "%s also holds %s, which fairseq adds to %s in training and whose targets stay as they are"
         logger.warning(warning, split.folder, further, split.name)
     try:

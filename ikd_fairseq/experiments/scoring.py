@@ -12,7 +12,7 @@ from ..evaluation.metrics import METRICS, compute_scores
 from ..evaluation.references import read_references, references_file
 from ..evaluation.translations import ordered_sentences
 from ..io.generate_output import decoding_speed, read_generate_output
-from ..io.text_index import sentence_counts
+from ..io.text_index import sentence_counts, text_indices
 from .record import ALL, WITH_IMAGE, Group, Metric, Score, Sentences
 
 PRESET = "tokenised"  # the BLEU of the papers on Multi30K
@@ -84,8 +84,8 @@ def languages(data: Path, split: str) -> tuple[str, str]:
     Raises:
         IkdError: the folder has no such split.
     """
-    name = next(iter(sentence_counts(str(data), split)))
-    source, target = name.removeprefix(f"{split}.").split(".")[0].split("-")
+    sentence_counts(str(data), split)
+    source, target = text_indices(str(data), split)[0].pair.split("-")
     return source, target
 
 

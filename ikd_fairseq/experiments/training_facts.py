@@ -3,7 +3,6 @@
 import argparse
 import json
 import os
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -22,12 +21,10 @@ from ..io.checkpoints import (
     select_checkpoints,
 )
 from ..io.checksums import sha256_of_file
-from ..io.text_index import sentence_counts
+from ..io.text_index import sentence_counts, text_indices
 from .systems import System
 
 LAST = "checkpoint_last.pt"
-
-_TEXT_INDEX = re.compile(r"(?P<split>[^.]+)\.(?P<pair>[^.]+-[^.]+)\.[^.]+\.idx")
 
 
 def training_facts(
@@ -46,16 +43,17 @@ def training_facts(
     options = resolved_options(state)
     process = (state.get("task_state") or {}).get(PROCESS, {})
     data = data or Path(str(options.get("task", {}).get("data")).split(os.pathsep)[0])
+    facts = data_facts(data)
     step = {name: process.get(name) for name in ("peak_memory_mb", "peak_gpu_memory_mb", "threads")}
     step["seconds"] = state["extra_state"].get("previous_training_time")
     return {
         "system": system.name,
         "like": system.like,
         "seed": options.get("common", {}).get("seed"),
-        "pair": next((match["pair"] for match in _text_indices(data)), ""),
+        "pair": next((index.pair for index in text_indices(str(data))), ""),
         "images": system.images,
         "labels": dict(labels or {}),
-        "data": data_facts(data),
+        "data": facts,
         "options": options,
         **{name: process[name] for name in ("code", "versions", "hardware") if name in process},
         "steps": {"train": {name: value for name, value in step.items() if value is not None}},
@@ -137,7 +135,8 @@ def data_facts(folder: Path) -> dict[str, Any]:
     Raises:
         IkdError: it is not there, or holds no text.
     """
-    splits = sorted({match["split"] for match in _text_indices(folder)})
+    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
+    splits = sorted({index.split for index in text_indices(str(folder))})
     check(bool(splits), f"{folder} holds no binarised text: give the data folder of the run by --data")
     masked = folder / "degrade.json"  # of ikd-analyse degrade
     dictionaries = sorted(folder.glob("dict.*.txt"))
@@ -147,11 +146,6 @@ def data_facts(folder: Path) -> dict[str, Any]:
         "dictionaries": {path.name: sha256_of_file(str(path)) for path in dictionaries},
         "splits": {split: _split_facts(folder, split) for split in splits},
     }
-
-
-def _text_indices(folder: Path) -> list[re.Match[str]]:
-    check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
-    return [match for name in sorted(os.listdir(folder)) if (match := _TEXT_INDEX.fullmatch(name))]
 
 
 def _split_facts(folder: Path, split: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from .arrays import ArrayWriter
 from .atomic import PARTIAL_SUFFIX, sync_folder, write_json
 from .checksums import sha256_of_file
 from .locks import PATIENCE, claimed
-from .text_index import sentence_counts, text_index_files
+from .text_index import sentence_counts, text_indices
 
 FORMAT = 1  # of manifests; raised when an older reader would misread newer data
 _READY_SUFFIX = ".ready"  # of a manifest whose arrays are whole, but not all under their names yet
@@ -41,9 +41,9 @@ def check_text_fingerprint(
     Every text index of the split that lies in the folder must be the one recorded; recorded files that are
     gone do no harm. Raises :class:`IkdError`.
     """
-    for name in text_index_files(data_dir, split):
-        path = os.path.join(data_dir, name)
-        entry = recorded.get(name)
+    for index in text_indices(data_dir, split):
+        path = os.path.join(data_dir, index.name)
+        entry = recorded.get(index.name)
         same = isinstance(entry, dict) and sha256_of_file(path) == entry.get("sha256")
         check(same, f"{pack} was made for another preparation of the text than {path}: {remedy}")
 

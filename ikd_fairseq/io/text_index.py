@@ -2,7 +2,7 @@
 
 import os
 import re
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,23 +13,37 @@ _REMEDY = "run fairseq-preprocess again"
 _CHUNK = 1 << 24  # words that are looked at together
 
 
-def text_index_files(data_dir: str, split: str) -> list[str]:
-    """Returns the names, sorted, of the files ``SPLIT.SRC-TGT.LANG.idx`` in *data_dir*, if any.
+class TextIndex(NamedTuple):
+    """The name of an index, ``SPLIT.SRC-TGT.LANG.idx``, and its parts.
+
+    Attributes:
+        pair: ``SRC-TGT``, for either direction.
+    """
+
+    name: str
+    split: str
+    pair: str
+    language: str
+
+
+def text_indices(data_dir: str, split: str | None = None) -> list[TextIndex]:
+    """Returns the text indices in *data_dir*, of one split or of all, sorted by name.
 
     Raises :class:`IkdError` if there is no such folder.
     """
     check(os.path.isdir(data_dir), f"data folder {data_dir} does not exist: run fairseq-preprocess first")
-    # The language pair follows the split at once, so that "train" does not take "train1" along.
-    pattern = re.compile(re.escape(split) + r"\.[^.]+-[^.]+\.[^.]+" + re.escape(_SUFFIX))
-    return sorted(name for name in os.listdir(data_dir) if pattern.fullmatch(name))
+    pattern = re.compile(r"(.+)\.([^.]+-[^.]+)\.([^.]+)" + re.escape(_SUFFIX))
+    matches = (pattern.fullmatch(name) for name in sorted(os.listdir(data_dir)))
+    found = [TextIndex(match[0], *match.groups()) for match in matches if match]
+    return [index for index in found if split in (None, index.split)]
 
 
 def sentence_counts(data_dir: str, split: str) -> dict[str, int]:
-    """Returns the number of sentences behind every file of :func:`text_index_files`, the same for all.
+    """Returns the number of sentences behind every index of a split by its name, the same for all.
 
     Raises :class:`IkdError` if there is no file, if one cannot be read, or if the numbers differ.
     """
-    names = text_index_files(data_dir, split)
+    names = [index.name for index in text_indices(data_dir, split)]
     check(names, f"no {split}.*{_SUFFIX} in {data_dir}: run fairseq-preprocess first")
     counts = {name: sentence_count(os.path.join(data_dir, name)) for name in names}
     first = names[0]

@@ -19,7 +19,7 @@ from ..errors import check
 from ..io.atomic import check_disk_space, check_output
 from ..io.locks import claim
 from ..io.progress import progress
-from ..io.text_index import check_words, sentence_counts
+from ..io.text_index import check_words, sentence_counts, text_indices
 from ..io.text_lines import read_lines
 from ..vision.device import check_device
 from .dual_encoder import DualEncoder, contrastive_loss
@@ -169,8 +169,9 @@ def read_captions(
     Raises:
         IkdError: the language, its dictionary or its text is missing, or they do not belong together.
     """
-    names = list(sentence_counts(data_dir, split))  # SPLIT.SRC-TGT.LANG.idx
-    pairs = {name[len(split) + 1 :].split(".")[0] for name in names}
+    sentence_counts(data_dir, split)
+    indices = text_indices(data_dir, split)
+    pairs = {index.pair for index in indices}
     if source_lang is None:
         check(
             len(pairs) == 1,
@@ -178,7 +179,7 @@ def read_captions(
             "--source-lang",
         )
         source_lang = next(iter(pairs)).split("-")[0]
-    texts = [name for name in names if name.endswith(f".{source_lang}.idx")]
+    texts = [index.name for index in indices if index.language == source_lang]
     check(bool(texts), f"--source-lang {source_lang}: {data_dir} holds no {split} of that language")
     dictionary_path = os.path.join(data_dir, f"dict.{source_lang}.txt")
     check(os.path.isfile(dictionary_path), f"dictionary {dictionary_path} is missing: run fairseq-preprocess")

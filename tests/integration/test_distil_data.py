@@ -6,7 +6,7 @@ import pytest
 from sacrebleu.metrics import BLEU
 
 from ikd_fairseq.cli.distil_data import main as distil_data
-from ikd_fairseq.distillation.distilled_folder import Split
+from ikd_fairseq.distillation.text_split import Split
 from tests.integration.command_line import IKD, OPTIMIZER, TASK, run
 
 

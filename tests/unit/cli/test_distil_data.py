@@ -9,7 +9,7 @@ from fairseq.data.indexed_dataset import make_builder
 
 from ikd_fairseq.cli.distil_data import main
 from ikd_fairseq.distillation import sequence_distillation
-from ikd_fairseq.distillation.distilled_folder import Split
+from ikd_fairseq.distillation.text_split import Split
 from tests import toy
 
 SOURCES = ["w1 w2 w3", "w4", "w5 w6"]

@@ -7,19 +7,19 @@ import numpy as np
 import pytest
 import torch
 from fairseq.data import Dictionary
-from fairseq.data.indexed_dataset import MMapIndexedDatasetBuilder, make_builder
+from fairseq.data.indexed_dataset import make_builder
 from fairseq.tasks.translation import load_langpair_dataset
 
 from ikd_fairseq.data.feature_pack import BY_IMAGE, BY_SENTENCE, FeaturePack, write_features
 from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
 from ikd_fairseq.distillation import distilled_folder
 from ikd_fairseq.distillation.distilled_folder import (
-    Split,
     feature_names,
     link_packs,
     open_packs,
     write_distilled_folder,
 )
+from ikd_fairseq.distillation.text_split import Split
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
 from tests import toy
@@ -203,47 +203,6 @@ def test_text_in_fairseqs_older_format_is_taken_over_too(data, tmp_path):
     out = Split.open(str(tmp_path / "out"), "train")
     assert out.token_ids("en")[0].tolist() == [4, 5, 2]
     assert out.token_ids("de")[1].tolist() == TARGETS[1]
-
-
-def test_the_other_direction_and_one_of_several_pairs(data):
-    backwards = Split.open(str(data), "train", "de", "en")
-    assert (backwards.pair, backwards.source, backwards.target) == ("en-de", "de", "en")
-    for language in ("en", "fr"):
-        shutil.copy(data / "train.en-de.en.bin", data / f"train.en-fr.{language}.bin")
-        shutil.copy(data / "train.en-de.en.idx", data / f"train.en-fr.{language}.idx")
-    with pytest.raises(IkdError, match="several pairs"):
-        Split.open(str(data), "train")
-    assert Split.open(str(data), "train", "en", "fr").target == "fr"
-
-
-def test_missing_split_language_or_dictionary_is_named(data):
-    with pytest.raises(IkdError, match="holds no split test9"):
-        Split.open(str(data), "test9")
-    with pytest.raises(IkdError, match="not in en-fr"):
-        Split.open(str(data), "train", "en", "fr")
-    (data / "dict.de.txt").unlink()
-    with pytest.raises(IkdError, match="dict.de.txt is missing"):
-        Split.open(str(data), "train")
-
-
-def test_tokens_come_from_the_dictionary_and_no_word_becomes_unknown(split):
-    words = toy.dictionary()
-    assert split.target_ids("w3 <unk> w19", "here") == [words.index("w3"), 3, words.index("w19"), 2]
-    for text in ("w3 w99", "w3  w4", "W3"):
-        with pytest.raises(IkdError, match="hypothesis 1 of sentence 4: .* is not in dict.de.txt"):
-            split.target_ids(text, "hypothesis 1 of sentence 4")
-
-
-def test_fingerprint_changes_with_text_dictionary_and_images_alone(data, split):
-    before = split.fingerprint()
-    (data / "valid.en-de.en.bin").write_bytes(b"")
-    assert split.fingerprint() == before
-    builder = MMapIndexedDatasetBuilder(str(data / "train.en-de.en.bin"), dtype=np.uint16)
-    for number in range(SENTENCES):
-        builder.add_item(torch.tensor([5 + number, 5, 6, 2]))  # the same lengths, so the same index
-    builder.finalize(str(data / "train.en-de.en.idx"))
-    after = split.fingerprint()
-    assert {name for name in after if before[name] != after[name]} == {"train.en-de.en.bin"}
 
 
 def test_feature_packs_are_found_by_the_splits_exact_name(data, split):

@@ -9,8 +9,8 @@ import torch
 from fairseq.data.indexed_dataset import make_builder
 from fairseq.sequence_generator import SequenceGenerator
 
-from ikd_fairseq.distillation.distilled_folder import Split
 from ikd_fairseq.distillation.generation import Generation, Teacher, generate_shards, shard_path
+from ikd_fairseq.distillation.text_split import Split
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.locks import claim
 from ikd_fairseq.io.manifests import differences

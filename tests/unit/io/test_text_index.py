@@ -7,7 +7,7 @@ import sys
 import pytest
 
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.io.text_index import sentence_counts, text_index_files
+from ikd_fairseq.io.text_index import sentence_counts, text_indices
 
 
 def test_a_split_has_its_own_files_not_those_of_one_that_begins_like_it(tmp_path, write_text_split):
@@ -15,7 +15,13 @@ def test_a_split_has_its_own_files_not_those_of_one_that_begins_like_it(tmp_path
     write_text_split(tmp_path, "train1", 7)
     (tmp_path / "train.images.index.npy").touch()
     (tmp_path / "train.more.en-de.de.idx").touch()
-    assert text_index_files(str(tmp_path), "train") == ["train.en-de.de.idx", "train.en-de.en.idx"]
+    assert text_indices(str(tmp_path), "train") == [
+        ("train.en-de.de.idx", "train", "en-de", "de"),
+        ("train.en-de.en.idx", "train", "en-de", "en"),
+    ]
+    assert [index.split for index in text_indices(str(tmp_path))] == [
+        *("train", "train", "train.more", "train1", "train1")
+    ]
     assert sentence_counts(str(tmp_path), "train") == {"train.en-de.de.idx": 5, "train.en-de.en.idx": 5}
     assert sentence_counts(str(tmp_path), "train1") == {"train1.en-de.de.idx": 7, "train1.en-de.en.idx": 7}
 
@@ -23,7 +29,7 @@ def test_a_split_has_its_own_files_not_those_of_one_that_begins_like_it(tmp_path
 @pytest.mark.parametrize("split", ["te*", "te.t", "te?t", "[t]est"])
 def test_a_split_is_a_name_not_a_pattern(tmp_path, write_text_split, split):
     write_text_split(tmp_path, "test", 5)
-    assert text_index_files(str(tmp_path), split) == []
+    assert text_indices(str(tmp_path), split) == []
 
 
 def test_a_folder_without_the_split_is_refused(tmp_path, write_text_split):
