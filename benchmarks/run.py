@@ -56,7 +56,7 @@ def build_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--only", nargs="+", choices=functions, default=[*functions], metavar="NAME", help="some figures")
+    add("--only", nargs="+", choices=functions, metavar="NAME", help="some figures (default: all)")
     against = f"earlier commit, for {' and '.join(AGAINST_COMMIT)}; else left out"
     add("--before", metavar="COMMIT", help=against)
     served = "image-free checkpoints, for the figures of serving, with --data; else left out"
@@ -82,13 +82,25 @@ def measure(
             yield rows
 
 
-def main() -> None:
+def arguments() -> argparse.Namespace:
+    """Those of the command line, after a look at what cannot be measured."""
     parser = build_parser()
     args = parser.parse_args()
     if args.markdown and not (
         args.markdown.is_file() and {BEGIN, END} <= set(args.markdown.read_text().split("\n"))
     ):
         parser.error(f"--markdown {args.markdown} is no page with the lines {BEGIN} and {END}")
+    if args.checkpoint and args.data is None:
+        parser.error("--checkpoint is of a data folder: give --data DATA")
+    options = {SERVING: args.checkpoint, **dict.fromkeys(AGAINST_COMMIT, args.before)}
+    for name in args.only or ():
+        if not options.get(name, True):
+            parser.error(f"--only {name} needs {'--checkpoint' if name == SERVING else '--before'}")
+    return args
+
+
+def main() -> None:
+    args = arguments()
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # here and in every worker
     facts = machine()
     with tempfile.TemporaryDirectory() as folder:
@@ -107,7 +119,7 @@ def main() -> None:
             models = [file.resolve() for file in args.checkpoint]
             figures[SERVING] = functools.partial(figures_serving.serving, checkpoints=models)
         # Written each time, so that an end by Ctrl-C loses little.
-        for rows in measure(figures, args.only, data, scratch):
+        for rows in measure(figures, args.only or [*figures], data, scratch):
             if args.json:
                 args.json.write_text(as_json(rows, facts, about))
             if args.markdown:

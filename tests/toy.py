@@ -28,6 +28,9 @@ SIZES = dict(
     image_size=IMAGE_SIZE,
 )
 
+# How IKD-MMT's own presets leave the paper.
+PRESET = dict(region_bias="learned", generator_norm="region", kd_gradient="generator", student_kernels="even")
+
 
 def dictionary(words: int = 20) -> Dictionary:
     toy = Dictionary()

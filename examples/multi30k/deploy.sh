@@ -19,7 +19,8 @@ OUT      folder for what is made: distilled/ (DATA with the teacher's translatio
 --arch         of the student, a text-only one
 
 Needs the extra `serving`: pip install "ikd-fairseq[serving]". Environment: UPDATES (those of the protocol: 8000), SEED
-(1), LAST (10: checkpoints of the student that are averaged), SHARDS (1: parts that the teacher translates in).
+(1), LAST (10: checkpoints of the student that are averaged, or all if there are fewer), SHARDS (1: parts that the
+teacher translates in).
 The student's training takes nearly all of the time, on two processor cores hours; UPDATES=500 is for a try. An
 interrupted run goes on where it was, by the same command; with another --split only that is translated and scored.
 TEXT
@@ -65,6 +66,9 @@ source=
 for file in "$data/bpe/$split".*; do [[ ${file##*.} == "$target" ]] || source=${file##*.}; done
 [[ -n $source && -f $text.$source ]] || fail "$text.LANGUAGE is missing: prepare the data again"
 
+last=${LAST:-10}
+[[ $last =~ ^[1-9][0-9]*$ ]] || fail "LAST=$last is no number of checkpoints"
+
 step() { printf '\n== %s (%d s)\n' "$*" "$SECONDS"; }
 
 student=$out/student results=$out/$split
@@ -86,11 +90,14 @@ step "training the student, $arch"
 mkdir -p "$student"
 echo "$asked" >"$student/asked"
 if [[ ! -f $student/trained ]]; then
-  NAME=$arch bash "$here/train.sh" "$out/distilled" "$student" text --arch "$arch" "$@"
+  NAME=$arch bash "$here/train.sh" "$out/distilled" "$student" text --arch "$arch" --keep-last-epochs "$last" "$@"
   touch "$student/trained"
 fi
-[[ -f $student/average.pt ]] ||
-  ikd-average-checkpoints --last "${LAST:-10}" --output "$student/average.pt" "$student"
+if [[ ! -f $student/average.pt ]]; then
+  epochs=$(find "$student" -maxdepth 1 -name 'checkpoint*.pt' | grep -cE '/checkpoint[0-9]+[.]pt$' || true)
+  ((epochs)) || fail "the student's training ended within its first epoch: give more UPDATES, and another OUT"
+  ikd-average-checkpoints --last "$((epochs < last ? epochs : last))" --output "$student/average.pt" "$student"
+fi
 
 step "exporting"
 model=$student/average.pt
@@ -130,7 +137,7 @@ serve() {
     { tail -5 "$results/$1.log" >&2; fail "ikd-translate failed; see $results/$1.log"; }
 }
 
-megabytes() { du -cbL "$@" | tail -1 | awk '{ printf "%.2f", $1 / 1e6 }'; }
+megabytes() { find -L "$@" -type f -exec wc -c {} \; | awk '{ bytes += $1 } END { printf "%.2f", bytes / 1e6 }'; }
 
 # Usage: row NAME FILES: a stage's BLEU, size of what it needs, and speed.
 row() {

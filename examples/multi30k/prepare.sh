@@ -108,6 +108,7 @@ done
 
 text() { echo "$folder/text/$1.lc.norm.tok.$2"; }
 list() { echo "$folder/image_splits/$1.txt"; }
+count() { grep -c '' "$1" || true; } # lines, the last one too if nothing ends it
 
 files=()
 for name in "${names[@]}"; do
@@ -115,11 +116,11 @@ for name in "${names[@]}"; do
     [[ -s $(text "$name" "$language") ]] || fail "$(text "$name" "$language") is missing or empty"
     files+=("$(text "$name" "$language")")
   done
-  lines=$(wc -l <"$(text "$name" "$source")") others=$(wc -l <"$(text "$name" "$target")")
-  ((lines == others)) || fail "$(text "$name" "$source") has $((lines)) lines, but $(text "$name" "$target") $((others))"
+  lines=$(count "$(text "$name" "$source")") others=$(count "$(text "$name" "$target")")
+  ((lines == others)) || fail "$(text "$name" "$source") has $lines lines, but $(text "$name" "$target") $others"
   if [[ -z $like && -d $images && -f $(list "$name") ]]; then
-    others=$(grep -c '' "$(list "$name")" || true)
-    ((lines == others)) || fail "$(list "$name") has $((others)) lines, but $(text "$name" "$source") $((lines))"
+    others=$(count "$(list "$name")")
+    ((lines == others)) || fail "$(list "$name") has $others lines, but $(text "$name" "$source") $lines"
   fi
 done
 problem=$(python - "${files[@]}" <<'CODE'
@@ -168,7 +169,7 @@ if [[ ! -f $out/code ]]; then
     cp "$like/code" "$out/code.partial"
   else
     step "learning $merges joint BPE merges"
-    cat "$(text train "$source")" "$(text train "$target")" |
+    awk 1 "$(text train "$source")" "$(text train "$target")" |
       subword-nmt learn-bpe --symbols "$merges" --output "$out/code.partial"
   fi
   mv "$out/code.partial" "$out/code"

@@ -34,7 +34,7 @@ from .word_positions import (
 COLOUR, ENTITY = "colour", "entity"
 ENGLISH = "en"
 
-# Those that prepare.sh knows, in the order in which a file of positions covers them.
+# In the order in which a file of positions covers them; other test sets follow by name, as in prepare.sh.
 SPLITS = ("train", "val", "test", "test_2016_flickr", "test_2017_flickr", "test_2017_mscoco")
 
 # A row of the table, how much of a split was masked: `touched` are sentences with at least one masked word.
@@ -47,12 +47,14 @@ def text_path(split: str, language: str) -> str:
 
 
 def read_splits(folder: str, language: str) -> dict[str, list[Sentence]]:
-    """The sentences in *language* of the splits that are there, in the order of :data:`SPLITS`.
+    """The sentences in *language* of the splits that are there: :data:`SPLITS`, then other test sets.
 
     Raises:
         IkdError: there are none, or one cannot be read.
     """
-    paths = {split: os.path.join(folder, text_path(split, language)) for split in SPLITS}
+    tests = sorted(Path(folder, "text").glob(f"test*.lc.norm.tok.{language}"))
+    names = dict.fromkeys([*SPLITS, *(path.name.removesuffix(f".lc.norm.tok.{language}") for path in tests)])
+    paths = {split: os.path.join(folder, text_path(split, language)) for split in names}
     there = {split: read_lines(path) for split, path in paths.items() if os.path.isfile(path)}
     check(
         bool(there),
@@ -174,6 +176,7 @@ def run(
     report = {**settings, **source, "splits": [dict(zip(COLUMNS, row)) for row in rows]}
     files = {"degrade.tsv": table, "degrade.png": draw(rows, mask), "degrade.json": report}
     try:
+        os.makedirs(os.path.dirname(output), exist_ok=True)
         # Beside its final name, which it gets when complete.
         with tempfile.TemporaryDirectory(dir=os.path.dirname(output), prefix=".degrade.") as temporary:
             partial = os.path.join(temporary, os.path.basename(output))

@@ -119,7 +119,7 @@ def run(
     seed: int,
     device: str,
 ) -> Table:
-    """Writes ``inversion.tsv``, ``inversion.json``, ``inversion.png`` (losses) and ``images.png``."""
+    """Writes ``inversion.tsv``, ``inversion.json``, ``inversion.png`` (losses), ``inversion.images.png``."""
     require("matplotlib")
     check(seed >= 0, f"--seed {seed}: give a number of at least 0")
     check_folder(output)
@@ -141,8 +141,8 @@ def run(
         "losses": {kernels: painter.losses for kernels, painter in painters.items()},
     }
     curves = draw(painters, max(1, updates // 20))
-    files = {"inversion.tsv": table, "inversion.json": report, "inversion.png": curves, "images.png": sheet}
-    write_files(output, files)
+    files = {"inversion.tsv": table, "inversion.json": report, "inversion.png": curves}
+    write_files(output, {**files, "inversion.images.png": sheet})
     return table
 
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..constants import NO_IMAGE
@@ -29,12 +30,14 @@ def require(*modules: str, who: str = "this analysis", extra: str = "analysis") 
 
 
 def check_folder(output: str) -> None:
-    """Makes the folder *output* if need be. Raises :class:`IkdError` if it cannot be made or written to."""
-    try:
-        os.makedirs(output, exist_ok=True)
-    except OSError as error:
-        raise IkdError(f"--output {output}: the folder cannot be made ({error.strerror})") from error
-    check(os.access(output, os.W_OK | os.X_OK), f"--output {output}: the folder cannot be written to")
+    """Refuses, before any work, a folder *output* that cannot be made or written to.
+
+    Raises :class:`IkdError`.
+    """
+    place = Path(os.path.abspath(output))
+    there = next(path for path in (place, *place.parents) if path.exists())
+    check(there.is_dir(), f"--output {output}: the folder cannot be made ({there} is a file)")
+    check(os.access(there, os.W_OK | os.X_OK), f"--output {output}: {there} cannot be written to")
 
 
 def check_sentences(
@@ -81,14 +84,18 @@ class Table:
 
 
 def write_files(folder: str, files: dict[str, Any]) -> None:
-    """Writes *files*, content by name, into *folder*.
+    """Writes *files*, content by name, into *folder*, which is made if need be.
 
     A :class:`Table` becomes tab-separated values, a dictionary JSON, a list a line an item, a figure PNG
     at its own resolution, and text stays as it is.
 
     Raises:
-        IkdError: a file cannot be written.
+        IkdError: the folder cannot be made, or a file cannot be written.
     """
+    try:
+        os.makedirs(folder, exist_ok=True)
+    except OSError as error:
+        raise IkdError(f"--output {folder}: the folder cannot be made ({error.strerror})") from error
     for name, content in files.items():
         with write_atomically(os.path.join(folder, name)) as stream:
             match content:

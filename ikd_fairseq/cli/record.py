@@ -4,14 +4,13 @@ import argparse
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from ..errors import IkdError, check, command
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS
 from ..experiments.record import FILE, Record
 from ..experiments.scoring import PRESET, languages, score_output
-from ..experiments.systems import SYSTEMS, derive, get_system
+from ..experiments.systems import derive, get_system
 from ..io.generate_output import decoding_speed, read_generate_output
 from .arguments import parse, positive_int
 from .score import print_samples, print_score
@@ -78,20 +77,22 @@ def _train(args: argparse.Namespace) -> None:
 
 def _score(args: argparse.Namespace) -> None:
     from ..experiments.training_facts import model_facts  # needs torch
+    from ..io.checkpoints import languages_of, load_checkpoint
 
     output = args.run / (args.output or f"generate-{args.split}.txt")
     check(output.is_file(), f"{output} is missing: translate {args.split} first, with translate.sh")
-    pair = languages(args.data, args.split)
-    meteor = Meteor.if_there(pair[1], PRESET) if args.meteor else None
-    model: dict[str, Any] = {}
     checkpoint = args.checkpoint or args.run / "average.pt"
-    if checkpoint.is_file():
-        known = Record.load(args.run).like if (args.run / FILE).is_file() else ""
-        system = SYSTEMS.get(known)
-        model = model_facts(checkpoint, system.training_only if system else ())
+    state = load_checkpoint(checkpoint) if checkpoint.is_file() else None
+    source, target = languages_of(state) if state else (None, None)  # of the two directions of the data
+    if source is None or target is None:
+        source, target = languages(args.data, args.split)
+    meteor = Meteor.if_there(target, PRESET) if args.meteor else None
+    model = model_facts(checkpoint, state) if state else {}
     made_by = {"beam": args.beam, "search": args.search, "checkpoint": model.get("sha256", "")}
-    scores = score_output(output, args.data, args.split, args.with_images, args.metrics, meteor, **made_by)
-    facts = {"pair": "-".join(pair)}  # a teacher may have been trained without a record
+    scores = score_output(
+        output, args.data, args.split, args.with_images, args.metrics, meteor, target, **made_by
+    )
+    facts = {"pair": f"{source}-{target}"}  # a teacher may have been trained without a record
     Record.update(args.run, scores={args.split: scores}, **facts, **({} if args.search else {"model": model}))
     for number, score in enumerate(scores):
         if number == 0 or score.sentences.count != scores[0].sentences.count:  # else the same sentences again

@@ -12,7 +12,7 @@ from ..errors import check, command
 from ..evaluation.meteor import MODULES as METEOR_MODULES
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, PRESETS, compute_scores, make_scorers
-from ..evaluation.significance import LEAST_TRIALS, TESTS, compare_runs, files_of_systems
+from ..evaluation.significance import TESTS, check_trials, compare_runs, files_of_systems
 from ..evaluation.translations import load_run, load_translations
 from ..io.atomic import write_json
 from ..io.text_index import sentence_counts
@@ -107,8 +107,7 @@ def _check_options(args: argparse.Namespace) -> None:
         check(args.system, "--baseline needs a system to compare; add --system NAME FILE [FILE ...]")
         check(args.references, "--baseline needs --references FILE")
         check(args.samples == 0, "--samples prints translations of one system; leave it out with --baseline")
-        few = args.trials is not None and args.trials < LEAST_TRIALS
-        check(not few, f"--trials {args.trials}: give {LEAST_TRIALS} at least, or no p can be below 0.01")
+        check_trials(args.trials)
     else:
         foreign = given(args, "system", "test", "trials")
         check(not foreign, f"{foreign} belongs to a comparison; add --baseline NAME FILE [FILE ...]")

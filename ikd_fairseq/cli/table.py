@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import check, command
+from ..evaluation.significance import check_trials
 from ..experiments.record import find_records
 from ..experiments.systems import BASELINE
 from ..experiments.table import as_html, as_markdown, as_tsv
 from ..experiments.tables import LAYOUTS, make_tables
-from ..io.atomic import write_atomically
+from ..io.atomic import check_output, write_atomically
 from .arguments import parse, positive_int
 
 FORMATS = ("markdown", "tsv", "html")
@@ -22,7 +23,7 @@ def build_parser() -> argparse.ArgumentParser:
         prog="ikd-table",
         description="Makes a table over finished runs from their records: mean and deviation over seeds, "
         "significance against a baseline, differences, costs. It is printed, and without --output written to "
-        "RUNS/table.md and RUNS/table.tsv.",
+        "RUNS/table.md and RUNS/table.tsv, with a plan under its name (RUNS/nano8.md).",
     )
     add = parser.add_argument
     add("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
@@ -61,8 +62,15 @@ def _wanted(args: argparse.Namespace) -> tuple[dict[str, Any], str]:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(build_parser(), argv)
+    check_trials(args.trials)
     wanted, title = _wanted(args)
     check(args.runs.is_dir(), f"{args.runs} is no folder: give the folder of the runs")
+    name = args.plan.stem if args.plan else "table"  # plans may share runs
+    files = {args.runs / f"{name}.md": "markdown", args.runs / f"{name}.tsv": "tsv"}
+    if args.output:
+        files = {args.output: args.format}
+    for path in files:
+        check_output(path)
     runs = find_records([args.runs])
     names = sorted({run.system for run in runs})
     there = args.baseline is None or args.baseline in names
@@ -73,8 +81,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "tsv": as_tsv(tables),
         "html": as_html(tables, notes, title),
     }
-    files = {args.runs / "table.md": "markdown", args.runs / "table.tsv": "tsv"}
-    for path, kind in ({args.output: args.format} if args.output else files).items():
+    sys.stdout.write(written[args.format])
+    for path, kind in files.items():
         with write_atomically(path, "w", encoding="utf-8") as stream:
             stream.write(written[kind])
-    sys.stdout.write(written[args.format])

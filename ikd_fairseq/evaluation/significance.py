@@ -27,7 +27,7 @@ from ..errors import check
 from ..io.progress import progress
 
 MARKS = ((0.01, "‡"), (0.05, "†"))  # as in Table 1 of Peng et al. 2022
-LEAST_TRIALS = 100  # the smallest p is 1 / (trials + 1), which has to be below 0.01
+_LEAST_TRIALS = 100  # the smallest p is 1 / (trials + 1), which has to be below 0.01
 
 
 class Method(NamedTuple):
@@ -106,6 +106,12 @@ class Comparison:
                 cells.append(f"p = {values}" if values else "not tested")
             lines.append("  " + "  ".join(cells))
         return "\n".join(lines)
+
+
+def check_trials(trials: int | None) -> None:
+    """Refuses so few *trials* that no p could be below 0.01. Raises :class:`IkdError`."""
+    few = trials is not None and trials < _LEAST_TRIALS
+    check(not few, f"--trials {trials}: give {_LEAST_TRIALS} at least, or no p can be below 0.01")
 
 
 def named_runs(option: str, values: Sequence[str]) -> tuple[str, list[str]]:

@@ -28,7 +28,8 @@ class View:
     trials: int | None = None  # 0 for no test
 
     def compare(self, beam: int | None = None, trials: int | None = 0) -> Scores:
-        return compare_systems(self.systems, self.splits, self.baseline, self.group, beam, trials)
+        of = (self.systems, self.splits, self.baseline, self.group)
+        return compare_systems(*of, beam, trials, self.metrics)
 
     def named(self, found: Scores) -> list[tuple[str, str]]:
         """Key and name of every metric that has columns and was found."""

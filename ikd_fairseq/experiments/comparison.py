@@ -67,27 +67,29 @@ def compare_systems(
     group: Group = ALL,
     beam: int | None = None,
     trials: int | None = None,
+    metrics: Sequence[str] = tuple(METRICS),
 ) -> Scores:
     """Means over runs, and the significance of differences from *baseline*.
 
     Args:
         splits: those to compare on.
         group: which of their sentences.
-        beam: of the search; by default the widest that a run was scored with.
+        beam: of the search; by default the widest that all runs were scored with.
         trials: resamples of the test; by default sacreBLEU's 1,000. With 0 nothing is tested.
+        metrics: those to test, of sacreBLEU's; others take their time too.
 
     Raises:
-        IkdError: scores of two runs do not compare, as they are of other sentences or settings, or those of
-            one run, as several checkpoints made them.
+        IkdError: scores of two runs do not compare, as they are of other sentences, settings or beams, or
+            those of one run, as several checkpoints made them.
     """
     every = {split: _scored(systems, split, group, beam) for split in splits}
     _check_checkpoints(every)
-    metrics, sentences = _common(every)
+    found, sentences = _common(every)
     tested = [split for split in splits if baseline in every[split] and len(every[split]) > 1 and trials != 0]
     p_values: dict[str, PValues] = {}
     notes: list[str] = []
     for split in progress(tested, desc="significance", unit="split", disable=not tested):
-        p_values[split], untested = _test(every[split], str(baseline), trials)
+        p_values[split], untested = _test(every[split], str(baseline), trials, metrics)
         notes += [f"{split}: {note}" for note in untested]
     for own in systems.values():
         for split in sentences:
@@ -96,19 +98,32 @@ def compare_systems(
     outcomes = {
         (metric, name, split): outcome
         for split, scored in every.items()
-        for metric in metrics
+        for metric in found
         for name, outcome in _outcomes(scored, metric, baseline, p_values.get(split, {})).items()
     }
-    return Scores(metrics, sentences, outcomes, notes)
+    return Scores(found, sentences, outcomes, notes)
 
 
 def _scored(systems: Systems, split: str, group: Group, beam: int | None) -> Scored:
     scored: Scored = {}
+    if beam is None:
+        beam = _widest_in_common([run for own in systems.values() for run in own], split, group)
     for name, own in systems.items():
         for run in own:
             if (score := run.score(split, group, beam)) is not None:
                 scored.setdefault(name, {})[run.seed] = run, score
     return scored
+
+
+def _widest_in_common(runs: Sequence[Record], split: str, group: Group) -> int | None:
+    """None where no run was scored; refuses runs that have no beam in common."""
+    beams = [beams for run in runs if (beams := run.beams(split, group))]
+    if not beams:
+        return None
+    every = ", ".join(map(str, sorted(set.union(*beams))))
+    several = f"{split} was translated with beams of {every}, with none of them by all runs"
+    check(bool(common := set.intersection(*beams)), f"{several}: translate it by one, with BEAM=")
+    return max(common)
 
 
 def _outcomes(scored: Scored, metric: str, baseline: str | None, p_values: PValues) -> dict[str, Outcome]:
@@ -172,7 +187,9 @@ def _check_checkpoints(every: Mapping[str, Scored]) -> None:
                 )
 
 
-def _test(scored: Scored, baseline: str, trials: int | None) -> tuple[PValues, list[str]]:
+def _test(
+    scored: Scored, baseline: str, trials: int | None, metrics: Sequence[str]
+) -> tuple[PValues, list[str]]:
     """p of every seed in common with the baseline, and notes on systems that could not be tested."""
     p_values: PValues = {}
     notes = []
@@ -184,20 +201,22 @@ def _test(scored: Scored, baseline: str, trials: int | None) -> tuple[PValues, l
     for seeds, names in by_seeds.items():
         runs = {name: [scored[name][seed] for seed in seeds] for name in (baseline, *names)}
         try:
-            p_values.update(_p_values(runs, trials))
+            p_values.update(_p_values(runs, trials, metrics))
         except IkdError as error:
             notes.append(f"{', '.join(names)} not tested against {baseline}: {error}.")
     return p_values, notes
 
 
-def _p_values(runs: dict[str, list[tuple[Record, Score]]], trials: int | None) -> PValues:
+def _p_values(
+    runs: dict[str, list[tuple[Record, Score]]], trials: int | None, metrics: Sequence[str]
+) -> PValues:
     """p of as many runs for each system, the baseline first."""
     texts = {name: [read_translations(run, score) for run, score in own] for name, own in runs.items()}
     lines = {name: [hypotheses for hypotheses, _ in own] for name, own in texts.items()}
     baseline, *others = runs
     scores = [score for own in runs.values() for _, score in own]
-    metrics = [metric for metric in METRICS if all(metric in score.metrics for score in scores)]
-    compared = compare_runs(lines, texts[baseline][0][1], make_scorers(metrics=metrics), TEST, trials)
+    there = [name for name in METRICS if name in metrics and all(name in score.metrics for score in scores)]
+    compared = compare_runs(lines, texts[baseline][0][1], make_scorers(metrics=there), TEST, trials)
     for metric, comparison in compared.items():
         for name, own in runs.items():
             for (run, score), value in zip(own, comparison.outcomes[name].scores):

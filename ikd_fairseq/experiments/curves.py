@@ -1,5 +1,6 @@
 """Learning curves of a run, from the TensorBoard files that fairseq-train writes into RUN/tensorboard."""
 
+import math
 import re
 import struct
 from collections.abc import Iterator
@@ -31,7 +32,7 @@ _OTHERS = re.compile(
 def read_curves(run: Path) -> Curves:
     """Curves of every term of the loss: means over an epoch ("train") or over the validation set.
 
-    Of an update that an interrupted run repeated the later values count.
+    Of an update that an interrupted run repeated the later values count; infinite ones and NaN are left out.
 
     Raises:
         IkdError: a file is damaged.
@@ -42,7 +43,7 @@ def read_curves(run: Path) -> Curves:
         files = (run / FOLDER / subset).glob("events.out.tfevents.*")
         for path in sorted(files, key=lambda path: int(path.name.split(".")[3])):  # when it was begun
             for step, name, value in _scalars(path):
-                if not _OTHERS.fullmatch(name):
+                if not _OTHERS.fullmatch(name) and math.isfinite(value):
                     points.setdefault(name, {})[step] = value
         curves[subset] = {name: sorted(points[name].items()) for name in sorted(points)}
     return curves

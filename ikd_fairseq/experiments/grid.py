@@ -47,11 +47,16 @@ class Run:
 
 @dataclass(frozen=True)
 class Grid:
-    """A plan, with *data* (DATA/PAIR that prepare.sh made, or one such folder), run in the folder *out*."""
+    """A plan, with *data* (DATA/PAIR that prepare.sh made, or one such folder), run in the folder *out*.
+
+    Attributes:
+        masks: the folder of ``color.position``, ``noun.position`` and so on, if words are annotated.
+    """
 
     plan: Plan
     data: Path
     out: Path
+    masks: Path | None = None
 
     def prepared(self, pair: str) -> Path:
         """What prepare.sh made of *pair*."""
@@ -107,6 +112,9 @@ class Grid:
             "data": (folder / "made-from.txt").read_text(encoding="utf-8").strip() + images,
             "text": run.row.text,
         }
+        if run.row.text in MASKED:
+            annotation = {file.name: sha256_of_file(str(file)) for file in self.positions(run.row.text)}
+            settings["masked words"] = annotation or "built in"
         taught = run.row.text in TAUGHT or "--teacher-cache" in run.row.options
         if taught and (teaching := self.plan.distillation):
             settings |= {"teacher": self._teacher_checksums, "beam": teaching.beam, "top k": teaching.top_k}
@@ -114,6 +122,10 @@ class Grid:
             starts = (row for row in self.plan.rows if row.system.name == run.row.start)
             settings["start"] = self.settings(replace(run, row=next(starts)))
         return settings
+
+    def positions(self, text: str) -> list[Path]:
+        """The files that say which words are masked in *text*; none where that is built in."""
+        return [self.masks / f"{name}.position" for name in POSITIONS[text]] if self.masks else []
 
     def needs(self, run: Run) -> list[Path]:
         """What the training of *run* waits for."""
@@ -140,12 +152,11 @@ class Grid:
         files = self.plan.distillation.teacher.split(":") if self.plan.distillation else []
         return [sha256_of_file(file) for file in files]
 
-    def check(self, folder: Path | None, masks: Path | None) -> None:
+    def check(self, folder: Path | None) -> None:
         """Refuses a grid that could not be run to its end.
 
         Args:
             folder: text, image_splits and images, as prepare.sh takes them, for masked texts.
-            masks: ``color.position``, ``noun.position`` and so on, if words are annotated.
 
         Raises:
             IkdError: data, test sets, images, features, a teacher, text to mask or an annotation is missing;
@@ -161,15 +172,14 @@ class Grid:
         if self.plan.distillation:
             for file in self.plan.distillation.teacher.split(":"):
                 check(Path(file).is_file(), f"there is no checkpoint {file}: name another teacher")
-        self._check_settings()
         masked = [text for text in self.plan.texts if text != ORIGINAL]
-        if not masked:
-            return
-        if folder is None:
+        if masked and folder is None:
             raise IkdError(f"{self.plan.file} masks words of the original text: give folder=FOLDER")
-        check((folder / "text").is_dir(), f"folder={folder} has no text/ (see prepare.sh --help)")
-        for name in (name for text in masked for name in POSITIONS[text] if masks):
-            check(Path(str(masks), f"{name}.position").is_file(), f"masks={masks} has no {name}.position")
+        there = not masked or Path(str(folder), "text").is_dir()
+        check(there, f"folder={folder} has no text/ (see prepare.sh --help)")
+        for path in (path for text in masked for path in self.positions(text)):
+            check(path.is_file(), f"masks={self.masks} has no {path.name}")
+        self._check_settings()
 
     def _check_data(self, pair: str) -> None:
         folder, language = self.prepared(pair), pair.split("-")[1]

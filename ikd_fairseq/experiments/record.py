@@ -225,6 +225,10 @@ class Record:
             of_splits = {**getattr(self, name), split: [one for one in own if bool(one.search) == further]}
             setattr(self, name, {key: of_splits[key] for key in sorted(of_splits) if of_splits[key]})
 
+    def beams(self, split: str, group: Group = ALL) -> set[int]:
+        """Widths of the searches that a group of sentences of *split* was scored with."""
+        return {score.beam for score in self.scores.get(split, []) if score.sentences.group == group}
+
     def score(self, split: str, group: Group = ALL, beam: int | None = None) -> Score | None:
         """The score of a group of sentences of *split*, by the given beam or the widest, if there is one."""
         own = (score for score in self.scores.get(split, []) if score.sentences.group == group)

@@ -25,6 +25,7 @@ def score_output(
     needs_images: bool = False,
     metrics: Sequence[str] = METRICS,
     meteor: Meteor | None = None,
+    target: str | None = None,
     **made_by: Any,
 ) -> list[Score]:
     """Scores what fairseq-generate wrote into *output* of *split* of *data*; its log is beside it, as .log.
@@ -33,6 +34,7 @@ def score_output(
         needs_images: whether the system looks at images at test. Then sentences without one are not scored.
         metrics: some of "bleu", "chrf" and "ter".
         meteor: scores too where it is given.
+        target: the language translated into; by default the second one of the files' names.
         made_by: beam and further options of the search, and the checkpoint, as :class:`Score` has them.
 
     Returns:
@@ -41,7 +43,7 @@ def score_output(
     Raises:
         IkdError: a sentence is missing, or data, references and translations do not fit together.
     """
-    path = find_references(data, split)
+    path = find_references(data, split, target or languages(data, split)[1])
     references = read_references(path)
     (count,) = set(sentence_counts(str(data), split).values())
     check(
@@ -79,7 +81,7 @@ def score_output(
 
 
 def languages(data: Path, split: str) -> tuple[str, str]:
-    """Source and target language of *split*.
+    """Source and target language, as the files of *split* are named.
 
     Raises:
         IkdError: the folder has no such split.
@@ -89,13 +91,12 @@ def languages(data: Path, split: str) -> tuple[str, str]:
     return source, target
 
 
-def find_references(data: Path, split: str) -> Path:
-    """The references of *split*: the text that prepare.sh kept, or else its subwords.
+def find_references(data: Path, split: str, target: str) -> Path:
+    """The references of *split* in *target*, a language: the text that prepare.sh kept, or its subwords.
 
     Raises:
         IkdError: there are neither.
     """
-    _, target = languages(data, split)
     found = references_file(data, split, target)
     if found is None:
         raise IkdError(

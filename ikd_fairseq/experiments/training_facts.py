@@ -15,6 +15,7 @@ from ..errors import check
 from ..io.checkpoints import (
     State,
     config_section,
+    languages_of,
     load_checkpoint,
     num_updates,
     parameters_of,
@@ -22,7 +23,7 @@ from ..io.checkpoints import (
 )
 from ..io.checksums import sha256_of_file
 from ..io.text_index import sentence_counts, text_indices
-from .systems import System
+from .systems import SYSTEMS, System
 
 LAST = "checkpoint_last.pt"
 
@@ -44,13 +45,14 @@ def training_facts(
     process = (state.get("task_state") or {}).get(PROCESS, {})
     data = data or Path(str(options.get("task", {}).get("data")).split(os.pathsep)[0])
     facts = data_facts(data)
+    source, target = languages_of(state)
     step = {name: process.get(name) for name in ("peak_memory_mb", "peak_gpu_memory_mb", "threads")}
     step["seconds"] = state["extra_state"].get("previous_training_time")
     return {
         "system": system.name,
         "like": system.like,
         "seed": options.get("common", {}).get("seed"),
-        "pair": next((index.pair for index in text_indices(str(data))), ""),
+        "pair": f"{source}-{target}" if source and target else text_indices(str(data))[0].pair,
         "images": system.images,
         "labels": dict(labels or {}),
         "data": facts,
@@ -161,11 +163,8 @@ def _split_facts(folder: Path, split: str) -> dict[str, Any]:
     return facts
 
 
-def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, Any]:
+def model_facts(checkpoint: Path, state: State) -> dict[str, Any]:
     """What a checkpoint that translates is: its file and size, and numbers of parameters.
-
-    Args:
-        training_only: how the names of parameters begin that decoding lacks.
 
     Returns:
         "checkpoint", the name of the file, and its "sha256"; "megabytes" of it, or of packed.pt beside it,
@@ -176,9 +175,9 @@ def model_facts(checkpoint: Path, training_only: tuple[str, ...]) -> dict[str, A
     Raises:
         IkdError: the file cannot be read.
     """
-    state = load_checkpoint(checkpoint)
     packed = checkpoint.with_name("packed.pt")
-    decoding = parameters_of(state, training_only)
+    training_only = (part for system in SYSTEMS.values() for part in system.training_only)
+    decoding = parameters_of(state, tuple(training_only))
     return {
         "checkpoint": checkpoint.name,
         "sha256": sha256_of_file(str(checkpoint)),

@@ -65,7 +65,8 @@ def claim(path: StrPath, wait: float = 0.0) -> Iterator[None]:
     key, stream = _key(path), _acquire(path, wait)
     _held[key] = os.getpid()
     try:
-        _remove_left_behind(key)
+        if stream is not None:  # else nobody knows whose partial files these are
+            _remove_left_behind(key)
         yield
     finally:
         if _held[key] == os.getpid():

@@ -78,7 +78,7 @@ RECORD = ours("record", "train {w}/run --data {w}/data --system text")
 RECORD_SCORE = ours(
     "record", "score {w}/run --data {w}/data --split test --checkpoint {w}/text.pt --metrics bleu chrf"
 )
-TABLE = ours("table", "{w}/run --splits test --baseline text --trials 10 --output {w}/table.md")
+TABLE = ours("table", "{w}/run --splits test --baseline text --trials 100 --output {w}/table.md")
 REPORT = ours("report", "{w}/run --splits test --output {w}/report.html")
 
 

@@ -54,7 +54,7 @@ def deploy(folder, *options) -> subprocess.CompletedProcess:
     ]
     return subprocess.run(
         [*command, *options, "--", *small],
-        env={**warm_environment(), "UPDATES": "180", "LAST": "2"},
+        env={**warm_environment(), "UPDATES": "180", "LAST": "1000"},  # more than there are
         capture_output=True,
         text=True,
     )

@@ -105,7 +105,7 @@ def wait_for_checkpoint(grid: Path, process: subprocess.Popen) -> None:
 
 
 def figures(folder: Path) -> list[dict[str, str]]:
-    with open(folder / "table.tsv", encoding="utf-8", newline="") as stream:
+    with open(folder / "toy.tsv", encoding="utf-8", newline="") as stream:
         return [row for row in csv.DictReader(stream, delimiter="\t") if not set(row.values()) & set(TIMES)]
 
 
@@ -117,7 +117,7 @@ def test_a_grid_that_was_killed_ends_in_the_table_of_one_that_was_not(start, tmp
     process.communicate()
     begun = {path.parent for path in grid.glob("en-de/*/checkpoint_last.pt")}
     cut_off = sorted(run.name for run in begun if not (run / "trained").exists())
-    assert cut_off and not (grid / "table.md").exists()
+    assert cut_off and not (grid / "toy.md").exists()
 
     finish(start("grid", "--unlock"))
     finish(start("grid"))
@@ -127,14 +127,14 @@ def test_a_grid_that_was_killed_ends_in_the_table_of_one_that_was_not(start, tmp
         assert int(update) > 0, name
 
     # What was not cut off is the same in a grid that never was.
-    shutil.copytree(grid, whole, ignore=shutil.ignore_patterns(*cut_off, "table.*"))
+    shutil.copytree(grid, whole, ignore=shutil.ignore_patterns(*cut_off, "toy.*"))
     finish(start("whole"))
     rows = figures(grid)
     assert rows == figures(whole) and {row["system"] for row in rows} == {
         "Transformer (Vaswani et al. 2017)",
         "Mine",
     }
-    assert "Two toy systems" in (grid / "table.md").read_text()
+    assert "Two toy systems" in (grid / "toy.md").read_text()
     for name in cut_off:
         resumed, uninterrupted = (
             torch.load(folder / "en-de" / name / "average.pt", weights_only=True)["model"]

@@ -103,14 +103,21 @@ def test_plain_sentences_are_translated_as_fairseq_generate_does(model, tmp_path
     assert output.read_text(encoding="utf-8").split("\n") == [*wanted[:3], "", "", *wanted[3:], ""]
 
 
+def answers(output, sentences):
+    """The translations of each sentence that ``--nbest`` wrote as JSON."""
+    lines = output.read_text(encoding="utf-8").splitlines()
+    assert len(lines) == sentences
+    return [json.loads(line)["translations"] for line in lines]
+
+
 def test_several_translations_come_with_their_scores_as_json(model, tmp_path):
     output = tmp_path / "out.jsonl"
     run(
         TRANSLATE,
         f"{model.file} {model.text} --cpu --nbest 2 --buffer-size 10 --batch-size 3 --output {output}",
     )
-    for number, line in enumerate(output.read_text(encoding="utf-8").splitlines()):
-        found = [(one["score"], one["text"]) for one in json.loads(line)["translations"]]
+    for number, several in enumerate(answers(output, len(model.expected))):
+        found = [(one["score"], one["text"]) for one in several]
         assert [text for _, text in found] == [text for _, text in model.expected[number]]
         in_base_2 = [score / 0.6931471805599453 for score, _ in found]
         assert in_base_2 == pytest.approx([score for score, _ in model.expected[number]], abs=1e-3)
@@ -273,8 +280,7 @@ def test_ctranslate2_translates_as_fairseq_generate_does_without_its_libraries(
     command = [sys.executable, "-c", _LIGHT, str(ctranslate2_folder / "float32"), str(model.text), *options]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=CHECKOUT)
     assert done.returncode == 0, done.stderr[-3000:]
-    for number, line in enumerate(output.read_text(encoding="utf-8").splitlines()):
-        found = json.loads(line)["translations"]
+    for number, found in enumerate(answers(output, len(model.expected))):
         score, text = model.expected[number][0]
         assert found[0]["text"] == text and len(found) == 2
         # CTranslate2 makes the probabilities of the first subword sum to 1 without that of an end at once.
@@ -329,8 +335,7 @@ def test_onnx_translates_as_fairseq_generate_does(model, trained, tmp_path, syst
     command = [sys.executable, "-c", _LIGHT, str(folder), str(text), *options]
     done = subprocess.run(command, capture_output=True, text=True, env=ENVIRONMENT, cwd=CHECKOUT)
     assert done.returncode == 0, done.stderr[-3000:]
-    for number, line in enumerate(output.read_text(encoding="utf-8").splitlines()):
-        found = json.loads(line)["translations"]
+    for number, found in enumerate(answers(output, len(expected))):
         assert [one["text"] for one in found] == [words for _, words in expected[number]]
         in_base_2 = [one["score"] / 0.6931471805599453 for one in found]
         assert in_base_2 == pytest.approx([score for score, _ in expected[number]], abs=1e-3)

@@ -74,7 +74,7 @@ def _shown(name: str, findings: Findings) -> Shown:
 def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str, list[Findings]]:
     """What there is of *analyses* in *folder* and in the folders right below it.
 
-    Files are known by their names: ``NAME.png``, ``NAME.SENTENCE.png`` and ``NAME.tsv``.
+    Files are known by their names: ``NAME.png``, ``NAME.images.png``, ``NAME.SENTENCE.png`` and ``NAME.tsv``.
     """
     places = [folder, *sorted(path for path in folder.iterdir() if path.is_dir())]
     found: dict[str, list[Findings]] = {}
@@ -82,7 +82,7 @@ def find_analyses(folder: Path, owner: str, analyses: Iterable[str]) -> dict[str
         for place in places:
             pictures = []
             for path in place.glob(f"{name}*.png"):
-                if match := re.fullmatch(rf"{re.escape(name)}(?:\.(\d+))?\.png", path.name):
+                if match := re.fullmatch(rf"{re.escape(name)}(?:\.(\d+)|\.images)?\.png", path.name):
                     sentence = None if match[1] is None else int(match[1])
                     pictures.append(Picture(path, sentence, _words(place / f"{name}.json", sentence)))
             pictures.sort(key=lambda picture: -1 if picture.sentence is None else picture.sentence)

@@ -19,6 +19,7 @@ TEXT = {
     "test_2017_flickr.lc.norm.tok.de": "eine katze\n",
     "val.lc.norm.tok.en": "red red\n",
     "val.lc.norm.tok.de": "rot rot\n",
+    "test_street.lc.norm.tok.en": "red\n",
     "other.lc.norm.tok.en": "red\n",
 }
 DEFAULTS = {"mask": "colour", "language": "en", "mask_token": "[U]"}
@@ -56,6 +57,7 @@ def test_words_are_masked_one_by_one_and_the_rest_is_as_it_was(run):
     output, _ = run()
     assert lines(output, "train.lc.norm.tok.en") == ["a [U] ball and a [U] box", "a dog"]
     assert lines(output, "val.lc.norm.tok.en") == ["[U] [U]"]
+    assert lines(output, "test_street.lc.norm.tok.en") == ["[U]"]
     unchanged = [name for name in TEXT if not name.endswith(".en")]
     assert all((output / "text" / name).read_text() == TEXT[name] for name in unchanged)
     assert not (output / "text" / "other.lc.norm.tok.en").exists()  # prepare.sh knows no such split
@@ -64,7 +66,7 @@ def test_words_are_masked_one_by_one_and_the_rest_is_as_it_was(run):
 
 
 def test_positions_cover_the_splits_in_the_order_train_val_test(run, tmp_path):
-    (tmp_path / "nouns").write_text("2 6\n1\n0\n1\n")
+    (tmp_path / "nouns").write_text("2 6\n1\n0\n1\n-1\n")
     output, _ = run(mask="entity", positions=[str(tmp_path / "nouns")], mask_token="<x>")
     assert lines(output, "train.lc.norm.tok.en") == ["a red <x> and a Blue <x>", "a <x>"]
     assert lines(output, "val.lc.norm.tok.en") == ["<x> red"]
@@ -77,6 +79,7 @@ def test_shares_are_counted_by_split_and_written_in_three_forms(run):
         ("train", 2, 1, 9, 2, pytest.approx(200 / 9)),
         ("val", 1, 1, 2, 2, 100.0),
         ("test_2017_flickr", 1, 0, 2, 0, 0.0),
+        ("test_street", 1, 1, 1, 1, 100.0),
     ]
     assert (output / "degrade.tsv").read_text().splitlines()[1] == "train\t2\t1\t9\t2\t22.22"
     record = json.loads((output / "degrade.json").read_text())
@@ -133,7 +136,7 @@ def test_what_cannot_be_masked_is_refused_in_a_sentence(run, options, sentence, 
 
 
 def test_masking_nothing_is_refused(run, tmp_path):
-    (tmp_path / "none").write_text("-1\n" * 4)
+    (tmp_path / "none").write_text("-1\n" * 5)
     with pytest.raises(IkdError, match="no word .* is to be masked"):
         run(positions=[str(tmp_path / "none")])
 

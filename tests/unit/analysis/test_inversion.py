@@ -50,7 +50,9 @@ def test_both_kinds_learn_from_the_same_images(invert):
     assert all(row[3] > 0 for row in table.rows[:3]) and table.rows[3][3] == 0
     report = json.loads((folder / "inversion.json").read_text())
     assert report["images"] == 9 and all(len(report["losses"][kernels]) == 3 for kernels in KERNELS)
-    assert {"inversion.tsv", "inversion.png", "images.png"} <= {path.name for path in folder.iterdir()}
+    assert {"inversion.tsv", "inversion.png", "inversion.images.png"} <= {
+        path.name for path in folder.iterdir()
+    }
 
 
 def test_too_few_images_are_refused(invert):

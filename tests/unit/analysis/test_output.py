@@ -31,9 +31,12 @@ def test_picture_replaces_an_older_one_and_leaves_nothing_else(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_folder_is_made_with_its_parents_or_refused(tmp_path):
-    check_folder(str(tmp_path / "a" / "b"))
-    assert (tmp_path / "a" / "b").is_dir()
+def test_folder_is_made_with_its_parents_when_there_is_something_to_write_or_refused_at_once(tmp_path):
+    folder = tmp_path / "a" / "b"
+    check_folder(str(folder))
+    assert not list(tmp_path.iterdir())
+    write_files(str(folder), {"text.txt": "written"})
+    assert (folder / "text.txt").read_text() == "written"
     (tmp_path / "file").touch()
     for output in (tmp_path / "file", tmp_path / "file" / "sub"):
         with pytest.raises(IkdError, match=f"--output {output}: the folder cannot be made"):

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from ikd_fairseq.cli import record as command
+from ikd_fairseq.constants import DICTIONARIES, LANGUAGES
 from ikd_fairseq.evaluation.meteor import Meteor
 from ikd_fairseq.experiments.record import ALL, WITH_IMAGE, Record
 from tests.prepared_data import write_test_sets
@@ -73,6 +74,19 @@ def test_a_translation_without_training_facts_is_recorded_too(paths):
     assert record.system == "run" and [score.sentences.group for score in record.scores["test"]] == [
         WITH_IMAGE
     ]
+
+
+def test_a_model_of_the_other_direction_is_scored_in_its_language(paths):
+    run, data = map(Path, paths)
+    (data / "reference" / "test.en").write_text("".join(f"{line}\n" for line in spoilt(PICTURED)))
+    state = {**STATE, "task_state": {DICTIONARIES: {LANGUAGES: "de-en"}}}
+    for name in ("checkpoint_last.pt", "average.pt"):
+        torch.save(state, run / name)
+    command.main(["train", str(run), "--data", str(data), "--system", "text"])
+    assert Record.load(run).pair == "de-en"
+    command.main(["score", str(run), "--data", str(data), "--split", "test", "--metrics", "bleu"])
+    record = Record.load(run)
+    assert record.pair == "de-en" and record.score("test").metrics["bleu"].value == pytest.approx(100)
 
 
 def test_meteor_is_left_out_where_it_is_not_there_and_the_log_says_why(paths, monkeypatch, capsys):

@@ -56,6 +56,8 @@ def test_a_plan_gives_title_order_layout_and_what_is_missing(runs, tmp_path, cap
     (mine,) = [line for line in lines if line.startswith("| Mine")]
     assert mine.startswith("| Mine | 100.00 | 100.00 | +") and mine.endswith(" | 1 |")
     assert "Mine: `--kd-weight 2`." in lines
+    assert (runs / "plan.md").read_text(encoding="utf-8").splitlines() == lines
+    assert (runs / "plan.tsv").is_file() and not (runs / "table.md").exists()
     assert "Not finished, and not counted: text-seed2, mine-seed2." in lines
     add_run(runs, "old-seed1", {"test": REFERENCES})
     command.main([str(runs), "--plan", str(tmp_path / "plan.yaml"), "--baseline", "text"])
@@ -80,6 +82,17 @@ def test_a_teacher_is_of_the_plan_and_a_baseline_outside_it_is_refused(runs, tmp
     ]
     assert command.main([str(runs), "--plan", str(plan), "--baseline", "text"]) == 1
     assert "plan.yaml has no such system, only nano-base, teacher" in capsys.readouterr().err
+
+
+def test_too_few_resamples_and_a_place_that_cannot_be_written_are_refused_before_the_test(runs, capsys):
+    output = str(runs / "none" / "table.md")
+    for options, sentence in (
+        (["--trials", "99"], "give 100 at least"),
+        (["--output", output], "make it first"),
+    ):
+        assert command.main([str(runs), *options]) == 1
+        printed = capsys.readouterr()
+        assert sentence in printed.err and not printed.out
 
 
 def test_folders_without_runs_are_refused(tmp_path, capsys):

@@ -99,9 +99,10 @@ def test_irm_alone_touches_the_student_too():
     assert all(parameter.grad is not None for parameter in model.student.parameters())
 
 
+@pytest.mark.parametrize("form", [{}, toy.PRESET], ids=["paper", "preset"])
 @pytest.mark.parametrize("carried", ["no key", "no image"])
-def test_batch_without_images_trains_on_translation_alone_and_touches_every_weight(carried):
-    model = toy.ikd_model().train()
+def test_batch_without_images_trains_on_translation_alone_and_touches_every_weight(carried, form):
+    model = toy.ikd_model(**form).train()
     criterion = criterion_of(model).train()
     sample = toy.batch(SOURCES, TARGETS) if carried == "no key" else sample_with([])
     loss, _, logged = criterion(model, sample)
@@ -141,8 +142,9 @@ def test_teacher_is_no_part_of_the_criterion():
     assert not list(criterion.parameters()) and not list(criterion.buffers()) and not criterion.state_dict()
 
 
-def test_every_part_of_the_student_learns():
-    model = toy.ikd_model().train()
+@pytest.mark.parametrize("form", [{}, toy.PRESET], ids=["paper", "preset"])
+def test_every_part_of_the_student_learns(form):
+    model = toy.ikd_model(**form).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     before = {name: value.detach().clone() for name, value in model.named_parameters()}
     criterion = criterion_of(model, granularity="layer").train()

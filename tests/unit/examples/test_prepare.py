@@ -79,6 +79,7 @@ def raw(tmp_path):
     for name in ("train", "val", "test_street", "test"):
         for language in ("en", "de"):
             (folder / "text" / f"{name}.lc.norm.tok.{language}").write_text("a\nb\nc\n")
+    (folder / "text" / "val.lc.norm.tok.en").write_text("a\nb\nc")  # without a last line break
     (folder / "image_splits" / "train.txt").write_bytes(b"1.jpg\r\n2.jpg\r\n3.jpg\r\n")  # as on Windows
     (folder / "images" / "1.jpg").touch()
     return folder

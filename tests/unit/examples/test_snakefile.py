@@ -35,7 +35,7 @@ STAND_INS = {
     "ikd-fairseq-dir": "echo USER_DIR",
     "fairseq-generate": "true",
     "ikd-record": "true",
-    "ikd-table": 'touch "$1/table.md"',
+    "ikd-table": 'touch "$1/toy.md"',
 }
 
 PLAN = """\
@@ -297,6 +297,15 @@ def test_gpus_of_a_run_share_the_tokens_of_an_update(workflow):
     assert "take_gpus.sh 4" in output
 
 
+def test_data_may_lie_below_the_folder_that_is_filled(workflow, tmp_path):
+    (tmp_path / "data").rename(tmp_path / "other")
+    write_data(tmp_path / "runs" / "data")
+    plan = PLAN.replace("[text, {name: kl, like: ikd, options: --distance kl}]", "[retrieval-topic]")
+    status, output, calls = workflow(plan, "data=runs/data/en-de", "out=runs")
+    assert status in (0, None), output
+    assert len(of(calls, "ikd-build-image-index")) == 1 and not of(calls, "prepare")
+
+
 # ---- masked text -------------------------------------------------------------------------------------------
 
 
@@ -349,8 +358,9 @@ def test_other_masks_are_noticed(masked, tmp_path):
     noun = tmp_path / "masks" / "noun.position"
     noun.write_text("0\n")
     os.utime(noun, (noun.stat().st_mtime + 9,) * 2)
-    found = masked("folder=folder", "masks=masks", options=["--dry-run"])[1]
-    assert jobs(found)["mask"] == 1 and "Updated input files: masks/noun.position" in found
+    status, _, calls = masked("folder=folder", "masks=masks")
+    assert not calls and "other settings: runs/toy/entity/en-de/text-seed3 (masked words)" in status
+    assert "original" not in status and "colour" not in status
 
 
 # ---- a teacher ---------------------------------------------------------------------------------------------

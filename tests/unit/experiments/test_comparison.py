@@ -124,6 +124,20 @@ def test_sentences_with_an_image_never_meet_all(systems):
         compare_systems(found, ["test"], "a")
 
 
+def test_systems_meet_by_the_widest_beam_that_all_were_translated_with(systems):
+    found = systems({"a-seed1": {"test": GOOD}, "b-seed1": {"test": POOR}})
+    (run,) = found["b"]
+    wider = dataclasses.replace(run.scores["test"][0], beam=10, metrics={"bleu": Metric("BLEU", 1.0, "x")})
+    run.scores["test"].append(wider)
+    scores = compare_systems(found, ["test"])
+    assert scores.outcomes["bleu", "b", "test"].mean == pytest.approx(bleu(POOR))
+    change_score(run, "test", beam=4)
+    with pytest.raises(
+        IkdError, match="test was translated with beams of 4, 5, 10, with none of them by all"
+    ):
+        compare_systems(found, ["test"])
+
+
 def test_signatures_that_differ_are_refused(systems):
     found = systems({"c-seed1": {"test": GOOD}, "d-seed1": {"test": POOR}})
     change_score(found["d"][0], "test", metrics={"bleu": Metric("BLEU", 1.0, "other")})

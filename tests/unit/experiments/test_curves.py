@@ -21,7 +21,11 @@ def events(run, subset):
 
 def test_curves_hold_terms_alone(tmp_path):
     further = {"loss": 14.9, "ppl": 2500.0, "wps": 8000.0, "best_loss": 14.9, "lr": 0.1}
-    write(tmp_path, "valid", {62: {"nll_loss": 11.5, "kd_irm": 3.0, **further}, 124: {"nll_loss": 8.5}})
+    write(
+        tmp_path,
+        "valid",
+        {62: {"nll_loss": 11.5, "kd_irm": 3.0, **further}, 124: {"nll_loss": 8.5, "kd_irm": float("inf")}},
+    )
     write(tmp_path, "train", {62: {"nll_loss": 12.5, "gnorm": 1.0}})
     write(tmp_path, "train_inner", {10: {"nll_loss": 14.0}})
     assert read_curves(tmp_path) == {

@@ -78,11 +78,17 @@ def test_references_are_the_text_or_else_its_subwords_joined(data, output):
     (data / "bpe").mkdir()
     lines = "".join(f"{line[:1]}@@ {line[1:]}\n" for line in REFERENCES)
     (data / "bpe" / "test1.de").write_text(lines, encoding="utf-8")
-    assert find_references(data, "test1") == data / "bpe" / "test1.de"
+    assert find_references(data, "test1", "de") == data / "bpe" / "test1.de"
     (score,) = score_output(output, data, "test1", metrics=["bleu"])
     assert score.metrics["bleu"].value == pytest.approx(bleu(spoilt(PICTURED)))
     assert score.references == str((data / "bpe" / "test1.de").resolve())
     assert languages(data, "test1") == ("en", "de")
+
+
+def test_the_other_direction_is_scored_by_the_references_of_its_language(data, output):
+    (data / "reference" / "test1.en").write_text("a b c d\n" * len(REFERENCES))
+    (score,) = score_output(output, data, "test1", metrics=["bleu"], target="en")
+    assert score.metrics["bleu"].value < 1 and score.references.endswith("test1.en")
 
 
 def test_what_does_not_fit_is_refused(data, output, write_text_split):

@@ -99,14 +99,14 @@ def test_size_counts_what_translating_needs_and_tied_weights_once(run):
     state = state_of()
     state["extra_state"]["averaged_checkpoints"] = [{}, {}]
     torch.save(state, run / "average.pt")
-    facts = model_facts(run / "average.pt", ("student.",))
+    facts = model_facts(run / "average.pt", state)
     assert (facts["checkpoint"], facts["averaged"]) == ("average.pt", 2)
     assert facts["parameters"] == 4 + 3 + 50 and facts["decoding_parameters"] == 4 + 3
     assert facts["decoding_parameters_not_zero"] == 3 + 3
     assert facts["sha256"] == hashlib.sha256((run / "average.pt").read_bytes()).hexdigest()
     assert facts["megabytes"] == (run / "average.pt").stat().st_size / 1e6
     (run / "packed.pt").write_bytes(bytes(2_000_000))
-    assert model_facts(run / "average.pt", ())["megabytes"] == 2.0
+    assert model_facts(run / "average.pt", state)["megabytes"] == 2.0
 
 
 def test_a_training_without_last_checkpoints_is_told_by_that_of_its_last_epoch(run):

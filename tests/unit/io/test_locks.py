@@ -1,5 +1,6 @@
 """A file has one writer at a time; the second learns who it is; the killed leave nothing behind."""
 
+import errno
 import os
 import re
 import subprocess
@@ -66,6 +67,17 @@ def test_what_the_killed_leave_is_removed_by_the_next_writer_into_the_folder(tmp
     (tmp_path / ".mine.1.tmp").touch()
     write_json(tmp_path / "a", {})
     assert sorted(os.listdir(tmp_path)) == [".mine.1.tmp", ".mine.lock", "a"]
+
+
+def test_where_there_are_no_locks_nobodys_partial_files_are_removed(tmp_path, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    monkeypatch.setattr("fcntl.lockf", no_locks)
+    partial = tmp_path / ".a.99999.tmp"
+    partial.touch()
+    write_json(tmp_path / "a", {})
+    assert partial.exists()
 
 
 def test_what_is_written_in_one_go_waits(tmp_path, hold):

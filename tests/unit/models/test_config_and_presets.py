@@ -52,12 +52,14 @@ OURS = {
     "region_bias": "learned",
     "generator_norm": "region",
     "student_kernels": "even",
+    "kd_gradient": "generator",
 }
 PAPER = {
     "text_memory": "embedding",
     "region_bias": "none",
     "generator_norm": "channel",
     "student_kernels": "even",
+    "kd_gradient": "embeddings",
 }
 
 

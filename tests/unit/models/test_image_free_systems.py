@@ -1,4 +1,4 @@
-"""Imagination, hallucination and retrieval: what a translation depends on, what learns, what is saved."""
+"""IKD-MMT and its image-free rivals: what a translation depends on, what learns, what is saved."""
 
 import math
 
@@ -9,13 +9,18 @@ from fairseq.sequence_generator import SequenceGenerator
 
 from ikd_fairseq.constants import AUXILIARY, LOGGED
 from ikd_fairseq.criterions.auxiliary_losses import AuxiliaryLossesConfig, AuxiliaryLossesCriterion
+from ikd_fairseq.criterions.inversion_distillation import (
+    InversionDistillationConfig,
+    InversionDistillationCriterion,
+)
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.hallucination_transformer import grid_positions
 from tests import toy
 from tests.closeness import assert_close_to_scale
 from tests.unit.models.image_free import hallucination_model, imagination_model, retrieval_model, write_index
 
-SYSTEMS = ("imagination", "hallucination", "topic", "dense")
+SYSTEMS = ("ikd", "imagination", "hallucination", "topic", "dense")
+POSITIONS = torch.tensor([0, 2, 3, 4, 7, 9])  # of the images, in a batch of ten
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 
 
@@ -26,6 +31,8 @@ def build(tmp_path):
         write_index(tmp_path, kind)
 
     def model(system):
+        if system == "ikd":
+            return toy.ikd_model(**toy.PRESET)
         if system == "imagination":
             return imagination_model()
         return hallucination_model() if system == "hallucination" else retrieval_model(tmp_path, system)
@@ -77,11 +84,17 @@ def test_ten_sentences_are_learnt_by_heart(build, system):
     task, images = toy.toy_task(models=[model]), {}
     if system in ("topic", "dense"):
         criterion = LabelSmoothedCrossEntropyCriterion(task, False, 0.0)
+    elif system == "ikd":
+        cfg = InversionDistillationConfig(
+            sentence_avg=False, label_smoothing=0.0, teacher_weights="random", kd_images_per_batch=2
+        )
+        criterion = InversionDistillationCriterion(cfg, task).train()
+        images = {"images": toy.images(6), "image_positions": POSITIONS}
     else:
         cfg = AuxiliaryLossesConfig(sentence_avg=False, label_smoothing=0.0, backbone_weights="random")
         criterion = AuxiliaryLossesCriterion(cfg, task).train()
         features = torch.randn(6, toy.REGIONS, toy.CHANNELS)
-        images = {"features": features, "image_positions": torch.tensor([0, 2, 3, 4, 7, 9])}
+        images = {"features": features, "image_positions": POSITIONS}
     sample = toy.batch(sources, targets, **images)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     for _ in range(150):

@@ -43,8 +43,9 @@ def test_text_memories_differ():
     assert not torch.allclose(*states)
 
 
-def test_beam_search_gives_the_same_alone_and_in_any_batch():
-    model = toy.trained(toy.ikd_model())
+@pytest.mark.parametrize("form", [{}, toy.PRESET], ids=["paper", "preset"])
+def test_beam_search_gives_the_same_alone_and_in_any_batch(form):
+    model = toy.trained(toy.ikd_model(**form))
     search = SequenceGenerator([model], toy.dictionary(), beam_size=4, max_len_b=12)
 
     def translate(source):

@@ -11,11 +11,12 @@ from tests import toy
 from tests.closeness import assert_close_to_scale
 
 
+@pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("unpool", UNPOOLS)
 @pytest.mark.parametrize("signed", [True, False])
-def test_folding_changes_no_value(unpool, signed):
+def test_folding_changes_no_value(unpool, signed, norm):
     torch.manual_seed(2)
-    generator = FeatureGenerator(6, 5, 4, unpool, signed)
+    generator = FeatureGenerator(6, 5, 4, unpool, signed, norm)
     text, padding = torch.randn(3, 7, 6), torch.zeros(3, 7, dtype=torch.bool)
     padding[0, 4:] = True
     for _ in range(3):  # running statistics that are not those of the start
