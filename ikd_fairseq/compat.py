@@ -89,6 +89,17 @@ def load_safely(path: str | os.PathLike, what: str = "checkpoint") -> Any:
         return torch.load(str(path), map_location="cpu", weights_only=True, mmap=archive)
 
 
+def _unwritten(filename: str, error: Exception) -> IkdError:
+    """The sentence about a checkpoint that cannot be written; removes what there is of it."""
+    with contextlib.suppress(OSError):
+        os.remove(f"{filename}.tmp")
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return IkdError(
+        f"checkpoint {filename} cannot be written ({reason}): free some space, or see to the folder, and run "
+        "the same command again; the checkpoints there are whole"
+    )
+
+
 def copy_checkpoints_atomically() -> None:
     """Makes fairseq's copy of a fresh checkpoint to ``checkpoint_last.pt`` all or nothing.
 
@@ -103,7 +114,10 @@ def copy_checkpoints_atomically() -> None:
         if "://" in src_path or "://" in dst_path:  # a remote file: iopath's, where that is installed
             return copy_anywhere(src_path, dst_path, overwrite)
         partial = f"{dst_path}.tmp"
-        shutil.copyfile(src_path, partial)
+        try:
+            shutil.copyfile(src_path, partial)
+        except OSError as error:
+            raise _unwritten(dst_path, error) from error
         os.replace(partial, dst_path)
         return True
 
@@ -152,13 +166,7 @@ def tell_of_unwritten_checkpoints() -> None:
         try:
             return save_persistently(obj, filename, *args, **kwargs)
         except (OSError, RuntimeError) as error:
-            with contextlib.suppress(OSError):
-                os.remove(f"{filename}.tmp")
-            reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-            raise IkdError(
-                f"checkpoint {filename} cannot be written ({reason}): free some space, or see to the folder, "
-                "and run the same command again; the checkpoints there are whole"
-            ) from error
+            raise _unwritten(filename, error) from error
 
     checkpoint_utils.torch_persistent_save = save_or_tell
     # fairseq's tries again on a file that has moved on, waits, and prints a traceback.

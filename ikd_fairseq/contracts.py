@@ -184,15 +184,13 @@ def parts_for_training(names: Iterable[str], architecture: str | None) -> tuple[
 def decoding_overrides(kept: Iterable[str] = ()) -> dict[str, Any]:
     """What a checkpoint of any architecture is loaded with where it only translates.
 
-    Parts for training alone are left out but for those *kept*, and so are the files of embeddings that went
-    into the weights long ago.
+    Parts for training alone are left out but for those *kept*.
     """
     from fairseq.models import ARCH_MODEL_REGISTRY
 
     plugin = [known for known in ARCH_MODEL_REGISTRY.values() if issubclass(known, ModelContract)]
     prefixes = {prefix for architecture in plugin for prefix in architecture.training_only}
-    options = {**options_without(prefixes), **dict.fromkeys(options_without(kept), False)}
-    return {**options, "encoder_embed_path": None, "decoder_embed_path": None}
+    return {**options_without(prefixes), **dict.fromkeys(options_without(kept), False)}
 
 
 # ---------------------------------------------------------------- terms of a loss

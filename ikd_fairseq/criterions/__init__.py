@@ -4,5 +4,6 @@ from .. import needs_fairseq  # noqa: F401
 from . import (
     auxiliary_losses,  # noqa: F401
     inversion_distillation,  # noqa: F401
+    translation_criterion,  # noqa: F401
     word_distillation,  # noqa: F401
 )

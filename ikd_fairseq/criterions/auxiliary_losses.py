@@ -62,9 +62,9 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
     once more, however few they are. A term of images is a mean over those of a batch, multiplied by the
     number of its tokens: its weight means the same at any batch size and for any share of sentences with
     images. Over several workers, images and tokens are counted together, so that those of all their batches
-    weigh alike. Logged are means of both kinds. While the model asks for one term alone (``trained_alone``),
-    that term is the whole loss in training, with weight 1; validation has all of it always, so that its
-    losses compare. A term of weight 0 is neither computed nor logged.
+    weigh alike. Logged are means of both kinds, those of tokens in nats. While the model asks for one term
+    alone (``trained_alone``), that term is the whole loss in training, with weight 1; validation has all of
+    it always, so that its losses compare. A term of weight 0 is neither computed nor logged.
 
     The frozen CNN that turns images into features is no part of this module nor of the model (see
     :class:`UnregisteredCNN`). Sentences without an image train on translation alone.

@@ -69,7 +69,8 @@ class InversionDistillationCriterion(TranslationCriterion):
     are weighted by tokens.)
 
     What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM
-    counts. Where no term does, the student never runs, and the model is told that it rests.
+    counts. Where a term does, the student runs, for the same parameters to get a gradient in every worker;
+    where none does, it never runs, and the model is told that it rests.
 
     The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to
     the optimizer, to DDP and to the checkpoint.

@@ -49,8 +49,8 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
     """fairseq's label-smoothed cross-entropy, built from its configuration.
 
     Of a model that says what makes logits of its decoder's output (:meth:`ModelContract.output_matrix`) the
-    loss is computed without ever holding the logits of a batch. Any other, such as one with an adaptive
-    softmax, is asked for its log-probabilities, as fairseq does.
+    loss is computed without ever holding the logits of a batch. Any other, such as
+    fairseq's own transformer, is asked for its log-probabilities, as fairseq does.
 
     With a ``consistency_weight`` a training batch goes through the model twice at once, see
     :class:`~ikd_fairseq.modules.vocabulary_loss.Agreement`. Further terms are of the first pass.

@@ -123,8 +123,10 @@ def region_features(
         IkdError: the encoder or its weights cannot be had or used.
     """
     encoder = open_encoder(backbone, weights, pack.image_size, stage).to(device)
-    with torch.inference_mode(), progress(None, total=len(rows), unit=" images") as bar:
+    with progress(None, total=len(rows), unit=" images") as bar:
         for start in range(0, len(rows), batch_size):
             images = torch.from_numpy(pack.images[rows[start : start + batch_size]]).to(device)
-            yield start, encoder(images).float().cpu()
+            with torch.inference_mode():  # no longer, since whoever asks has the thread between two batches
+                found = encoder(images).float().cpu()
+            yield start, found
             bar.update(len(images))

@@ -53,7 +53,7 @@ class FeaturePack(IndexedPack):
         shape = (count, manifest["regions"], manifest["channels"])
         checksums = manifest["sha256"], manifest.get("blocks")
         features = MappedArray(array_path, shape, np.float16, remedy, *checksums)
-        finite = all(np.isfinite(rows).all() for rows in features.samples())
+        finite = all(np.isfinite(block).all() for block in features.samples())
         check(finite, f"{array_path} holds features that are not finite: {remedy}")
         check(count > 0, f"{array_path} holds features of no sentence: {remedy}, or remove the pack")
         if rows == BY_SENTENCE:

@@ -143,9 +143,7 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
         cls, model_name_or_path, checkpoint_file="model.pt", data_name_or_path=".", **options
     ):
         """A :class:`~ikd_fairseq.models.hub.Translator`, see there for arguments and errors."""
-        return load_translator(
-            model_name_or_path, checkpoint_file, data_name_or_path, cls.hub_models(), **options
-        )
+        return load_translator(model_name_or_path, checkpoint_file, data_name_or_path, **options)
 
     @classmethod
     def build_model(cls, cfg, task):

@@ -169,7 +169,6 @@ class HallucinationTransformerModel(AuxiliaryTransformerModel):
         super().__init__(cfg, encoder, decoder)
         self.feature_regions = encoder.shape[0]
         self.feature_warmup_updates = cfg.feature_warmup_updates
-        self.trained_alone = "feature" if self.feature_warmup_updates else None
 
     @classmethod
     def build_model(cls, cfg, task):

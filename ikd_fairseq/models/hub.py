@@ -74,22 +74,19 @@ class Translator(hub_utils.GeneratorHubInterface):
         return [found[number] for number in range(len(sources))]
 
 
-def load_translator(
-    folder: str, checkpoint_file: str, data: str, archives: dict[str, str] | None = None, **options: Any
-) -> Translator:
+def load_translator(folder: str, checkpoint_file: str, data: str, **options: Any) -> Translator:
     """Loads the checkpoints *checkpoint_file* (several as ``a.pt:b.pt``) of *folder*.
 
     Args:
         data: data folder with the dictionaries. A relative one is looked for in the current folder, then
             beside the checkpoint; ``.`` is the checkpoint's own.
-        archives: models that fairseq downloads, by name.
         options: of the checkpoint, to be changed. Merges for ``bpe`` are found beside the checkpoint, or in
             the data folder, as ``code``.
 
     Raises:
         IkdError: a folder or file is missing, or cannot be used.
     """
-    if "://" not in folder and folder not in (archives or {}):
+    if "://" not in folder:
         check(os.path.isdir(folder), f"from_pretrained: {folder} is no folder: give that of the checkpoint")
         for name in checkpoint_file.split(os.pathsep):
             check(os.path.isfile(os.path.join(folder, name)), f"from_pretrained: {folder} holds no {name}")
@@ -101,5 +98,5 @@ def load_translator(
             merges = os.path.join(data, MERGES)
             if options.get("bpe") and os.path.isfile(merges):
                 options.setdefault("bpe_codes", merges)  # those beside the checkpoint come first
-    loaded = hub_utils.from_pretrained(folder, checkpoint_file, data, archive_map=archives, **options)
+    loaded = hub_utils.from_pretrained(folder, checkpoint_file, data, **options)
     return Translator(loaded["args"], loaded["task"], loaded["models"])

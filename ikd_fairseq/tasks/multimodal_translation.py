@@ -27,7 +27,7 @@ from ..contracts import (
 )
 from ..data.pairs.bpe_dropout_dataset import BpeDropoutDataset, SubwordSampler
 from ..data.pairs.image_pair_dataset import ImagePairDataset
-from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts
+from ..data.pairs.split_images import Demands, Part, open_split_images, split_parts, upsampled
 from ..data.pairs.teacher_maps import open_teacher_maps
 from ..distillation.taught_pair_dataset import TaughtPairDataset, open_answers
 from ..distillation.teacher_models import check_teacher
@@ -42,6 +42,7 @@ from .mixed_precision import check_machine, in_bf16
 from .option_checks import (
     check_bpe_dropout,
     check_criterion,
+    check_ensemble,
     check_images,
     check_model_options,
     check_precision,
@@ -71,6 +72,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         self.criterion = None
         self.trained_with: Mapping[str, Any] = {}  # those of the checkpoint that was loaded, if it has any
         self._masks_checked = False
+        self._trains = True  # until a checkpoint is loaded to decode or validate with
 
     @classmethod
     def setup_task(cls, cfg: MultimodalTranslationConfig, **kwargs):
@@ -128,7 +130,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
                 from features that are not there.
         """
         check_model_options(cfg, self.src_dict, self.tgt_dict)
-        if not from_checkpoint:
+        self._trains = not from_checkpoint
+        if self._trains:
             check_precision(self.cfg)
             fit_to_features(cfg, self.cfg)
         model = super().build_model(cfg, from_checkpoint)
@@ -209,7 +212,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
                 where they are required.
         """
         paths = utils.split_paths(self.cfg.data)
-        folder = paths[(epoch - 1) % len(paths)] if split == self.cfg.train_subset else paths[0]
+        training = self._trains and split == self.cfg.train_subset
+        folder = paths[(epoch - 1) % len(paths)] if training else paths[0]
         source, target, words = self.cfg.source_lang, self.cfg.target_lang, self.src_dict
         parts = split_parts(folder, split, (source, target), words, self.cfg.dataset_impl, combine)
         check(
@@ -220,11 +224,11 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         for part in parts:
             check_words_of(part.prefix, (source, target), (words, self.tgt_dict), paths[0])
         super().load_dataset(split, epoch, combine, **kwargs)
-        if split == self.cfg.train_subset and self.cfg.bpe_dropout:
-            self._drop_merges(split, folder)
+        if training and self.cfg.bpe_dropout:
+            self._drop_merges(split, paths[0])
         if self.reads_images or self.cfg.require_images:
-            self._add_images(split, parts)
-        training, times = split == self.cfg.train_subset, self.cfg.upsample_primary
+            self._add_images(split, parts, training)
+        times = self.cfg.upsample_primary
         answers = open_answers(parts, self._criterion, len(self.tgt_dict), training, times)
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
@@ -245,22 +249,22 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             samplers[side].check_text(sentences)
         self.datasets[split] = BpeDropoutDataset(pairs, samplers, self.cfg.seed)
 
-    def _add_images(self, split: str, parts: list[Part]) -> None:
-        images = open_split_images(parts, self._demands, self.cfg.upsample_primary)
-        if images is None and split == self.cfg.train_subset and self._criterion.uses_images:
+    def _add_images(self, split: str, parts: list[Part], training: bool) -> None:
+        images = open_split_images(parts, self._demands)
+        if images is None and training and self._criterion.uses_images:
             message = "%s %s has no images, so nothing is distilled: run ikd-pack-images"
             logger.warning(message, parts[0].folder, parts[0].name)
         if images is not None and self.reads_images:
             shown = {FEATURES if self.cfg.image_features else IMAGES: images}
             if self._criterion.image_maps is not None:
-                maps = open_teacher_maps(parts, *self._criterion.image_maps, self.cfg.upsample_primary)
-                shown[FEATURES] = maps
-            if split == self.cfg.train_subset and self.cfg.image_share < 1:
+                shown[FEATURES] = open_teacher_maps(parts, *self._criterion.image_maps)
+            if training and self.cfg.image_share < 1:
                 drawn = self.cfg.image_share, self.cfg.seed
                 shown = {key: entries.thinned(*drawn) for key, entries in shown.items()}
                 left = next(iter(shown.values())).coverage
                 logger.info("--image-share %s: %d sentences keep an image", self.cfg.image_share, left)
-            for key, entries in shown.items():
+            for key, entries in shown.items():  # upsampled after the draw, which is of sentences
+                entries = upsampled(entries, parts, self.cfg.upsample_primary)
                 self.datasets[split] = ImagePairDataset(self.datasets[split], key, entries)
 
     def build_dataset_for_inference(self, src_tokens, src_lengths, constraints=None):
@@ -275,6 +279,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
 
     def build_generator(self, models, args, *further, **kwargs):
         check_search(args)
+        if not self.cfg.image_free:
+            check_ensemble(models)
         return super().build_generator(views_of(models), args, *further, **kwargs)
 
     def inference_step(self, generator, models, sample, *args, **kwargs):
@@ -301,7 +307,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad
             )
-        if not hasattr(optimizer, "scaler"):  # half precision skips a batch that overflows
+        if getattr(optimizer, "scaler", None) is None:  # with one a batch that overflows is skipped
             check_finite(logging_output)
         return loss, sample_size, {**logging_output, **values}
 
@@ -324,7 +330,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         fairseq 0.12 drops the last batch (of the longest sentences) when its size is no multiple of
         ``--required-batch-size-multiple``, 8 by default.
         """
-        training = self.criterion is not None and dataset is self.datasets.get(self.cfg.train_subset)
+        known = self._trains and self.criterion is not None
+        training = known and dataset is self.datasets.get(self.cfg.train_subset)
         epoch = kwargs.get("epoch", 1)
         if not training or len(dataset) < required_batch_size_multiple:
             required_batch_size_multiple = 1  # fairseq would drop the last batch, which may be the only one

@@ -11,7 +11,7 @@ def open_task(data: str, **options: Any) -> MultimodalTranslationTask:
     Raises:
         IkdError: the folder or a dictionary is missing.
     """
-    # The last three are fairseq's data set options.
+    # These are fairseq's data set options.
     defaults = {"train_subset": "train", "dataset_impl": None, "required_seq_len_multiple": 1}
     return MultimodalTranslationTask.setup_task(
         MultimodalTranslationConfig(data=data, **{**defaults, **options})

@@ -3,12 +3,13 @@
 Refused when the model is built, before any data is read.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from fairseq.data import Dictionary
 
-from ..contracts import CriterionContract
+from ..contracts import CriterionContract, ModelContract
 from ..errors import check
 
 
@@ -129,6 +130,16 @@ def check_search(cfg: Any) -> None:
     check(beam > 0, f"--beam {beam}: give a number above 0")
     check(nbest > 0, f"--nbest {nbest}: give a number above 0")
     check(nbest <= beam, f"--nbest {nbest} wants more translations than --beam {beam} finds: widen the beam")
+
+
+def check_ensemble(models: Sequence[Any]) -> None:
+    """Refuses models of fairseq's beside one that looks at images, which an ensemble hands to all alike."""
+    known = [model for model in models if isinstance(model, ModelContract)]
+    check(
+        len(known) == len(models) or not any(model.requires_images for model in known),
+        "fairseq's own models take no images, and another one of the ensemble needs them: take "
+        "transformer_mmt in their place, or give --image-free",
+    )
 
 
 def check_criterion(criterion: Any, model: Any) -> None:

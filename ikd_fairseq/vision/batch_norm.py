@@ -29,12 +29,7 @@ class SyncedBatchNorm(_BatchNorm):
 
     Args:
         num_features: C.
-        eps: added to the variance.
-        momentum: share of this batch in the new running statistics.
     """
-
-    def __init__(self, num_features: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
-        super().__init__(num_features, eps, momentum)
 
     def _apply(self, fn, *args, **kwargs):
         """What all of ``half()``, ``to()`` and ``cuda()`` go through."""

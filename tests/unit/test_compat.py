@@ -1,5 +1,6 @@
 """What the plugin changes in fairseq, and how it answers a fairseq that it cannot extend."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -114,6 +115,16 @@ def test_copying_a_checkpoint_is_all_or_nothing(tmp_path, monkeypatch):
         with pytest.raises(KeyboardInterrupt):
             PathManager.copy(str(new), str(last), overwrite=True)
     assert last.read_bytes() == b"old, and whole"
+
+    def full(source, target):
+        Path(target).write_bytes(b"n")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("shutil.copyfile", full)
+        with pytest.raises(IkdError, match=r"checkpoint_last.pt cannot be written \(No space left"):
+            PathManager.copy(str(new), str(last), overwrite=True)
+    assert last.read_bytes() == b"old, and whole" and not list(tmp_path.glob("*.tmp"))
     PathManager.copy(str(new), str(last), overwrite=True)
     assert last.read_bytes() == b"new"
 

@@ -77,9 +77,7 @@ def split_parts(
     return parts
 
 
-def open_split_images(
-    parts: Sequence[Part], demands: Demands, upsample_primary: int = 1
-) -> BySentence | None:
+def open_split_images(parts: Sequence[Part], demands: Demands) -> BySentence | None:
     """Images or features of the *parts* of a split, one entry a sentence; None if no part has any.
 
     Raises:
@@ -119,7 +117,14 @@ def open_split_images(
     if not any(pack.coverage for pack in packs):
         logger.info("%s %s: no images, text only", parts[0].folder, parts[0].name)
         return None
-    return BySentence.joined(packs[:1] * upsample_primary + packs[1:])
+    return BySentence.joined(packs)
+
+
+def upsampled(entries: BySentence, parts: Sequence[Part], times: int) -> BySentence:
+    """*entries* of a split's *parts* as fairseq upsamples text: the first of several parts *times* times."""
+    rows = np.arange(len(entries))
+    first, others = np.split(rows, [parts[0].sentences if len(parts) > 1 else 0])
+    return entries.reordered(np.concatenate([np.tile(first, times), others]))
 
 
 def _file_of(part: Part, demands: Demands) -> str:

@@ -10,9 +10,7 @@ from ..image_pack import ImagePack
 from .split_images import Demands, Part, open_split_images
 
 
-def open_teacher_maps(
-    parts: Sequence[Part], name: str, facts: Mapping[str, Any], upsample_primary: int = 1
-) -> BySentence | None:
+def open_teacher_maps(parts: Sequence[Part], name: str, facts: Mapping[str, Any]) -> BySentence | None:
     """The features *name* of the *parts* of a split, one entry a sentence, held against the teacher.
 
     Args:
@@ -34,4 +32,4 @@ def open_teacher_maps(
                 f"--teacher-features {name}: the features of {part.prefix} were made with {fact} "
                 f"{found.get(fact)}, but the teacher has {wanted or 'none'}: {again}, with its options",
             )
-    return open_split_images(parts, Demands(name, (), None, False), upsample_primary)
+    return open_split_images(parts, Demands(name, (), None, False))

@@ -6,8 +6,9 @@ import torch
 
 from ikd_fairseq.cli.extract_features import main
 from ikd_fairseq.data import feature_extraction
-from ikd_fairseq.data.feature_extraction import extract_features, open_encoder
+from ikd_fairseq.data.feature_extraction import extract_features, open_encoder, region_features
 from ikd_fairseq.data.feature_pack import FeaturePack
+from ikd_fairseq.data.image_pack import ImagePack
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
@@ -44,6 +45,13 @@ def test_features_are_the_last_map_row_by_row(data, monkeypatch):
             np.testing.assert_allclose(
                 pack[sentence][region], expected, rtol=2e-3, atol=1e-4 * np.abs(last).max()
             )
+
+
+def test_whoever_asks_for_features_may_train_between_two_batches(data):
+    write_images(data, IMAGES)
+    pack, rows = ImagePack.open(f"{data}/train"), np.array([0, 1])
+    for _ in region_features(pack, rows, "efficientnet_lite0", "random", 1, "cpu"):
+        assert not torch.is_inference_mode_enabled()
 
 
 def test_extraction_needs_an_image_pack_for_this_text(data, write_text_split):

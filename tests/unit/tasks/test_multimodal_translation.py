@@ -1,5 +1,7 @@
 """When the task reads images, what it refuses, and that it loses no sentence outside training."""
 
+import os
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,6 +16,7 @@ from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
 from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.manifests import text_fingerprint
+from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig
 from ikd_fairseq.tasks.feature_shape import fit_to_features
 from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig, MultimodalTranslationTask
 from tests import toy
@@ -103,6 +106,16 @@ def test_bpe_dropout_is_of_training_alone_and_starts_at_the_epoch_that_is_resume
     assert words == [task.src_dict.string(training.src[row], "subword_nmt") for row in range(6)]
 
 
+def test_merges_are_those_of_the_first_shard_as_dictionaries_are(data, tmp_path_factory, write_text_split):
+    write_merges(data, *whole_words())
+    second = tmp_path_factory.mktemp("second")
+    write_text_split(second, "train", 3)
+    task = task_of(f"{data}{os.pathsep}{second}", bpe_dropout=0.5, image_free=True, seed=1)
+    for epoch, sentences in ((1, 6), (2, 3)):
+        task.load_dataset("train", epoch)
+        assert len(task.dataset("train")) == sentences and task.dataset("train").samplers
+
+
 def test_bpe_dropout_that_cannot_be_is_refused(data):
     with pytest.raises(IkdError, match="--bpe-dropout 1.0: give a number"):
         task_of(data, bpe_dropout=1.0)
@@ -172,6 +185,29 @@ def test_a_share_of_the_images_is_for_training_alone(data):
         task_of(data, image_share=1.5)
     with pytest.raises(IkdError, match="--image-share 0.5 takes images .* --require-images"):
         task_of(data, image_share=0.5, require_images=True)
+
+
+def test_each_copy_of_an_upsampled_sentence_keeps_its_image_or_loses_it(data):
+    task = task_of(data, image_share=0.5, seed=1, upsample_primary=2)
+    task.load_dataset("train", combine=True)
+    index = task.dataset("train").images.index
+    assert index[:6].tolist() == index[6:12].tolist() and set(index[:6]) > {-1}
+    task.load_dataset("train")  # one part, which fairseq does not upsample
+    assert len(task.dataset("train").images) == len(task.dataset("train")) == 6
+
+
+def test_validation_on_the_training_split_is_of_all_that_is_there(data):
+    write_merges(data, *whole_words())
+    task = task_of(data, image_share=0.0, bpe_dropout=0.5, seed=1, update_ordered_indices_seed=True)
+    cfg = IKDTransformerConfig(**{**toy.SIZES, "image_size": 32}, unpool="depthwise")
+    task.build_model(OmegaConf.structured(replace(cfg, _name="ikd_transformer")), from_checkpoint=True)
+    task.models = []
+    task.criterion = toy.kept(CriterionContract, uses_images=True)
+    task.load_dataset("train")
+    dataset = task.dataset("train")
+    assert dataset.images.coverage == 4 and not hasattr(dataset, "samplers")
+    batches = task.get_batch_iterator(dataset, max_sentences=8, required_batch_size_multiple=4, seed=1)
+    assert sum(batch["nsentences"] for batch in batches.next_epoch_itr(shuffle=False)) == 6
 
 
 def test_split_without_pack_is_text_only(data):

@@ -5,11 +5,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from ikd_fairseq.contracts import CriterionContract
+from ikd_fairseq.contracts import CriterionContract, ModelContract
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.config import nested_config
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig
-from ikd_fairseq.tasks.option_checks import check_criterion, check_model_options, check_precision
+from ikd_fairseq.tasks.option_checks import (
+    check_criterion,
+    check_ensemble,
+    check_model_options,
+    check_precision,
+)
 from tests import toy
 
 
@@ -81,3 +86,11 @@ def test_an_adaptive_softmax_is_refused_for_criterions_that_need_all_logits():
 def test_label_smoothing_is_a_share(smoothing):
     with pytest.raises(IkdError, match=f"--label-smoothing {smoothing}: give a share"):
         check_criterion(SimpleNamespace(eps=smoothing), None)
+
+
+def test_fairseqs_own_models_are_refused_beside_one_that_looks_at_images():
+    looking, free = (toy.kept(ModelContract, requires_images=looks) for looks in (True, False))
+    check_ensemble([looking, free])
+    check_ensemble([free, object()])
+    with pytest.raises(IkdError, match="take no images, .* transformer_mmt"):
+        check_ensemble([looking, object()])
