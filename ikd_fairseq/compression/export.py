@@ -93,21 +93,17 @@ def export_checkpoint(
     """
     check_output(output, [checkpoint])
     with claim(output):
-        _export(checkpoint, output, half, text)
-
-
-def _export(checkpoint: os.PathLike, output: os.PathLike, half: bool, text: dict[str, Any] | None) -> None:
-    state = load_checkpoint(checkpoint)
-    check_weights(state, checkpoint)
-    if "exported" in state["extra_state"]:
-        logger.info("%s is an exported checkpoint already", checkpoint)
-    exported = without_training_state(state)
-    architecture = contract_of_architecture(architecture_of(state))
-    left_out = architecture.training_only if architecture else ()
-    exported["model"] = export_model(state["model"], half, left_out)
-    exported["criterion"] = None
-    exported["extra_state"]["exported"] = {"file": str(checkpoint), "half": half}
-    if text is not None:
-        exported[TEXT] = text
-    _make_decode_only(exported, architecture)
-    write_checkpoint(exported, output)
+        state = load_checkpoint(checkpoint)
+        check_weights(state, checkpoint)
+        if "exported" in state["extra_state"]:
+            logger.info("%s is an exported checkpoint already", checkpoint)
+        exported = without_training_state(state)
+        architecture = contract_of_architecture(architecture_of(state))
+        left_out = architecture.training_only if architecture else ()
+        exported["model"] = export_model(state["model"], half, left_out)
+        exported["criterion"] = None
+        exported["extra_state"]["exported"] = {"file": str(checkpoint), "half": half}
+        if text is not None:
+            exported[TEXT] = text
+        _make_decode_only(exported, architecture)
+        write_checkpoint(exported, output)

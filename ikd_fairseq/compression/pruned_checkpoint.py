@@ -106,31 +106,25 @@ def _rewrite(checkpoint: os.PathLike, output: os.PathLike, change: Change, **fac
     """
     check_output(output, [checkpoint])
     with claim(output), naming(str(checkpoint)):
-        return _rewrite_claimed(checkpoint, output, change, facts)
-
-
-def _rewrite_claimed(
-    checkpoint: os.PathLike, output: os.PathLike, change: Change, facts: dict[str, Any]
-) -> Report:
-    state = without_training_state(load_checkpoint(checkpoint))
-    check_weights(state, checkpoint)
-    name = architecture_of(state)
-    architecture = contract_of_architecture(name)
-    foreign = f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask"
-    remedy = "prune one of the plugin's models (fairseq's transformer is here --arch transformer_mmt)"
-    check(architecture is not None, f"{foreign}: {remedy}")
-    model = dict(state["model"])
-    unpack_weights(model)
-    for part in architecture.training_only:
-        if any(key.startswith(part) for key in model):
-            warning = "%s holds the %s network, which is not pruned and which decoding does not need"
-            remedy = "to leave it out, run ikd-export before"
-            logger.warning(f"{warning}: {remedy}", checkpoint, part.removesuffix("."))
-    state["model"] = change(model, architecture.training_only)
-    state["extra_state"].update(facts)
-    summary = report(state["model"], architecture.training_only)
-    write_checkpoint(state, output)
-    return summary
+        state = without_training_state(load_checkpoint(checkpoint))
+        check_weights(state, checkpoint)
+        name = architecture_of(state)
+        architecture = contract_of_architecture(name)
+        foreign = f"{checkpoint} is of the architecture {name or 'unnamed'}, which would not load a mask"
+        remedy = "prune one of the plugin's models (fairseq's transformer is here --arch transformer_mmt)"
+        check(architecture is not None, f"{foreign}: {remedy}")
+        model = dict(state["model"])
+        unpack_weights(model)
+        for part in architecture.training_only:
+            if any(key.startswith(part) for key in model):
+                warning = "%s holds the %s network, which is not pruned and which decoding does not need"
+                remedy = "to leave it out, run ikd-export before"
+                logger.warning(f"{warning}: {remedy}", checkpoint, part.removesuffix("."))
+        state["model"] = change(model, architecture.training_only)
+        state["extra_state"].update(facts)
+        summary = report(state["model"], architecture.training_only)
+        write_checkpoint(state, output)
+        return summary
 
 
 def prune_checkpoint(checkpoint: os.PathLike, output: os.PathLike, sparsity: float) -> Report:

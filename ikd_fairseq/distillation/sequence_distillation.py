@@ -122,21 +122,15 @@ def _write(
     split: Split, out: str, request: dict[str, Any], outputs: Sequence[str], select: str, nbest: int
 ) -> Counts:
     with claim(os.path.join(out, RECORD)):
-        return _write_claimed(split, out, request, outputs, select, nbest)
-
-
-def _write_claimed(
-    split: Split, out: str, request: dict[str, Any], outputs: Sequence[str], select: str, nbest: int
-) -> Counts:
-    found = read_generate_output(*outputs)
-    lists = nbest_lists(found, split.sentences, nbest)
-    check_sources(split, found)
-    targets, counts = select_targets(split, lists, select)
-    write_json(os.path.join(out, RECORD), {**request, "finished": False})
-    try:
-        write_distilled_folder(split, out, targets)
-    except OSError as error:
-        raise IkdError(f"{out} cannot be written ({error.strerror or error})") from error
-    write_json(os.path.join(out, RECORD), {**request, **counts, "finished": True})
-    logger.info("%s is complete, with the %s hypotheses as targets of %s", out, select, split.name)
-    return counts
+        found = read_generate_output(*outputs)
+        lists = nbest_lists(found, split.sentences, nbest)
+        check_sources(split, found)
+        targets, counts = select_targets(split, lists, select)
+        write_json(os.path.join(out, RECORD), {**request, "finished": False})
+        try:
+            write_distilled_folder(split, out, targets)
+        except OSError as error:
+            raise IkdError(f"{out} cannot be written ({error.strerror or error})") from error
+        write_json(os.path.join(out, RECORD), {**request, **counts, "finished": True})
+        logger.info("%s is complete, with the %s hypotheses as targets of %s", out, select, split.name)
+        return counts

@@ -49,8 +49,8 @@ from .presets import register_preset
 class RegionMemoryEncoder(TextWithImageEncoder):
     """fairseq's text encoder, beside whose output the regions stand, projected to the width of the text.
 
-    Its output is fairseq's with two entries more, both empty for a batch without regions: ``regions``,
-    ``P x B x d``, and ``no_image``, bool ``B``.
+    Its output is fairseq's with two entries more, both empty for a batch without regions:
+    ``region_memory``, ``P x B x d``, and ``no_image``, bool ``B``.
     """
 
     def __init__(self, cfg, dictionary, embed_tokens):
@@ -58,13 +58,13 @@ class RegionMemoryEncoder(TextWithImageEncoder):
         self.region_projection = nn.Linear(self.channels, embed_tokens.embedding_dim)
 
     def add_image(self, encoder_out: dict[str, list[Tensor]], regions: Tensor, no_image: Tensor) -> None:
-        encoder_out["regions"] = [self.dropout_module(self.region_projection(regions))]
+        encoder_out["region_memory"] = [self.dropout_module(self.region_projection(regions))]
         encoder_out["no_image"] = [no_image]
 
     def reorder_encoder_out(self, encoder_out: dict[str, list[Tensor]], new_order: Tensor):
         """Rearranges the sentences, as beam search asks for. *new_order*: int64."""
         reordered = super().reorder_encoder_out(encoder_out, new_order)
-        for key, axis in (("regions", 1), ("no_image", 0)):
+        for key, axis in (("region_memory", 1), ("no_image", 0)):
             reordered[key] = [entry.index_select(axis, new_order) for entry in encoder_out.get(key, [])]
         return reordered
 
@@ -226,7 +226,7 @@ class DoublyAttentiveDecoder(TransformerDecoderBase):
         (text,), (text_mask,) = encoder_out["encoder_out"], encoder_out["encoder_padding_mask"]
         no_image = encoder_out.get("no_image") or [text_mask.new_ones(len(text_mask))]
         both = {
-            "encoder_out": [torch.cat([text, *encoder_out.get("regions", [])])],
+            "encoder_out": [torch.cat([text, *encoder_out.get("region_memory", [])])],
             "encoder_padding_mask": [torch.cat([text_mask, no_image[0].unsqueeze(1)], dim=1)],
         }
         return super().extract_features(prev_output_tokens, both, *args, **kwargs)

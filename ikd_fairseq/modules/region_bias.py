@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 def regions_of(encoder_out: dict[str, list[Tensor]]) -> int:
     """P, the number of regions that stand last among the positions of an encoder's output; 0 if none do."""
-    return sum(m.size(1) for m in encoder_out.get("regions", [])[:1])
+    regions = encoder_out.get("regions")  # B x P x C
+    return regions[0].size(1) if regions else 0
 
 
 class RegionBias(nn.Module):

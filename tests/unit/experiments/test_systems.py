@@ -1,6 +1,7 @@
 """The registry of systems: each is what its entry says, variants, refusals, the table of the README."""
 
 import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
@@ -111,6 +112,16 @@ def test_the_readme_has_the_table_of_systems(capsys):
     readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
     assert markdown_table() in readme, "replace the table by the output of ikd-systems --markdown"
     assert set(re.findall(r"`([a-z-]+)`", markdown_table())) >= {*SYSTEMS} - {"text"}
+
+
+def test_the_command_of_the_readme_is_that_of_the_registry():
+    readme = (CHECKOUT / "README.md").read_text(encoding="utf-8")
+    (command_line,) = re.findall(r"^fairseq-train (?:.*\\\n)+.*", readme, re.MULTILINE)
+    words = shlex.split(command_line.replace("\\\n", " "))
+    pairs = set(zip(words, words[1:]))
+    ikd = get_system("ikd")
+    wanted = [*ikd.train_options, *ikd.protocol()]
+    assert set(zip(wanted[::2], wanted[1::2])) <= pairs
 
 
 @pytest.mark.parametrize("system", SYSTEMS.values(), ids=SYSTEMS)

@@ -1,0 +1,64 @@
+"""train.sh: the command of fairseq-train that it makes of system, protocol, environment and options."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+SYSTEMS = f'exec {sys.executable} -c "from ikd_fairseq.cli.systems import main; main()" "$@"'
+STAND_INS = {
+    "fairseq-train": 'printf "%s\\n" "$@"',
+    "ikd-systems": SYSTEMS,
+    "ikd-record": 'echo "record $*"',
+    "ikd-fairseq-dir": "echo USER_DIR",
+    "python": "exit 1",  # asked for a GPU
+}
+
+
+@pytest.fixture
+def train(tmp_path):
+    """The recipe over stand-ins; gives the options of fairseq-train by name, and all that was said."""
+    shutil.copytree(EXAMPLES, tmp_path / "examples")
+    (tmp_path / "examples" / "set_up.sh").write_text("")
+    for folder in ("bin", "data"):
+        (tmp_path / folder).mkdir()
+    for name, does in STAND_INS.items():
+        (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{does}\n")
+        (tmp_path / "bin" / name).chmod(0o755)
+    (tmp_path / "data" / "code").touch()
+    (tmp_path / "data" / "train.images.json").write_text('{"images": 3, "image_size": 96}')
+
+    def run(*arguments: str, **environment: str) -> tuple[dict[str, str], str]:
+        path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
+        command = ["bash", tmp_path / "examples/multi30k/train.sh", tmp_path / "data", tmp_path / "run"]
+        env = {**os.environ, **environment, "PATH": path, "PYTHONPATH": str(EXAMPLES.parent)}
+        done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        words = done.stdout.splitlines()
+        return dict(zip(words, words[1:])), done.stdout
+
+    return run
+
+
+def test_options_are_those_of_the_system_the_protocol_and_the_environment_and_later_ones_win(train):
+    options, said = train("ikd", "--lr", "0.001", UPDATES="3600", SEED="2", NAME="mine", LABELS="text=colour")
+    wanted = {"--arch": "ikd_transformer_tiny", "--criterion": "inversion_distillation", "--image-size": "96"}
+    wanted |= {"--backbone": "efficientnet_lite0", "--max-update": "3600", "--seed": "2", "--lr": "0.001"}
+    assert wanted.items() <= options.items() and "--cpu" in options
+    assert "--system mine --like ikd --label text=colour" in said
+
+
+def test_the_published_protocol_is_that_of_the_systems_authors(train):
+    options, _ = train("ikd", PROTOCOL="published")
+    wanted = {"--arch": "ikd_transformer_tiny_paper", "--lr": "0.004", "--max-update": "70000"}
+    assert wanted.items() <= options.items() and options["--max-tokens"] == "1024"
+
+
+def test_a_system_without_images_needs_no_pack(train, tmp_path):
+    (tmp_path / "data" / "train.images.json").unlink()
+    options, _ = train("text", BACKBONE="resnet50")
+    assert options["--arch"] == "transformer_mmt_tiny" and "--backbone" not in options
