@@ -1,7 +1,6 @@
 """The plugin through fairseq's own commands: train, validate, generate, interactive, hydra, hub."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
@@ -56,20 +55,6 @@ def test_training_logs_every_term_in_training_and_validation(trained):
         assert f'"{name}"' in trained.log
     assert list((trained.folder / "tensorboard").rglob("events.*"))
     assert (trained.folder / "checkpoint_best.pt").exists()
-
-
-def test_divergence_is_told_at_once(trained, tmp_path):
-    output = run(
-        "fairseq_cli.train",
-        [str(trained.data)],
-        TASK,
-        IKD,
-        OPTIMIZER,
-        f"--max-tokens 100 --max-epoch 2 --save-dir {tmp_path} --warmup-updates 1 --lr 1e30",
-        fails=True,
-    )
-    what = r"(its gradients are not finite|\w*loss is (nan|inf))"
-    assert re.search(rf"diverged in update \d+: {what}; .*there is no checkpoint yet", refusal(output))
 
 
 def test_checkpoint_holds_generator_and_student_and_no_teacher(trained):
@@ -134,16 +119,15 @@ def test_shards_with_and_without_packs_train_in_turn_with_worker_processes(toy_d
 # ------------------------------------------------------------------ translating without images
 
 
-@pytest.mark.parametrize("batching", ["--batch-size 7", "--batch-size 16", "--max-tokens 60"])
-def test_39_sentences_give_39_translations_in_any_batch(trained, batching):
-    found = translations(generate(trained.data, trained.last, batching))
-    assert sorted(found) == list(range(39))
-
-
 @pytest.fixture(scope="module")
 def reference(trained):
     """Translations of the test split by fairseq-generate, packs in place."""
     return translations(generate(trained.data, trained.last, "--batch-size 8"), "D")
+
+
+def test_every_sentence_is_translated_alike_in_any_batch(trained, reference):
+    assert sorted(reference) == list(range(39))
+    assert translations(generate(trained.data, trained.last, "--max-tokens 60"), "D") == reference
 
 
 def test_translations_are_the_same_with_and_without_packs(trained, reference, tmp_path):
@@ -244,19 +228,6 @@ def test_ensemble_reads_images_for_the_model_that_needs_them(toy_data, trained, 
     for members in (f"{image_must}:{trained.last}", f"{trained.last}:{image_must}"):
         assert len(translations(generate(toy_data, members))) == 39
         assert "test.images.npy is missing" in refusal(generate(text_only, members, fails=True))
-
-
-def test_text_baseline_trains_with_the_same_task(toy_data, tmp_path):
-    run(
-        "fairseq_cli.train",
-        [str(toy_data)],
-        TASK,
-        f"--arch transformer_mmt_tiny {MODEL}",
-        LABEL_SMOOTHED,
-        OPTIMIZER,
-        f"--max-tokens 200 --max-epoch 1 --save-dir {tmp_path}",
-    )
-    assert len(translations(generate(toy_data, tmp_path / "checkpoint_last.pt"))) == 39
 
 
 # ------------------------------------------------------------------ bad input

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy
 import pytest
 
-SCENES = Path(__file__).resolve().parents[2] / "examples" / "scenes"
+SCENES = Path(__file__).resolve().parents[3] / "examples" / "scenes"
 sys.path.insert(0, str(SCENES))
 
 import make_scenes  # noqa: E402  the folder of the example is no package
