@@ -72,8 +72,7 @@ class InversionDistillationCriterion(TranslationCriterion):
     counts. Where a term does, the student runs, for the same parameters to get a gradient in every worker;
     where none does, it never runs, and the model is told that it rests.
 
-    The teacher is no part of this module (see :class:`UnregisteredCNN`): fairseq would hand its parameters to
-    the optimizer, to DDP and to the checkpoint.
+    The teacher is no part of this module (see :class:`UnregisteredCNN`).
 
     Raises:
         IkdError: the model is not an IKD architecture, a weight of a term is negative or no number, or the

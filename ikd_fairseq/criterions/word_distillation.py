@@ -162,8 +162,7 @@ class WordDistillationCriterion(TranslationCriterion):
 
     With alpha 0 this is the criterion ``translation`` to the last bit.
 
-    The teachers are no part of this module (see :class:`TeacherEnsemble`): fairseq would hand their
-    parameters to the optimizer, to DDP and to the checkpoint.
+    The teachers are no part of this module (see :class:`TeacherEnsemble`).
 
     Raises:
         IkdError: an option is out of its range, there is neither teacher nor cache, or a teacher does not

@@ -18,9 +18,9 @@ from ..errors import IkdError, check
 from ..io.arrays import ArrayWriter, MappedArray
 from ..io.checksums import Checksum
 from ..io.locks import claimed
-from ..io.manifests import commit, finish_commit
+from ..io.manifests import check_text_fingerprint, commit, finish_commit
 from .image_pack import ImagePack, read_index
-from .packs import IndexedPack, Pack
+from .packs import IndexedPack
 
 BY_IMAGE = "images"
 BY_SENTENCE = "sentences"
@@ -85,11 +85,12 @@ class FeaturePack(IndexedPack):
 
     def check_text(self, data_dir: str, split: str) -> None:
         """Refuses the features beside text that they were not made for. Raises :class:`IkdError`."""
-        pack: Pack = self
-        if self.manifest["rows"] == BY_IMAGE:
-            manifest = ImagePack.read_manifest(self.prefix)
-            pack = ImagePack(self.prefix, "", manifest, self.index, *self.arrays)
-        Pack.check_text(pack, data_dir, split)
+        if self.manifest["rows"] == BY_SENTENCE:
+            super().check_text(data_dir, split)
+        else:  # their images were
+            manifest = ImagePack.paths(self.prefix)[-1]
+            text = ImagePack.read_manifest(self.prefix)["text"]
+            check_text_fingerprint(text, manifest, data_dir, split, ImagePack.text_remedy)
 
 
 def made_by(manifest: dict[str, Any]) -> str:
