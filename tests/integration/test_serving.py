@@ -14,6 +14,7 @@ import torch
 from subword_nmt.apply_bpe import BPE
 from subword_nmt.learn_bpe import learn_bpe
 
+from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.serving.translator import SentenceTranslator
 from tests.integration.command_line import CHECKOUT, ENVIRONMENT, MODEL, OPTIMIZER, TASK, run, translations
 from tests.integration.conftest import made_once, write_split
@@ -101,6 +102,19 @@ def test_plain_sentences_are_translated_as_fairseq_generate_does(model, tmp_path
     run(TRANSLATE, f"{model.file} --cpu {tmp_path / 'a.txt'} --output {output} {tmp_path / 'b.txt'}")
     wanted = best(model)
     assert output.read_text(encoding="utf-8").split("\n") == [*wanted[:3], "", "", *wanted[3:], ""]
+
+
+def test_fairseqs_own_ways_to_plain_sentences_find_the_merges(model):
+    data, file = model.folder / "data", model.folder / "checkpoint_last.pt"
+    hub = TextTransformerModel.from_pretrained(
+        str(model.folder), file.name, data_name_or_path=str(data), bpe="subword_nmt"
+    )
+    lines = model.text.read_text(encoding="utf-8").splitlines()
+    assert hub.translate(lines, beam=5) == best(model)
+    merges = f"--bpe subword_nmt --bpe-codes {data / 'code'} --input {model.text}"
+    batches = f"--path {file} --beam 5 --cpu --batch-size 7 --buffer-size 64"
+    output = run("fairseq_cli.interactive", [str(data)], TASK, batches, merges)
+    assert translations(output, "D") == dict(enumerate(best(model)))
 
 
 def answers(output, sentences):
