@@ -29,8 +29,8 @@ class MultimodalEncoderLayer(TransformerEncoderLayerBase):
             x: text, then regions: ``(I+P) x B x d``; or regions alone, ``P x B x d``.
             memory_padding_mask: bool ``B x I`` (``B x P`` without text), True for padding: the positions at
                 the start of x that answer.
-            memory: keys and values ``I x B x d``; by default those positions of the layer's input (normalised
-                as the queries are, where normalisation comes first).
+            memory: keys and values ``I x B x d``; by default those positions of the layer's input. Where
+                normalisation comes first both are normalised as the queries are.
 
         Returns:
             As x.
@@ -38,6 +38,7 @@ class MultimodalEncoderLayer(TransformerEncoderLayerBase):
         residual = x
         if self.normalize_before:
             x = self.self_attn_layer_norm(x)
+            memory = memory if memory is None else self.self_attn_layer_norm(memory)
         if memory is None:
             memory = x[: memory_padding_mask.size(1)]
         x, _ = self.self_attn(

@@ -21,7 +21,7 @@ def by_hand(encoder, m, memory=None):
     for layer in encoder.layers:
         attention = layer.self_attn
         states = layer.self_attn_layer_norm(x)
-        asked = states if memory is None else memory
+        asked = states if memory is None else layer.self_attn_layer_norm(memory)
         q, k, v = attention.q_proj(states), attention.k_proj(asked), attention.v_proj(asked)
         size = x.size(1) // attention.num_heads
         heads = [

@@ -20,8 +20,9 @@ def by_hand(layer, x, text_padding_mask, memory=None):
     outputs = torch.empty_like(x)
     for b in range(sentences):
         states = x[:, b]
-        asking = layer.self_attn_layer_norm(states) if layer.normalize_before else states
-        answering = asking[:text] if memory is None else memory[:, b]
+        answering = states[:text] if memory is None else memory[:, b]
+        norm = layer.self_attn_layer_norm if layer.normalize_before else torch.nn.Identity()
+        asking, answering = norm(states), norm(answering)
         q, k, v = attention.q_proj(asking), attention.k_proj(answering), attention.v_proj(answering)
         context = torch.zeros(length, width)
         for h in range(heads):
