@@ -2,7 +2,7 @@
 
 Same model, same loss at the same weights (Peng et al. 2022), and none of the ways in which the plugin saves:
 
-- the unpool of the generator is the transposed convolution that the paper and the released code have;
+- the unpool of the generator is the transposed convolution that the released code has;
 - the frozen CNN runs on the real images at every step, in PyTorch's default layout, hooks and all;
 - all images of a batch are distilled;
 - the loss is fairseq's own over all of the logits, and so is dropout.
@@ -39,7 +39,7 @@ class TransposedConvolution(nn.Module):
 
 @register_model("naive_ikd", dataclass=IKDTransformerConfig)
 class NaiveIKDModel(IKDTransformerModel):
-    """The plugin's model with the paper's unpool."""
+    """The plugin's model with the unpool of the released code."""
 
     @classmethod
     def build_model(cls, cfg, task):

@@ -3,7 +3,8 @@
 The queries are the I text positions and behind them the P regions of the generated feature; keys are the text
 positions. The weights are those of the softmax, as the layer computes them in eval mode. Beside the heat maps
 the mean entropy of the weights tells in one number whether a head looks everywhere (log2 of the number of
-words, given too) or picks (0), for text and regions apart.
+words, given too) or picks (0), for text and regions apart. (The released script shows the first 49 queries,
+which are words before they are regions.)
 """
 
 from collections.abc import Iterator, Sequence

@@ -6,7 +6,8 @@ is shown by its central sentence, the one nearest to its centre: that sentence's
 nearest to its generated feature by cosine similarity with the frozen CNN's last map.
 
 The paper names neither the clustering nor the projection nor any centring: these are choices of ours. It
-shows two clusters that were picked; here all are shown.
+shows two clusters that were picked; here all are shown. (The released script draws its plane from random
+numbers; its pictures alone are of features.)
 """
 
 import logging

@@ -4,7 +4,9 @@ Words of the source side are replaced by the token [U] in every split, training 
 folder that examples/multi30k/prepare.sh takes: masked text, the other languages and the image lists as they
 were, and a link to the images. Systems trained on it show whether an image brings back what the text lacks.
 
-Which words: those at the positions of annotation files (--positions), as the paper does. Without them,
+Which words: those at the positions of annotation files (--positions), such as Multi30K's. The paper names the
+depictable entities of Plummer et al. 2015 and nothing for colours; the released scripts mask the CSS3 names
+of colours and every noun of a tagger. Without annotation,
 colours are the words of a list, and entities the nouns in spaCy's noun phrases. A file of positions covers
 the splits in the order train, val, test, test_2016_flickr, test_2017_flickr, test_2017_mscoco, as far as they
 are there. Words are masked one by one: an entity of two words leaves two tokens, so that the length of a

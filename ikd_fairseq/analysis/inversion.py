@@ -3,8 +3,8 @@
 What the student paints from a sentence says little of the student: the sentence does not hold the picture.
 Here inverse CNNs learn alone, from the frozen CNN's own last map of each image back to the image, with the
 image term of the distillation (the root mean square difference of normalised images) as their loss. One has
-even kernels where maps grow, as in Table 7, the other the odd ones of the CNN; both see the same images of a
-split in the same order, but for some that are kept for the test.
+even kernels where maps grow, as in the released code, the other the odd ones of the CNN; both see the same
+images of a split in the same order, but for some that are kept for the test.
 
 The rows have the mean loss over the last tenth of the updates, that on the images kept, and how rough the
 painted ones of these are: the mean absolute difference of neighbouring pixels, to be held against that of the

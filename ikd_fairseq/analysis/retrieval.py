@@ -4,9 +4,11 @@ Every sentence with an image asks with its generated feature; the images of the 
 frozen CNN's last map. Both are averaged over regions and compared by cosine similarity. R@K is the
 percentage of sentences whose own image is among the K most similar.
 
-The paper names neither the pooling nor any centring. Here the features are centred by default: all values
-behind a ReLU are positive, so that every image is similar to every other, and the means of what is generated
-and what is seen differ. The chance level, ``min(K, images) / images``, stands beside each figure.
+The paper names neither pooling nor centring. The released script flattens the maps and divides all products
+by one number, the norms of both matrices, so that images of large norm are found more often than by the
+cosine that the paper names. Here the features are centred by default: all values behind a ReLU are positive,
+so that every image is similar to every other, and the means of what is generated and what is seen differ. The
+chance level, ``min(K, images) / images``, stands beside each figure.
 """
 
 from collections.abc import Sequence

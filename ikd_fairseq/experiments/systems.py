@@ -105,7 +105,7 @@ def _registry(*systems: System) -> dict[str, System]:
 _WU = "LividWo/Revisit-MMT"
 _PENG = {"--lr": "0.004", "--max-tokens": "1024", "--update-freq": "1", "--max-update": "70000"}
 
-# In the order of the tables: as Table 1 of Peng et al. 2022, image-must systems first.
+# In the order of the tables: image-must systems first.
 SYSTEMS: dict[str, System] = _registry(
     System(
         "image-must",
@@ -217,7 +217,8 @@ SYSTEMS: dict[str, System] = _registry(
         published=Published(
             "pengr/IKD-mmt, experiments/en_fr/inverseKD/train_res_m_l2.sh",
             _PENG | {"--arch": "ikd_transformer_tiny_paper"},
-            beyond="a generator that nothing trains",
+            beyond="losses divided by the number of a batch's values; a generator that nothing trains is "
+            "--generator frozen",
         ),
     ),
 )

@@ -49,7 +49,7 @@ class IKDTransformerConfig(MultimodalTransformerConfig):
     student_kernels: ChoiceEnum(list(KERNELS)) = option(
         "odd",
         "sides of the student's kernels where its maps grow: even, 4x4, with 2x2 shortcuts and a learned 2x2 "
-        "unpooling, as in the paper's Table 7; or odd, those of the CNN, as version 0.1 had them",
+        "unpooling, as in the released code; or odd, those of the CNN, as version 0.1 had them",
     )
     no_student: bool = option(
         False,
@@ -167,5 +167,5 @@ OURS = {
 }
 register_preset("ikd_transformer", "tiny", **OURS)
 register_preset("ikd_transformer", "nano", **OURS)
-# As the paper has it, and its code: the text embeddings answer in every layer.
+# As the released code has it: the text embeddings answer in every layer.
 register_preset("ikd_transformer", "tiny", "_paper", text_memory="embedding", student_kernels="even")

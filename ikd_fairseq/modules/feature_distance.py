@@ -3,6 +3,11 @@
 Every distance takes two float tensors ``K x C x H x W`` (but for ``kl``, axes behind K may be others) and
 returns ``K`` values that do not grow with the size of the map, so that one weight serves maps and images of
 all sizes.
+
+The paper names neither an axis nor a direction. The released code divides norms by the number of a batch's
+values, takes the cosine along the batch and adds it to the loss, so that similarity is driven down, and the
+divergence of the student from the teacher along a map's width. The published rows ``cosine`` and ``kl`` are
+of these, and ours are other losses.
 """
 
 from collections.abc import Callable

@@ -69,7 +69,8 @@ class FeatureGenerator(nn.Module):
     whose place they take. Hence no ReLU for a CNN whose last map is linear (half of EfficientNet-Lite0's
     values are negative, and a ReLU could not come near them); the paper's CNNs end in one.
 
-    Batch norm and ReLU are the released code's; equation 6 has neither, so their kind is free. By channel, as
+    The paper's average unpooling is ``repeat``; the released code learns it, by ``conv``. Batch norm and ReLU
+    are the released code's; equation 6 has neither, so their kind is free. By channel, as
     there, the statistics are over sentences and regions: what tells one region from the next is the same for
     every sentence, and stays. Of untrained weights it is 85 % of the variance. By region and channel, they
     are over sentences alone, and what is left is what tells sentences apart.
@@ -129,7 +130,8 @@ class FrozenGenerator(FeatureGenerator):
     There it is no ``nn.Module``: neither the optimizer nor ``eval()`` nor a checkpoint ever reaches it. So
     batch norm always takes the statistics of the batch at hand, and a translation depends on its batch;
     decoding starts from other random weights. This one is for telling what was published with such a
-    generator. Its weights are in the checkpoint, for training to go on with; decoding draws others.
+    generator. Its weights are in the checkpoint, for training to go on with; decoding draws others. (The
+    released mean counts padding among the words, too, so that it depends on the batch once more.)
     """
 
     def __init__(self, *sizes, **more):

@@ -22,9 +22,9 @@ class MultimodalEncoder(TransformerEncoderBase):
     """Encodes I tokens and P regions into I+P positions, all of them visible to the decoder.
 
     With ``no_text`` it encodes the P regions alone, as the paper's Table 5 does: they are queries, keys and
-    values, and the text has no way to the decoder but through m. That regions answer too is our reading: the
-    paper only says that they are fed alone. In the released code they ask and the text embeddings answer,
-    which ``text_memory="embedding"`` does here.
+    values, and the text has no way to the decoder but through m. That regions answer too is our reading:
+    section 5.2 has them "as the query" alone. In the released code the text embeddings answer, which
+    ``text_memory="embedding"`` does here.
 
     Regions can be hidden from the decoder, all those of a sentence together: under the padding mask of the
     output they are as if they were not there. They are made and encoded in any case, so that distillation

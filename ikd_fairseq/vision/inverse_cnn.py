@@ -3,11 +3,13 @@
 Stage by stage it walks the CNN's taps from deep to shallow. Blocks come in reverse, inside a block the
 channels run backwards, and a transposed convolution grows what the CNN's stride shrank.
 
-Where maps grow, its kernels have *even* sides, as in Table 7 and the released code: 4x4 where a 3x3
-convolution of the CNN strides, 2x2 in shortcuts and in place of a pooling; in general a multiple of the
-stride. So every position of the larger map is painted by equally many of the smaller one. With the *odd*
-sides of the CNN's own kernels, as this package had them at first, a shortcut reaches one position of four and
-an unpooling leaves zeros in the other three, which shows in what is painted.
+Where maps grow, its kernels have *even* sides, as in the released code: 4x4 where a 3x3 convolution of the
+CNN strides, 2x2 in shortcuts and in place of a pooling; in general a multiple of the stride. So every
+position of the larger map is painted by equally many of the smaller one. With the *odd* sides of the CNN's
+own kernels, which Table 7 prints (but for 8x8 in its last layer, and a max unpooling without weights), a
+shortcut reaches one position of four and an unpooling leaves zeros in the other three, which shows in what is
+painted. At the heads of S-conv5_x and S-conv4_x the table has half of the channels that the maps need; the
+released code, and this, have all of them.
 """
 
 import math
@@ -232,7 +234,7 @@ def _plain(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) 
 
 
 def _unpooling(inputs: int, width: int, outputs: int, kernel: int, growth: _Growth) -> nn.Module:
-    """Table 7's unpooling, learned where kernels are even, with the batch norm and ReLU behind it."""
+    """Table 7's unpooling, learned where kernels are even, as released; batch norm and ReLU behind it."""
     unpool = _TransposedConv(inputs, outputs, growth.factor, growth) if growth.even else _Unpool(growth)
     return nn.Sequential(unpool, SyncedBatchNorm(outputs), nn.ReLU(inplace=True))
 
