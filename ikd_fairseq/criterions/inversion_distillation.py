@@ -62,11 +62,12 @@ class InversionDistillationCriterion(TranslationCriterion):
     - ``IaM``: sum over the compared maps of D(T_l(Ir), T_l(Is))
     - ``image``: D(Ir, Is)
 
-    each the mean over the batch's images. fairseq sums the cross-entropy over tokens and divides the gradient
-    by their number, so the mean is multiplied by that number: a weight means the same at any batch size and
-    for any share of sentences with images. Over several workers, tokens and images are counted together, so
-    that all images of their batches weigh alike. (With ``--update-freq``, the batches that follow each other
-    are weighted by tokens.)
+    each the mean over the batch's images. (Equations 7 to 10 have plain norms, which grow with the maps; the
+    released code divides them by the number of a batch's values, a millionth of the translation loss.)
+    fairseq sums the cross-entropy over tokens and divides the gradient by their number, so the mean is
+    multiplied by that number: a weight means the same at any batch size and for any share of sentences with
+    images. Over several workers, tokens and images are counted together, so that all images of their batches
+    weigh alike. (With ``--update-freq``, the batches that follow each other are weighted by tokens.)
 
     What a weight of 0 makes unnecessary is not computed: the teacher is not even loaded unless IrM or IaM
     counts. Where a term does, the student runs, for the same parameters to get a gradient in every worker;

@@ -20,9 +20,9 @@ def decode_image(path: str, image_size: int) -> np.ndarray:
     """Decodes an image file to uint8 ``H x W x 3`` (RGB), H = W = *image_size* pixels.
 
     The image is turned upright by its EXIF tag, laid on white where transparent, and resized to the square
-    without keeping its aspect (as the publishers of the Multi30K features did), with an antialiasing bilinear
-    filter. Of an animation the first frame is taken; 16-bit grey is scaled to 8 bits. The result depends on
-    the file alone.
+    without keeping its aspect (as the publishers of the Multi30K features did; the code released with IKD-MMT
+    cuts the middle of 224 pixels out of 256), with an antialiasing bilinear filter. Of an animation the first
+    frame is taken; 16-bit grey is scaled to 8 bits. The result depends on the file alone.
 
     Raises :class:`IkdError` if the file is empty, truncated, no image, or larger than ``MAX_PIXELS``.
     """

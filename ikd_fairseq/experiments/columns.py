@@ -89,10 +89,11 @@ def average(view: View) -> Iterator[Filled]:
                 paired = [one.difference for one in own if one.difference is not None]
                 if len(paired) == len(splits):
                     differences[system] = statistics.mean(paired)
-        cells = {name: mean_cell(own, difference=differences.get(name)) for name, own in values.items()}
-        yield Column("average", name, "average"), cells
+        cells = {system: mean_cell(own, difference=differences.get(system)) for system, own in values.items()}
+        of = "" if metric == view.metrics[0] else f", {name}"
+        yield Column(f"average{of}", name, "average"), cells
         signed = {system: Cell(f"{value:+.2f}") for system, value in differences.items()}
-        yield Column(f"from {view.baseline}"), signed
+        yield Column(f"from {view.baseline}{of}"), signed
 
 
 def by_text(view: View) -> Iterator[Filled]:

@@ -73,7 +73,9 @@ LAYOUTS: dict[str, Layout] = {
         published=True,
         notes=(ON_GROUPS, ON_COSTS),
     ),
-    "variants": Layout((columns.scores, columns.average, columns.seeds), {ALL: "Variants"}),
+    "variants": Layout(
+        (columns.scores, columns.average, columns.seeds), {ALL: "Variants"}, metrics=("bleu", "meteor")
+    ),
     "texts": Layout(
         (columns.by_text, columns.seeds),
         {WITH_IMAGE: "with an image", ALL: "in all"},

@@ -260,7 +260,8 @@ _BACKBONES = (
     # Peng et al. 2022, Table 7.
     _resnet("resnet50", "bottleneck", channels=(64, 256, 512, 1024, 2048), counts=(3, 4, 6, 3)),
     _resnet("resnet18", "basic", channels=(64, 64, 128, 256, 512), counts=(2, 2, 2, 2)),
-    # The CNN has no batch norm; its inverse does, for nothing so deep learns from scratch without.
+    # The CNN has no batch norm; its inverse does, for nothing so deep learns from scratch without. So has the
+    # generator, which is that of Table 7 for every CNN; released are three linear maps for this and AlexNet.
     _torchvision(
         "vgg19",
         # After each pooling.

@@ -53,7 +53,7 @@ class FrozenCNN(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> "FrozenCNN":
-        """Stays in eval mode whatever *mode* says: batch statistics would change its maps."""
+        """Stays in eval mode whatever *mode* says: batch statistics, as released, would change its maps."""
         return super().train(False)
 
     def forward(self, images: Tensor) -> list[Tensor]:

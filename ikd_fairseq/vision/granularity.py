@@ -9,7 +9,8 @@ its convolutions and poolings read, and the student's those that its convolution
 backwards. The map T_l that layer l of the teacher makes thus meets the one that the mirror of layer l reads,
 made by the mirror of layer l+1: the pair of equation 7, and the two have the same shape. A projection
 shortcut reads what its block reads and adds to what its block makes, so it has no map of its own: ResNet-50
-has the 49 convolutions of Table 7, and a pooling.
+has the 49 convolutions of Table 7, and a pooling. By ``block`` the released code compares the maps before and
+behind a pooling both; the stages of Table 7 have one.
 """
 
 from collections.abc import Iterator

@@ -339,11 +339,12 @@ VARIANTS = {name: derive(name, "ikd", title=title) for name, title in (("base", 
 BASE = {"layout": "variants", "baseline": "base", "systems": VARIANTS, "splits": ("test", "test1")}
 
 
-def add_scores(folder, system, seed, *figures, signature="case:lc"):
-    """A run of BLEU *figures* on test and test1."""
+def add_scores(folder, system, seed, *figures, signature="case:lc", meteor=None):
+    """A run of BLEU *figures* on test and test1, and of one METEOR on both."""
     sentences = score_of(REFERENCES, ALL, range(40), "").sentences
+    further = {"meteor": Metric("METEOR", meteor, "1.5")} if meteor else {}
     scores = {
-        split: [Score(sentences, {"bleu": Metric("BLEU", value, signature)})]
+        split: [Score(sentences, {"bleu": Metric("BLEU", value, signature), **further})]
         for split, value in zip(("test", "test1"), figures)
     }
     Record.update(folder / f"{system}-seed{seed}", scores=scores, **facts_of(system, seed, like="ikd"))
@@ -368,6 +369,15 @@ def test_variants_have_means_deviations_averages_and_differences(tmp_path):
     assert row["deviation"] == f"{statistics.stdev([35.0, 34.5]):.4f}"
     (row,) = numbers(tables, system="all", test_set="average")
     assert row["difference"] == ""
+
+
+def test_variants_have_averages_of_meteor_too_where_it_is_there(tmp_path):
+    add_scores(tmp_path, "base", 1, 40.0, 30.0, meteor=50.0)
+    add_scores(tmp_path, "l1", 1, 39.0, 30.0, meteor=51.0)
+    lines = lines_of(*tables_of(tmp_path, **BASE))
+    (head,) = [line for line in lines if line.startswith("| system")]
+    assert "| average | from base | average, METEOR | from base, METEOR | seeds |" in head
+    assert "| L1 | 39.00 | 30.00 | 51.00 | 51.00 | 34.50 | -0.50 | 51.00 | +1.00 | 1 |" in lines
 
 
 def test_one_seed_has_no_deviation_and_says_so(tmp_path):
