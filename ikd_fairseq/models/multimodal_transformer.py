@@ -6,7 +6,7 @@ queries, the text alone is keys and values, and the decoder attends to all.
 Deviations:
 
 - Keys and values are the text positions of each layer's input. In their code, and in Peng et al.'s, they are
-  the raw embeddings in every layer, which is ``--text-memory embedding``.
+  the text embeddings in every layer, which is ``--text-memory embedding``.
 - Theirs has six layers, a learning rate by Vaswani et al.'s schedule, and GloVe vectors to start from.
 - The CNN is any of ``--backbone``; theirs is 7 x 7 regions of 2,048 channels of a ResNet-50, as is ours by
   default at 224 pixels.
