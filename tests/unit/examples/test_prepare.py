@@ -1,9 +1,7 @@
 """What prepare.sh refuses before it splits and binarises, and that what it fetches is what it was."""
 
 import hashlib
-import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,33 +10,26 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 FILES = {"tok/train.lc.norm.tok.en": b"a ball\n", "image_splits/train.txt": b"1.jpg\n"}
 # Says what it was asked for, and answers with a file of the same path in the folder "served".
-CURL = """#!/usr/bin/env bash
-echo "$@" >>"$0.calls"
+CURL = """echo "$@" >>"$0.calls"
 while (($# > 1)); do [[ $1 != --output ]] || output=$2; shift; done
 cat "$(dirname "$0")/../served/${1#*/task1/}" >"$output"
 """
 
 
 @pytest.fixture
-def prepare(tmp_path):
+def prepare(recipes, tmp_path):
     """A copy of the recipe that knows two small files, and a curl that serves them."""
-    shutil.copytree(EXAMPLES, tmp_path / "examples")
-    (tmp_path / "examples" / "set_up.sh").write_text("")  # the tests' own interpreter has all that is needed
+    folder, environment = recipes({"curl": CURL})
     lines = [f"{hashlib.sha256(content).hexdigest()}  {name}\n" for name, content in FILES.items()]
-    (tmp_path / "examples" / "multi30k" / "multi30k.sha256").write_text("".join(lines))
+    (folder / "multi30k.sha256").write_text("".join(lines))
     for name, content in FILES.items():
         (tmp_path / "served" / name).parent.mkdir(parents=True)
         (tmp_path / "served" / name).write_bytes(content)
-    (tmp_path / "bin").mkdir()
-    (tmp_path / "bin" / "curl").write_text(CURL)
-    (tmp_path / "bin" / "curl").chmod(0o755)
 
     def run() -> str:
-        recipe = tmp_path / "examples" / "multi30k" / "prepare.sh"
-        path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
         done = subprocess.run(
-            ["bash", str(recipe), str(tmp_path / "raw"), str(tmp_path / "data")],
-            env={**os.environ, "PATH": path},
+            ["bash", str(folder / "prepare.sh"), str(tmp_path / "raw"), str(tmp_path / "data")],
+            env=environment,
             capture_output=True,
             text=True,
         )

@@ -1,14 +1,12 @@
 """train.sh: the command of fairseq-train that it makes of system, protocol, environment and options."""
 
-import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+CHECKOUT = Path(__file__).resolve().parents[3]
 SYSTEMS = f'exec {sys.executable} -c "from ikd_fairseq.cli.systems import main; main()" "$@"'
 STAND_INS = {
     "fairseq-train": 'printf "%s\\n" "$@"',
@@ -20,22 +18,16 @@ STAND_INS = {
 
 
 @pytest.fixture
-def train(tmp_path):
+def train(recipes, tmp_path):
     """The recipe over stand-ins; gives the options of fairseq-train by name, and all that was said."""
-    shutil.copytree(EXAMPLES, tmp_path / "examples")
-    (tmp_path / "examples" / "set_up.sh").write_text("")
-    for folder in ("bin", "data"):
-        (tmp_path / folder).mkdir()
-    for name, does in STAND_INS.items():
-        (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{does}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    folder, found = recipes(STAND_INS)
+    (tmp_path / "data").mkdir()
     (tmp_path / "data" / "code").touch()
     (tmp_path / "data" / "train.images.json").write_text('{"images": 3, "image_size": 96}')
 
     def run(*arguments: str, **environment: str) -> tuple[dict[str, str], str]:
-        path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
-        command = ["bash", tmp_path / "examples/multi30k/train.sh", tmp_path / "data", tmp_path / "run"]
-        env = {**os.environ, **environment, "PATH": path, "PYTHONPATH": str(EXAMPLES.parent)}
+        command = ["bash", folder / "train.sh", tmp_path / "data", tmp_path / "run"]
+        env = {**found, **environment, "PYTHONPATH": str(CHECKOUT)}
         done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         words = done.stdout.splitlines()

@@ -1,13 +1,9 @@
 """translate.sh: which file a translation goes into, and what ikd-record is told of it."""
 
-import os
-import shutil
 import subprocess
-from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
 STAND_INS = {
     "fairseq-generate": "echo H-0 $*",
     "ikd-record": 'printf "%s\\n" "$@"',
@@ -17,22 +13,15 @@ STAND_INS = {
 
 
 @pytest.fixture
-def translate(tmp_path):
+def translate(recipes, tmp_path):
     """The recipe over stand-ins; gives the name of the file and the arguments of ikd-record."""
-    shutil.copytree(EXAMPLES, tmp_path / "examples")
-    (tmp_path / "examples" / "set_up.sh").write_text("")
-    (tmp_path / "bin").mkdir()
-    for name, does in STAND_INS.items():
-        (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{does}\n")
-        (tmp_path / "bin" / name).chmod(0o755)
+    folder, found = recipes(STAND_INS)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "average.pt").touch()
 
     def run(*options: str, **environment: str) -> tuple[str, list[str]]:
-        recipe, checkpoint = tmp_path / "examples/multi30k/translate.sh", tmp_path / "run/average.pt"
-        path = os.pathsep.join([str(tmp_path / "bin"), os.environ["PATH"]])
-        command = ["bash", recipe, "data", checkpoint, "test", *options]
-        env = {**os.environ, **environment, "PATH": path}
+        command = ["bash", folder / "translate.sh", "data", tmp_path / "run/average.pt", "test", *options]
+        env = {**found, **environment}
         done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
         (written,) = (tmp_path / "run").glob("generate-*.txt")
         assert written.read_text().endswith(f"{' '.join(options)}\n")
