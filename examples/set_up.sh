@@ -94,9 +94,8 @@ PYTHON
   mapfile -t libraries <<<"$libraries"
   ikd_install "1 of 3: PyTorch and NumPy, a download of about 5 GB" "${libraries[@]}" setuptools wheel cython ||
     return 1
-  printf '[build_ext]\nparallel = %d\n' "$(getconf _NPROCESSORS_ONLN)" >"$venv/build.cfg"
-  DIST_EXTRA_CONFIG=$venv/build.cfg ikd_install "2 of 3: fairseq$compiled" --find-links "$venv/wheels" \
-    --no-build-isolation "$fairseq" || return 1
+  # Extensions one after the other: PyTorch's build writes the same build.ninja for each, where ninja is there.
+  ikd_install "2 of 3: fairseq$compiled" --find-links "$venv/wheels" --no-build-isolation "$fairseq" || return 1
   (cd "$checkout" && ikd_install "3 of 3: the plugin and what else it needs" --editable ".[test]") || return 1
   echo "$key" >"$stamp.partial" && mv "$stamp.partial" "$stamp"
   echo "set_up.sh: installed in $((SECONDS - began)) s"
