@@ -28,6 +28,16 @@ def test_products_are_in_bfloat16_weights_and_gradients_are_not(monkeypatch):
         in_bf16(criterion, model.half())
 
 
+@pytest.mark.parametrize("amx", [True, False])
+def test_attention_is_not_fused_where_a_processor_tiles_products(monkeypatch, amx):
+    monkeypatch.setattr(mixed_precision, "multiplies_in_bf16", lambda device: True)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: amx)
+    fused = []
+    in_bf16(lambda model: fused.append(torch.backends.cuda.flash_sdp_enabled()), nn.Linear(3, 2))(None)
+    assert fused == [not amx]
+    assert torch.backends.cuda.flash_sdp_enabled()
+
+
 def test_a_machine_without_the_instructions_is_refused(monkeypatch):
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: False)
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: False)
