@@ -94,9 +94,7 @@ if [[ ! -f $student/trained ]]; then
   touch "$student/trained"
 fi
 if [[ ! -f $student/average.pt ]]; then
-  epochs=$(find "$student" -maxdepth 1 -name 'checkpoint*.pt' | grep -cE '/checkpoint[0-9]+[.]pt$' || true)
-  ((epochs)) || fail "the student's training ended within its first epoch: give more UPDATES, and another OUT"
-  ikd-average-checkpoints --last "$((epochs < last ? epochs : last))" --output "$student/average.pt" "$student"
+  ikd-average-checkpoints --last "$last" --or-fewer --output "$student/average.pt" "$student"
 fi
 
 step "exporting"

@@ -30,6 +30,8 @@ def build_parser() -> argparse.ArgumentParser:
     add("--output", required=True, metavar="FILE", help=output)
     last = f"with a folder: how many checkpoints to average (default: {DEFAULT_LAST})"
     add("--last", type=positive_int, metavar="N", help=last)
+    fewer = "with --last: average what there is, at least one, where there are fewer"
+    add("--or-fewer", action="store_true", help=fewer)
     examples = {by: naming.example for by, naming in NAMINGS.items()}
     by = (
         "with a folder: the last epochs ({epochs}, the default), the last updates ({updates}) or the best by "
@@ -44,13 +46,13 @@ def build_parser() -> argparse.ArgumentParser:
 def _inputs(args: argparse.Namespace) -> Sequence[str | Path]:
     folders = [path for path in args.inputs if os.path.isdir(path)]
     if not folders:
-        selecting = given(args, "last", "by", "upto")
+        selecting = given(args, "last", "or_fewer", "by", "upto")
         check(not selecting, f"{selecting} selects from a folder, but {args.inputs[0]} is not a folder")
         return args.inputs
     check(len(args.inputs) == 1, f"give one folder or several files, not {folders[0]} beside others")
     by = args.by or "epochs"
     check(args.upto is None or by != "best", "--upto bounds epochs or updates; leave it out with --by best")
-    return select_checkpoints(folders[0], by, args.last or DEFAULT_LAST, args.upto)
+    return select_checkpoints(folders[0], by, args.last or DEFAULT_LAST, args.upto, args.or_fewer)
 
 
 @command

@@ -213,12 +213,15 @@ def size_in_megabytes(paths: Sequence[StrPath]) -> float:
     return sum(os.path.getsize(path) for path in paths) / 1e6
 
 
-def select_checkpoints(folder: StrPath, by: str, count: int, upto: int | None = None) -> list[Path]:
+def select_checkpoints(
+    folder: StrPath, by: str, count: int, upto: int | None = None, or_fewer: bool = False
+) -> list[Path]:
     """The *count* last or best checkpoints that fairseq saved in *folder*.
 
     Args:
         by: "epochs", "updates" (saved within an epoch) or "best" (of ``--keep-best-checkpoints``).
         upto: ignore later epochs, or updates, than this one.
+        or_fewer: take what there is, at least one, where there are not *count*.
 
     Returns:
         The files from the highest epoch, update or metric value to the lowest (for "best": best first).
@@ -241,7 +244,8 @@ def select_checkpoints(folder: StrPath, by: str, count: int, upto: int | None = 
     bound = "" if upto is None else f" up to {upto}"
     found = f"{folder} holds {len(matches)} checkpoints named {naming.example}{bound}"
     remedy = f"ask for fewer, or keep more in training ({naming.option})"
-    check(len(matches) >= count, f"{found}, but --last asks for {count}; {remedy}")
+    check(bool(matches) or not or_fewer, f"{found}: training ended before the first; plan more updates")
+    check(or_fewer or len(matches) >= count, f"{found}, but --last asks for {count}; {remedy}")
     matches.sort(key=lambda match: float(match["order"]), reverse=highest_first)
     return [Path(folder, match.string) for match in matches[:count]]
 

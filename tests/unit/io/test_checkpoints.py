@@ -113,6 +113,16 @@ def test_too_few_checkpoints_are_refused_with_both_numbers(tmp_path):
         checkpoints.select_checkpoints(tmp_path, "updates", 5)
 
 
+def test_fewer_will_do_where_asked_but_not_none(tmp_path):
+    save(tmp_path / "checkpoint_last.pt", 1)
+    with pytest.raises(IkdError, match="holds 0 checkpoints named checkpointN.pt: training ended before"):
+        checkpoints.select_checkpoints(tmp_path, "epochs", 2, or_fewer=True)
+    for epoch, expected in ((1, [1]), (2, [2, 1]), (3, [3, 2])):
+        save(tmp_path / f"checkpoint{epoch}.pt", epoch)
+        found = checkpoints.select_checkpoints(tmp_path, "epochs", 2, or_fewer=True)
+        assert [path.name for path in found] == [f"checkpoint{one}.pt" for one in expected]
+
+
 def test_best_of_two_metrics_is_refused(tmp_path):
     for metric in ("bleu", "loss"):
         save(tmp_path / f"checkpoint.best_{metric}_1.0000.pt", 1)
