@@ -175,7 +175,7 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
     print(f"{sentences} sentences, {args.preset}; baseline: {baseline}; {spread}")
     if tested:
         print(
-            f"{method.title}, {trials} {method.trial_name}, two-sided, run i against run i of {baseline}; "
+            f"{method.description(trials)}, run i against run i of {baseline}; "
             "† p < 0.05, ‡ p < 0.01, where every pair of runs reaches it in the same direction"
         )
     for comparison in comparisons.values():

@@ -1,14 +1,16 @@
 """Comparison of systems over several runs: mean, deviation, and the significance of every pair of runs.
 
 The tests are sacreBLEU's (``sacrebleu.significance.PairedTest``): paired bootstrap resampling (Koehn 2004, as
-the Moses script computes it) and paired approximate randomisation (Riezler and Maxwell 2005), both two-sided.
+the Moses script computes it) and paired approximate randomisation (Riezler and Maxwell 2005). The second is
+two-sided. The first counts the resamples whose absolute difference, less its mean over them, is above the
+observed one: of a clear difference that is one tail, and p is about half of a two-sided one.
 Peng et al. 2022 (Table 1) mark p < 0.05 and p < 0.01 against the Transformer and name no test. Here run i of
 a system is tested against run i of the baseline, and a mark needs every pair.
 
 One deviation from sacreBLEU, in pairs that hardly differ: it counts the trials whose difference is larger
 than the observed one, and not those in which it is equal, so that a system would differ from its own copy
-with the smallest p that there is. Here a difference of zero has p = 1, and the p of a randomisation is never
-below what the number of differing sentences allows: see :func:`_corrected`.
+with the smallest p that there is. Here a difference of zero has p = 1, and p is never below what the number
+of differing sentences allows: see :func:`_corrected`.
 """
 
 import copy
@@ -31,17 +33,24 @@ _LEAST_TRIALS = 100  # the smallest p is 1 / (trials + 1), which has to be below
 
 
 class Method(NamedTuple):
-    """A test of sacreBLEU's: its name there, its number of trials by default, and names for a reader."""
+    """A test of sacreBLEU's: its name there, its number of trials by default, and words for a reader."""
 
     kind: str
     trials: int
     title: str
     trial_name: str
+    tails: str
+    by_chance: str  # how many of equally good pairs of runs are below 0.05
+
+    def description(self, trials: int | None = None) -> str:
+        return f"{self.title}, {trials or self.trials:,} {self.trial_name}, {self.tails}"
 
 
 TESTS = {
-    "bootstrap": Method("bs", 1000, "paired bootstrap", "resamples"),
-    "randomisation": Method("ar", 10000, "paired approximate randomisation", "trials"),
+    "bootstrap": Method(
+        "bs", 1000, "paired bootstrap", "resamples", "p about half of a two-sided one", "ten"
+    ),
+    "randomisation": Method("ar", 10000, "paired approximate randomisation", "trials", "two-sided", "twenty"),
 }
 
 
@@ -195,21 +204,30 @@ def compare_runs(
             for name, result in zip(systems, results[title]):
                 scores[key][name].append(result.score)
                 if name != baseline:
-                    unlike = sum(map(operator.ne, texts[name], texts[baseline]))
+                    unlike = _unlike(scorers[key], texts[name], texts[baseline], references)
                     difference = result.score - scores[key][baseline][run]
-                    p_values[key][name].append(_corrected(result.p_value, difference, unlike, test))
+                    p_values[key][name].append(_corrected(result.p_value, difference, unlike))
     return {key: compare_scores(*signatures[key], scores[key], p_values[key]) for key in scorers}
 
 
-def _corrected(p_value: float, difference: float, unlike: int, test: str) -> float:
+def _unlike(scorer: Metric, own: Sequence[str], others: Sequence[str], references: Sequence[str]) -> int:
+    """How many sentences *scorer* counts differently in two systems."""
+    differing = [texts for texts in zip(own, others, references) if texts[0] != texts[1]]
+    if not differing:
+        return 0
+    *systems, wanted = map(list, zip(*differing))
+    counts = [scorer._extract_corpus_statistics(lines, [wanted]) for lines in systems]
+    return sum(map(operator.ne, *counts))
+
+
+def _corrected(p_value: float, difference: float, unlike: int) -> float:
     """sacreBLEU's p, put right where trials that equal the observed difference are what matters.
 
     With *unlike* differing sentences the randomisation has 2 ** unlike outcomes, and two of them, to swap
-    none and to swap all, are exactly as far apart as the systems are: no p is below that share.
+    none and to swap all, are exactly as far apart as the systems are: no p is below that share. Nor should
+    one of resamples be: those of a single sentence are all alike, and none is above the observed difference.
     """
-    if difference == 0:
-        return 1.0
-    return max(p_value, min(1.0, 2.0 ** (1 - unlike))) if test == "randomisation" else p_value
+    return 1.0 if difference == 0 else max(p_value, min(1.0, 2.0 ** (1 - unlike)))
 
 
 def compare_scores(

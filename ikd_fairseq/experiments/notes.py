@@ -170,9 +170,8 @@ def page_notes(systems: Systems, scores: Collection[Scores]) -> list[str]:
         marks = ", ".join(f"{mark} p < {limit}" for limit, mark in reversed(MARKS))
         test = TESTS[TEST]
         found.append(
-            f"Below each score: difference from {next(iter(systems))}, and p by {test.title}, "
-            f"{test.trials:,} {test.trial_name}, two-sided, run against run of the same seed; {marks}, where "
-            "every run reaches it in the same direction. Of twenty pairs of runs that are equally "
-            "good, one is expected below 0.05."
+            f"Below each score: difference from {next(iter(systems))}, and p by {test.description()}, "
+            f"run against run of the same seed; {marks}, where every run reaches it in the same direction. "
+            f"Of {test.by_chance} pairs of runs that are equally good, one is expected below 0.05."
         )
     return found

@@ -92,12 +92,37 @@ def test_scores_are_those_of_a_plain_bleu():
     assert outcomes["new"].scores == pytest.approx([bleu(sentence_counts(text)) for text in (MIXED, POOR)])
 
 
+@pytest.mark.parametrize("test", ["bootstrap", "randomisation"])
 @pytest.mark.parametrize("unlike, least", [(1, 1.0), (2, 0.5), (4, 0.125)])
-def test_randomisation_of_few_differing_sentences_is_never_significant(unlike, least):
+def test_few_differing_sentences_are_never_significant(unlike, least, test):
     """Each swap but all or none brings the systems closer, so exactly 2 of 2 ** unlike are as far apart."""
-    nearly = [*REFERENCES[:-unlike], *POOR[-unlike:]]
-    outcome = compare([REFERENCES], [nearly], test="randomisation", trials=500)["new"]
-    assert outcome.p_values == (least,) and outcome.mark == ""
+    nearly = [*map(str.title, REFERENCES[:-unlike]), *POOR[-unlike:]]  # lower-cased, so that case is nothing
+    outcome = compare([REFERENCES], [nearly], test=test, trials=500)["new"]
+    assert outcome.p_values[0] >= least and outcome.mark == ""
+    assert outcome.p_values == (least,) or test == "bootstrap"
+
+
+def test_a_bootstrap_of_one_sentence_is_not_significant():
+    scored = compare_runs(
+        {"base": [POOR[:1]], "new": [REFERENCES[:1]]}, REFERENCES[:1], scorers(), trials=100
+    )
+    assert scored["bleu"].outcomes["new"].p_values == (1,)
+
+
+def test_the_bootstrap_has_one_tail_and_the_randomisation_two():
+    """Of 43 faults against 27 in other sentences: 16 / sqrt(70) = 1.9 deviations, 0.029 on one side."""
+    words = "der hund spielt heute mit einem ball im großen garten".split()
+    generator = np.random.default_rng(3)
+    references = [" ".join(generator.permutation(words)) for _ in range(400)]
+    spoilt = [line.replace("hund", "tier") for line in references]
+    base, new = spoilt[:43] + references[43:], references[:373] + spoilt[373:]
+    single, double = (
+        compare_runs({"base": [base], "new": [new]}, references, scorers(), test, 2000)["bleu"]
+        .outcomes["new"]
+        .p_values[0]
+        for test in ("bootstrap", "randomisation")
+    )
+    assert single == pytest.approx(0.029, abs=0.015) and double == pytest.approx(0.057, abs=0.02)
 
 
 def test_run_i_is_tested_against_run_i():
