@@ -346,4 +346,5 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         )
         if training:  # fairseq says it only after the processes that load a resumed epoch have begun
             dataset.set_epoch(epoch)
+            iterator.persistent_workers &= not self.cfg.bpe_dropout  # they would keep the draw of their first
         return iterator

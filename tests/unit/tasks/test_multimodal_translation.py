@@ -106,6 +106,19 @@ def test_bpe_dropout_is_of_training_alone_and_starts_at_the_epoch_that_is_resume
     assert words == [task.src_dict.string(training.src[row], "subword_nmt") for row in range(6)]
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_every_epoch_is_drawn_anew_by_processes_that_load_it_too(data, workers):
+    write_merges(data, *whole_words())
+    task = task_of(data, criterion=object(), bpe_dropout=0.5, image_free=True, seed=1)
+    task.load_dataset("train")
+    training = task.dataset("train")
+    training.samplers = {"source": lambda ids, draw: torch.full_like(ids, int(draw.split()[1]))}
+    epochs = task.get_batch_iterator(training, max_sentences=6, num_workers=workers)
+    for epoch in (1, 2, 3):
+        (batch,) = epochs.next_epoch_itr()
+        assert batch["net_input"]["src_tokens"].max() == epoch
+
+
 def test_merges_are_those_of_the_first_shard_as_dictionaries_are(data, tmp_path_factory, write_text_split):
     write_merges(data, *whole_words())
     second = tmp_path_factory.mktemp("second")
@@ -253,8 +266,8 @@ def test_training_keeps_fairseqs_batch_size_multiple(data, monkeypatch):
     asked = []
     monkeypatch.setattr(
         "fairseq.tasks.translation.TranslationTask.get_batch_iterator",
-        lambda self, dataset, *args, required_batch_size_multiple, **kwargs: asked.append(
-            required_batch_size_multiple
+        lambda self, dataset, *args, required_batch_size_multiple, **kwargs: (
+            asked.append(required_batch_size_multiple) or SimpleNamespace(persistent_workers=False)
         ),
     )
     task = task_of(data, criterion=toy.kept(CriterionContract, uses_images=True))
