@@ -152,6 +152,13 @@ def test_a_grid_trains_averages_translates_and_ends_in_a_table(workflow, tmp_pat
     assert calls[-1] == f"ikd-table runs/toy --plan {tmp_path}/toy.yaml"
 
 
+def test_the_profile_of_a_cluster_can_be_taken(workflow, tmp_path):
+    profile = str(tmp_path / "recipes" / "profiles" / "slurm")
+    local = ["--dry-run", "--workflow-profile", profile, "--executor", "local"]
+    status, output, _ = workflow(PLAN, options=local)
+    assert status in (0, None) and jobs(output)["train"] == 4, output
+
+
 def test_before_anything_runs_it_is_said_what_is_not_scored(workflow, monkeypatch, caplog):
     monkeypatch.setenv("METEOR_JAR", "/nowhere/meteor.jar")
     workflow(PLAN, options=["--dry-run"])
