@@ -3,9 +3,27 @@
 # checkout, which is made on the first call and kept until pyproject.toml changes. What the tests need beyond
 # the recipes is looked for where IKD_SET_UP_FOR is "tests".
 
+unset CDPATH # cd would print
+
+# Prints --cpu where PyTorch can use no GPU, and says so where there is one.
+ikd_cpu() {
+  PYTHONWARNINGS=default python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' && return
+  if [[ ${CUDA_VISIBLE_DEVICES-all} ]] && command -v nvidia-smi >/dev/null; then
+    echo "set_up.sh: warning: PyTorch cannot use the GPU that nvidia-smi stands for, and works on the processor: its" \
+      "CUDA may be newer than the driver" >&2
+  fi
+  echo --cpu
+}
+
 ikd_fail() {
   echo "set_up.sh: $*" >&2
   return 1
+}
+
+# pip of $venv. What lies on PYTHONPATH is not installed, and with CUDA_HOME fairseq compiles kernels for CUDA, for
+# which versions have to agree.
+ikd_pip() {
+  env -u PYTHONPATH -u PYTHONHOME -u CUDA_HOME "$venv/bin/python" -m pip "$@"
 }
 
 # Usage: ikd_install WHAT ARGUMENTS: pip install, with WHAT said at the start and while it lasts.
@@ -20,7 +38,7 @@ ikd_install() {
     heartbeat=$!
     trap 'kill "$heartbeat" 2>/dev/null' EXIT
   fi
-  "$venv/bin/python" -m pip install --no-input $quiet "$@" </dev/null || status=$?
+  ikd_pip install --no-input $quiet "$@" </dev/null || status=$?
   if [[ -n $heartbeat ]]; then
     kill "$heartbeat" 2>/dev/null || true
     wait "$heartbeat" 2>/dev/null || true
@@ -30,13 +48,14 @@ ikd_install() {
 }
 
 ikd_set_up() {
-  local checkout venv stamp key active base scripts began needed fairseq libraries compiled=
+  local checkout venv stamp key active base scripts began needed fairseq libraries include compiler compiled= clear=
+  ((BASH_VERSINFO[0] >= 4)) || ikd_fail "this is bash $BASH_VERSION, and 4 or later is needed." || return 1
   checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   venv=$checkout/.venv
   stamp=$venv/set-up-for
 
   # -I: isolated from the current folder, so that only an installed plugin counts.
-  if active=$(command -v python || command -v python3) &&
+  if active=$(command -v python) &&
     scripts=$("$active" -I - "$checkout" ${IKD_SET_UP_FOR:-} 2>/dev/null <<'PYTHON'
 import importlib.util, os, sys, sysconfig
 
@@ -59,20 +78,23 @@ PYTHON
     return 0
   fi
 
-  key=$(cksum <"$checkout/pyproject.toml")
-  if [[ -f $stamp && $(<"$stamp") == "$key" ]]; then
+  # Of this folder: a copied environment leads to the code that it was copied from.
+  key="$(cksum <"$checkout/pyproject.toml") $checkout"
+  if [[ -f $stamp && $(<"$stamp") == "$key" ]] && "$venv/bin/python" -c ''; then
     export PATH=$venv/bin:$PATH
     return 0
   fi
 
-  base=$(command -v python3.11 || command -v python3 || command -v python) ||
-    ikd_fail "no Python found; install Python 3.11." || return 1
-  "$base" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
-    ikd_fail "$base is older than Python 3.11; install Python 3.11." || return 1
+  for base in python3.11 python3 python python3.12 python3.13 ""; do
+    "${base:-false}" -c 'import ensurepip, sys, venv; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null &&
+      break
+  done
+  [[ $base ]] ||
+    ikd_fail "no Python of 3.11 to 3.13 with its venv module found; install one (e.g. python3.11-venv)." || return 1
   echo "set_up.sh: installing into $venv ($("$base" --version)); this is done once and takes some minutes"
   began=$SECONDS
-  "$base" -m venv "$venv" ||
-    ikd_fail "$base cannot make a virtual environment; install its venv module (e.g. python3-venv)." || return 1
+  [[ ! -f $stamp || $(<"$stamp") == *" $checkout" ]] || clear=--clear
+  "$base" -m venv $clear "$venv" || ikd_fail "$base cannot make a virtual environment in $venv." || return 1
   ikd_install "pip" --upgrade pip || return 1
 
   # fairseq needs PyTorch, NumPy and Cython to be built. Where pip isolates the build, it installs all of them a
@@ -85,11 +107,15 @@ print(*(line for line in project["dependencies"] if re.match(r"(fairseq|torch|to
 PYTHON
   ) || return 1
   fairseq=$(grep '^fairseq' <<<"$needed") libraries=$(grep -v '^fairseq' <<<"$needed")
-  if ! "$venv/bin/python" -m pip download --quiet --no-deps --only-binary :all: --dest "$venv/wheels" "$fairseq" \
+  if ! ikd_pip download --quiet --no-deps --only-binary :all: --dest "$venv/wheels" "$fairseq" \
     >/dev/null 2>&1 </dev/null; then
     compiled=", which is compiled"
-    command -v "${CXX:-c++}" >/dev/null || command -v g++ >/dev/null ||
-      ikd_fail "no C++ compiler found (c++ or g++), which fairseq needs to build; install one, e.g. g++." || return 1
+    include=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("include"))')
+    for compiler in ${CXX:+"$CXX"} c++ g++ ""; do
+      ${compiler:-false} -std=c++20 -fsyntax-only -I"$include" -x c++ - <<<'#include <Python.h>' 2>/dev/null && break
+    done
+    [[ $compiler ]] || ikd_fail "fairseq is compiled, which needs a compiler of C++20 and the headers of Python;" \
+      "install them, e.g. g++ (10 or later) and python3-dev." || return 1
   fi
   mapfile -t libraries <<<"$libraries"
   ikd_install "1 of 3: PyTorch and NumPy, a download of about 5 GB" "${libraries[@]}" setuptools wheel cython ||

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up what checks and tests need, then runs them all. Arguments go to pytest: bash tests/run.sh -k grammar
 set -euo pipefail
-cd "$(dirname "${BASH_SOURCE[0]}")/.."
+CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")/.."
 IKD_SET_UP_FOR=tests . examples/set_up.sh
 
 ruff check --quiet

@@ -52,7 +52,7 @@ data=${positional[0]} teacher=${positional[1]} out=${positional[2]}
 IFS=: read -ra teachers <<<"$teacher"
 for file in "${teachers[@]}"; do [[ -f $file ]] || fail "there is no checkpoint $file"; done
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 for package in ctranslate2 transformers onnx onnxruntime; do
@@ -90,7 +90,7 @@ step "training the student, $arch"
 mkdir -p "$student"
 echo "$asked" >"$student/asked"
 if [[ ! -f $student/trained ]]; then
-  NAME=$arch bash "$here/train.sh" "$out/distilled" "$student" text --arch "$arch" --keep-last-epochs "$last" "$@"
+  SYSTEM_NAME=$arch bash "$here/train.sh" "$out/distilled" "$student" text --arch "$arch" --keep-last-epochs "$last" "$@"
   touch "$student/trained"
 fi
 if [[ ! -f $student/average.pt ]]; then
@@ -110,8 +110,7 @@ fi
 
 step "translating $split at every stage"
 sed 's/@@ //g' "$text.$source" >"$results/source.$source" # in words, as what is scored
-cpu=()
-python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())' || cpu=(--cpu)
+cpu=($(ikd_cpu))
 
 # Usage: generate NAME DATA CHECKPOINT OPTIONS: by fairseq, into NAME.txt, with its speed in NAME.log.
 generate() {

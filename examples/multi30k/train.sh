@@ -13,8 +13,8 @@ SYSTEM  one that ikd-systems lists. `text` is Transformer-Tiny, `ikd` IKD-MMT, w
 
 Environment: PROTOCOL (common; published: as the system's own authors trained it, see ikd-systems --protocol
 differences), UPDATES (those of the protocol: 8000), SEED (1), BACKBONE (efficientnet_lite0, or another one).
-NAME (SYSTEM) is what tables call the run's system, if it is a variant; LABELS ("text=colour"), what else tells
-it from others of a grid. Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
+SYSTEM_NAME (SYSTEM) is what tables call the run's system, if it is a variant; LABELS ("text=colour"), what else
+tells it from others of a grid. Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
 --kd-images-per-batch 16. The image size is that of DATA's packs.
 TEXT
 }
@@ -38,9 +38,7 @@ if [[ $images == training || $images == test ]]; then
   options+=(--backbone "${BACKBONE:-efficientnet_lite0}" --image-size "$image_size")
 fi
 
-if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-  options+=(--cpu)
-fi
+options+=($(ikd_cpu))
 
 mkdir -p "$out"
 cp "$data/code" "$out/code" # fairseq's hub interface looks for it beside the checkpoint
@@ -56,4 +54,4 @@ fairseq-train "$data" \
 
 labels=()
 for label in ${LABELS:-}; do labels+=(--label "$label"); done
-ikd-record train "$out" --data "$data" --system "${NAME:-$system}" --like "$system" ${labels[@]+"${labels[@]}"}
+ikd-record train "$out" --data "$data" --system "${SYSTEM_NAME:-$system}" --like "$system" ${labels[@]+"${labels[@]}"}

@@ -34,9 +34,7 @@ fi
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
-if ! python -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then
-  image_use+=(--cpu)
-fi
+image_use+=($(ikd_cpu))
 run=$(dirname "$checkpoint") output=generate-$split search=$*
 ((beam == 5)) || output+=.beam$beam
 if [[ $search ]]; then

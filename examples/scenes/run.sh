@@ -2,17 +2,17 @@
 # The main job on a data set that the project makes itself: drawn scenes, IKD-MMT trained on them, translation
 # with every image moved away. A few minutes on two CPU cores. Run again, it skips what is complete.
 #
-# Environment: UPDATES (360, at least 90), SEED (1), ARCH (ikd_transformer_tiny; also transformer_mmt_tiny, text only, and
-# multimodal_transformer_tiny, which needs the images at test), WORK (work/scenes in the checkout).
+# Environment: UPDATES (360, at least 90), SEED (1), SCENES_ARCH (ikd_transformer_tiny; also transformer_mmt_tiny, text
+# only, and multimodal_transformer_tiny, which needs the images at test), SCENES_WORK (work/scenes in the checkout).
 set -euo pipefail
 
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+here=$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 recipes=$here/../multi30k
 . "$here/../set_up.sh"
 export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
-updates=${UPDATES:-360} seed=${SEED:-1} arch=${ARCH:-ikd_transformer_tiny}
-work=${WORK:-$here/../../work/scenes}
+updates=${UPDATES:-360} seed=${SEED:-1} arch=${SCENES_ARCH:-ikd_transformer_tiny}
+work=${SCENES_WORK:-$here/../../work/scenes}
 mkdir -p "$work"
 work=$(cd "$work" && pwd)
 scenes=$work/scenes-$seed data=$work/data-$seed run=$work/$arch-$seed-$updates

@@ -78,7 +78,7 @@ def start(data, tmp_path):
         return subprocess.Popen(
             [*command, "--config", "plan=toy.yaml", f"data={data}", f"out={out}"],
             cwd=tmp_path,
-            env={**warm_environment(), "METEOR_JAR": "none"},
+            env={**warm_environment(), "METEOR_JAR": "none", "CUDA_VISIBLE_DEVICES": ""},
             start_new_session=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -16,7 +16,8 @@ def recipes(tmp_path):
 
     def copy(stand_ins: Mapping[str, str]) -> tuple[Path, dict[str, str]]:
         shutil.copytree(EXAMPLES, tmp_path / "examples")
-        (tmp_path / "examples" / "set_up.sh").write_text("")
+        set_up = tmp_path / "examples" / "set_up.sh"
+        set_up.write_text(set_up.read_text().removesuffix("\nikd_set_up\n"))
         (tmp_path / "bin").mkdir()
         for name, does in stand_ins.items():
             (tmp_path / "bin" / name).write_text(f"#!/usr/bin/env bash\n{does}\n")

@@ -18,7 +18,8 @@ PLANS = sorted((RECIPES / "plans").glob("*.yaml"))
 SAY = """#!/usr/bin/env bash
 set -e
 name=$(basename "$0" .sh)
-echo "$name${NAME:+ $NAME}${LABELS:+ $LABELS}${UPDATES:+ $UPDATES $SEED}${BEAM:+ beam $BEAM} $*" >>"$CALLS"
+run=${SYSTEM_NAME:+ $SYSTEM_NAME}${LABELS:+ $LABELS}${UPDATES:+ $UPDATES $SEED}${BEAM:+ beam $BEAM}
+echo "$name$run $*" >>"$CALLS"
 [[ -z ${FAILS:-} || "$*" != *"$FAILS"* ]] || { echo "out of memory"; exit 1; }
 """
 STAND_INS = {
@@ -36,6 +37,7 @@ STAND_INS = {
     "fairseq-generate": "true",
     "ikd-record": "true",
     "ikd-table": 'touch "$1/toy.md"',
+    "nvidia-smi": "exit 9",  # never asked, as GPUs are hidden
 }
 
 PLAN = """\
@@ -96,6 +98,7 @@ def workflow(tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("sys.executable", str(bin_ / "python"))
     monkeypatch.setenv("CALLS", str(calls))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
     def run(plan, *config, fails="", options=()):
         calls.write_text("")

@@ -14,6 +14,7 @@ STAND_INS = {
     "ikd-record": 'echo "record $*"',
     "ikd-fairseq-dir": "echo USER_DIR",
     "python": "exit 1",  # asked for a GPU
+    "nvidia-smi": "true",
 }
 
 
@@ -31,17 +32,25 @@ def train(recipes, tmp_path):
         done = subprocess.run([*command, *arguments], env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         words = done.stdout.splitlines()
-        return dict(zip(words, words[1:])), done.stdout
+        return dict(zip(words, words[1:])), done.stdout + done.stderr
 
     return run
 
 
 def test_options_are_those_of_the_system_the_protocol_and_the_environment_and_later_ones_win(train):
-    options, said = train("ikd", "--lr", "0.001", UPDATES="3600", SEED="2", NAME="mine", LABELS="text=colour")
+    options, said = train(
+        "ikd", "--lr", "0.001", UPDATES="3600", SEED="2", SYSTEM_NAME="mine", LABELS="text=colour"
+    )
     wanted = {"--arch": "ikd_transformer_tiny", "--criterion": "inversion_distillation", "--image-size": "96"}
     wanted |= {"--backbone": "efficientnet_lite0", "--max-update": "3600", "--seed": "2", "--lr": "0.001"}
     assert wanted.items() <= options.items() and "--cpu" in options
     assert "--system mine --like ikd --label text=colour" in said
+
+
+def test_a_gpu_that_pytorch_cannot_use_is_not_passed_over_in_silence(train):
+    for visible, expected in (("0", True), ("", False)):
+        options, said = train("text", CUDA_VISIBLE_DEVICES=visible)
+        assert "--cpu" in options and ("PyTorch cannot use the GPU" in said) == expected
 
 
 def test_the_published_protocol_is_that_of_the_systems_authors(train):
