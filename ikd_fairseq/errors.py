@@ -113,16 +113,16 @@ def _sentence_of(error: BaseException) -> str | None:
     """The sentence of an :class:`IkdError`, also of one that another exception hides.
 
     fairseq raises another one for whatever goes wrong with a checkpoint that training is to go on from, and
-    PyTorch one in a process that fairseq started for a GPU.
+    PyTorch one in a process that fairseq started for a GPU, or that loads data, with the traceback as text.
     """
     cause: BaseException | None = error
     while cause is not None:
+        raised = re.search(rf"^{re.escape(__name__)}\.IkdError: (.+)$", str(cause), re.MULTILINE)
+        if raised and (isinstance(cause, IkdError) or type(cause).__name__ == "ProcessRaisedException"):
+            return raised[1]
         if isinstance(cause, IkdError):
             return str(cause)
         cause = cause.__cause__ or cause.__context__
-    if type(error).__name__ == "ProcessRaisedException":  # torch.multiprocessing's: the traceback as text
-        raised = re.search(rf"^{re.escape(__name__)}\.IkdError: (.+)$", str(error), re.MULTILINE)
-        return raised[1] if raised else None
     return None
 
 

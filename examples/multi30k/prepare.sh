@@ -125,27 +125,35 @@ for name in "${names[@]}"; do
 done
 problem=$(python - "${files[@]}" <<'CODE'
 import sys
-from ikd_fairseq.errors import IkdError
+from ikd_fairseq.errors import IkdError, check
 from ikd_fairseq.io.text_lines import numbered_lines
 try:
     for file in sys.argv[1:]:
-        for _ in numbered_lines(file):
-            pass
+        for number, line in numbered_lines(file):
+            # fairseq-preprocess would take it for the end of a line.
+            check("\r" not in line, f"{file}, line {number}: a carriage return within the line; remove it")
 except IkdError as error:
     print(error)
 CODE
 )
 [[ -z $problem ]] || fail "$problem"
 
-# Which splits have images. A line of a list is a name, in the COCO list followed by the number of the caption.
+# Which splits have images.
 pictured=()
 if [[ -z $like && -d $images ]]; then
-  there=$(cd "$images" && find -L . -type f | sed 's|^\./||')
-  for name in "${names[@]}"; do
-    if [[ -f $(list "$name") ]] && grep -qxFf <(sed 's/\r$//; s/#[0-9]*$//' "$(list "$name")") <<<"$there"; then
-      pictured+=("$name")
-    fi
-  done
+  found=$(python - "$images" "$folder/image_splits" "${names[@]}" <<'CODE'
+import os, sys
+from ikd_fairseq.data.image_packing import has_images
+from ikd_fairseq.errors import IkdError
+images, folder, *names = sys.argv[1:]
+try:
+    lists = {name: os.path.join(folder, f"{name}.txt") for name in names}
+    print(*(name for name, path in lists.items() if os.path.isfile(path) and has_images(path, images)))
+except IkdError as error:
+    sys.exit(f"prepare.sh: error: {error}")
+CODE
+  ) || exit 1
+  read -ra pictured <<<"$found"
   ((${#pictured[@]})) || fail "not one image that a list in $folder/image_splits names is in $images: give the folder" \
     "of the images by --images, or remove it to prepare the text alone"
 fi

@@ -27,7 +27,6 @@ from ..io.atomic import PARTIAL_SUFFIX, writing
 from ..io.checksums import Progress, check_sha256, checksum_of_file, sha256_of_file
 from ..io.locks import claimed
 from ..io.manifests import FORMAT, TextFingerprint, commit, finish_commit, write_manifest
-from .image_variety import variety_of
 from .packs import IndexedPack
 
 DONE_SUFFIX = ".images.done"  # only ever with PARTIAL_SUFFIX: one byte a row, 1 when that row is on disk
@@ -219,7 +218,6 @@ class ImagePackWriter:
         self.flush()
         assert self.done.all(), "commit() before every row was written"
         images = checksum_of_file(self._array.partial, progress)
-        variety = variety_of(self.index, np.load(self._array.partial, mmap_mode="r"))
         written = {
             "image_size": self.image_size,
             "sentences": len(self.index),
@@ -228,7 +226,6 @@ class ImagePackWriter:
             "images_sha256": images.sha256,
             "images_blocks": images.blocks,
             "sources_sha256": self.digest,
-            "variety": variety._asdict(),
         }
         with self._index_array as index:
             index.write(0, self.index)

@@ -90,8 +90,23 @@ def _stat_inside(path: str, name: str, where: str, folder: str) -> os.stat_resul
     return stat
 
 
-def find_images(names: list[str], list_path: str, folder: str, allow_missing: bool) -> Sources:
+def has_images(list_path: str, folder: str) -> bool:
+    """Whether *folder* has one of the images that a list names. Raises as :func:`read_image_list`."""
+    names = (posixpath.normpath(name) for name in dict.fromkeys(read_image_list(list_path)) if name)
+    return any(os.path.isfile(os.path.join(folder, name)) for name in names)
+
+
+def find_images(
+    names: list[str],
+    list_path: str,
+    folder: str,
+    allow_missing: bool,
+    otherwise: str = "pass --allow-missing to use these sentences without an image",
+) -> Sources:
     """Finds the file of every name, each once, and decides which row every sentence gets.
+
+    Args:
+        otherwise: what else can be done about missing files, for the message.
 
     Raises :class:`IkdError` for names that lead out of *folder*, for missing files unless *allow_missing*,
     and if no sentence has an image.
@@ -124,8 +139,7 @@ def find_images(names: list[str], list_path: str, folder: str, allow_missing: bo
     remedy = f"in {folder} ({shown}): check --images and --list"
     check(sources.paths, f"not one image that {list_path} names is {remedy}")
     some = f"{len(missing)} of the images that {list_path} names are not {remedy}"
-    without = "or pass --allow-missing to use these sentences without an image"
-    check(allow_missing or not missing, f"{some}, {without}")
+    check(allow_missing or not missing, f"{some}, or {otherwise}")
     return sources
 
 

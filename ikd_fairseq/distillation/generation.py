@@ -17,6 +17,7 @@ from fairseq.dataclass.configs import GenerationConfig
 from fairseq.dataclass.utils import gen_parser_from_dataclass
 from fairseq.tasks.translation import TranslationTask
 
+from ..data.feature_pack import FeaturePack
 from ..errors import check
 from ..io.atomic import write_atomically, write_json
 from ..io.checksums import sha256_of_file
@@ -88,18 +89,21 @@ class Generation:
 
     def record(self) -> dict[str, Any]:
         """What the shards are made from, for JSON: contents by SHA-256, as paths differ between machines."""
-        record: dict[str, Any] = {
+        data, prefix, features = self.split.fingerprint(), self.split.prefix, self.image_features
+        if features and FeaturePack.exists(prefix, features):
+            data["features_sha256"] = FeaturePack.read_manifest(prefix, features)["sha256"]
+        return {
             "teacher": [sha256_of_file(path) for path in self.teachers],
-            "data": self.split.fingerprint(),
+            "data": data,
             "split": self.split.name,
             "languages": [self.split.source, self.split.target],
             "beam": self.beam,
             "nbest": self.nbest,
             "shards": self.shards,
             "image_free": self.image_free,
+            "image_features": features,
             "options": list(self.options),
         }
-        return record if self.image_features is None else {**record, "image_features": self.image_features}
 
 
 class Teacher:

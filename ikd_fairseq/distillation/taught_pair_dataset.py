@@ -58,12 +58,12 @@ class TaughtPairDataset(PairsWithEntries):
 
 
 def open_answers(
-    parts: Sequence[Part], criterion: CriterionContract, vocabulary: int, training: bool, times: int = 1
+    parts: Sequence[Part], criterion: CriterionContract, words: Sequence[str], training: bool, times: int = 1
 ) -> CachedAnswers | None:
     """What the teachers of *criterion* answer to the *parts* of a split; None if there is no cache.
 
     Args:
-        vocabulary: number of words of the target dictionary.
+        words: of the target dictionary.
         training: whether the split is trained on, and cannot do without.
         times: how often the first part counts.
 
@@ -86,7 +86,7 @@ def open_answers(
             return None
         cache = TeacherCache.open(part.prefix, name)
         cache.check_text(part.folder, part.name)
-        cache.check_vocabulary(vocabulary)
+        cache.check_words(words)
         if criterion.teacher_paths:
             cache.check_teachers(criterion.teacher_paths)
         logger.info("%s: teacher cache %s, top %d words", part.prefix, name, cache.top_k)

@@ -11,6 +11,7 @@ from fairseq.tasks.translation import TranslationTask
 
 from ..data.feature_pack import check_name
 from ..errors import check
+from ..io.checksums import sha256_of_words
 from ..io.manifests import text_fingerprint
 from ..io.progress import progress
 from ..modules.search import batches
@@ -44,7 +45,7 @@ def cache_teacher(
     """
     check_name(name)
     check_device(device)
-    data_dir, words = task.cfg.data, len(task.target_dictionary)
+    data_dir, words, symbols = task.cfg.data, len(task.target_dictionary), task.target_dictionary.symbols
     few = f"the target dictionary has {words} words, so give no more than that"
     check(top_k <= words, f"--top-k {top_k}: {few}")
     text = text_fingerprint(data_dir, split)
@@ -74,4 +75,5 @@ def cache_teacher(
                 for row, sentence in enumerate(batch["id"].tolist()):
                     writer.write(sentence, ids[row, real[row]], probs[row, real[row]])
                 bar.update(len(batch["id"]))
-        return writer.commit({"teachers": teacher_files(teacher_paths), "text": text})
+        made_of = {"teachers": teacher_files(teacher_paths), "text": text}
+        return writer.commit({**made_of, "dictionary": sha256_of_words(symbols)})

@@ -29,7 +29,7 @@ from ..constants import (
 from ..data.packs import Pack
 from ..errors import check
 from ..io.arrays import ArrayWriter, MappedArray, open_array
-from ..io.checksums import checksum_of_file, sha256_of_file
+from ..io.checksums import checksum_of_file, sha256_of_file, sha256_of_words
 from ..io.locks import claimed
 from ..io.manifests import commit, finish_commit
 
@@ -118,11 +118,16 @@ class TeacherCache(Pack):
         tokens = slice(self.offsets[sentence], self.offsets[sentence + 1])
         return np.array(self._ids.array[tokens]), np.array(self._probs.array[tokens])
 
-    def check_vocabulary(self, words: int) -> None:
-        """Refuses the cache for a target dictionary without as many *words*. Raises :class:`IkdError`."""
+    def check_words(self, words: Sequence[str]) -> None:
+        """Refuses the cache for another target dictionary than that of *words*. Raises :class:`IkdError`.
+
+        Caches of earlier versions only know how many there were.
+        """
         cached = self.manifest["vocabulary"]
         other = f"{self.manifest_path} was made with a target dictionary of {cached} words"
-        check(cached == words, f"{other}, and this one has {words}: {self.remedy}")
+        check(cached == len(words), f"{other}, and this one has {len(words)}: {self.remedy}")
+        same = self.manifest.get("dictionary") in (None, sha256_of_words(words))
+        check(same, f"{self.manifest_path} was made with another target dictionary: {self.remedy}")
 
     def check_teachers(self, paths: Sequence[str]) -> None:
         """Refuses the cache beside other teachers than the checkpoints *paths*. Raises :class:`IkdError`."""
@@ -187,8 +192,9 @@ class TeacherCacheWriter:
         """Gives the files their names, the manifest last, and returns the finished cache.
 
         Args:
-            manifest: what only the caller knows: ``teachers`` (see :func:`teacher_files`) and ``text`` (see
-                :func:`~ikd_fairseq.io.manifests.text_fingerprint`).
+            manifest: what only the caller knows: ``teachers`` (see :func:`teacher_files`), ``text`` (see
+                :func:`~ikd_fairseq.io.manifests.text_fingerprint`) and ``dictionary``, the SHA-256 of the
+                target's words.
         """
         assert self._written.all(), "commit() before every sentence was written"
         self._offsets.write(0, self.offsets)

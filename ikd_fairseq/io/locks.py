@@ -27,6 +27,8 @@ _LOCK = re.compile(r"\.(?P<name>.+)\.ikd-lock")
 _LONGEST_COMMAND = 120  # characters of it in a message
 # The file system has no locks, as some networks' have none. What is written is whole; the last writer wins.
 _NO_LOCKS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS)
+# Seconds that a lock is asked for at least: its last holder may be removing the file, or another look at it.
+_MOMENT = 0.2
 
 # By path, the process that holds its lock: a forked child has the entry too, but not the lock.
 _held: dict[str, int] = {}
@@ -100,7 +102,7 @@ def _lock_path(key: str) -> str:
 
 def _acquire(path: StrPath, wait: float) -> IO[str] | None:
     """The open lock file, locked; None where there can be no locks."""
-    key, end = _key(path), time.monotonic() + wait
+    key, end = _key(path), time.monotonic() + max(wait, _MOMENT)
     while True:
         try:
             stream = _try_to_lock(key)

@@ -1,12 +1,12 @@
 """Lines of UTF-8 text files, one sentence each."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from ..errors import IkdError, check, check_file
 
 
 def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
-    """Lines of a UTF-8 file, numbered from 1. Only a newline ends one: text may hold U+2028 and the like.
+    """Lines of a UTF-8 file, see :func:`decoded_lines`.
 
     Raises:
         IkdError: the file cannot be read or is not UTF-8.
@@ -14,13 +14,25 @@ def numbered_lines(path: str) -> Iterator[tuple[int, str]]:
     check_file(path)
     try:
         with open(path, "rb") as stream:
-            for number, raw in enumerate(stream, start=1):
-                try:
-                    yield number, raw.rstrip(b"\r\n").decode("utf-8")
-                except UnicodeDecodeError as error:
-                    raise IkdError(f"{path}, line {number}: not UTF-8; convert the file") from error
+            yield from decoded_lines(stream, path)
     except OSError as error:
         raise IkdError(f"{path} cannot be read ({error.strerror or error})") from error
+
+
+def decoded_lines(stream: Iterable[bytes], name: str) -> Iterator[tuple[int, str]]:
+    """Lines of UTF-8, numbered from 1, of a *stream* that messages call *name*.
+
+    Only a newline ends one: text may hold U+2028 and the like. A byte order mark is none of the text.
+
+    Raises:
+        IkdError: it is not UTF-8.
+    """
+    for number, raw in enumerate(stream, start=1):
+        try:
+            line = raw.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise IkdError(f"{name}, line {number}: not UTF-8; convert it") from error
+        yield number, line.removeprefix("\ufeff") if number == 1 else line
 
 
 def read_lines(path: str) -> list[str]:

@@ -24,7 +24,9 @@ class ImageFiles:
             size is not None, "--images: this model translates without images; leave out --images and --list"
         )
         self.list_path, self.size = list_path, size
-        self.sources = find_images(read_image_list(list_path), list_path, folder, allow_missing=False)
+        names = read_image_list(list_path)
+        check(any(names), f"--list {list_path} names no image: leave out --images and --list")
+        self.sources = find_images(names, list_path, folder, False, "empty their lines")
 
     def of_sentences(self, first: int, count: int) -> list[Any]:
         """Of the sentences from *first*, counted from 1: uint8 ``size x size x 3``, None for no image."""

@@ -3,8 +3,8 @@
 import sys
 from collections.abc import Iterator, Sequence
 
-from ..errors import IkdError, check_file
-from ..io.text_lines import numbered_lines
+from ..errors import check_file
+from ..io.text_lines import decoded_lines, numbered_lines
 
 
 def input_lines(files: Sequence[str]) -> Iterator[str]:
@@ -19,8 +19,5 @@ def input_lines(files: Sequence[str]) -> Iterator[str]:
         for _, line in numbered_lines(path):
             yield line
     if not files:
-        for number, raw in enumerate(sys.stdin.buffer, start=1):
-            try:
-                yield raw.rstrip(b"\r\n").decode("utf-8")
-            except UnicodeDecodeError as error:
-                raise IkdError(f"standard input, line {number}: not UTF-8; convert the text") from error
+        for _, line in decoded_lines(sys.stdin.buffer, "standard input"):
+            yield line

@@ -229,7 +229,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         if self.reads_images or self.cfg.require_images:
             self._add_images(split, parts, training)
         times = self.cfg.upsample_primary
-        answers = open_answers(parts, self._criterion, len(self.tgt_dict), training, times)
+        answers = open_answers(parts, self._criterion, self.tgt_dict.symbols, training, times)
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
 

@@ -148,7 +148,7 @@ def _manifest(kind: str, folder: Path, name: str, command: tuple[str, str]) -> I
 
 # Entries of manifests that say where data come from, or that files of version 0.1 lack.
 _DETAILS = {
-    "train.images.json": ("list", "folder", "missing_", "sentences_with_image", "images_blocks", "variety"),
+    "train.images.json": ("list", "folder", "missing_", "sentences_with_image", "images_blocks"),
     "train.features.cnn.json": ("backbone", "weights", "image_size", "blocks", "dtype"),
     "train.teacher.own.json": ("sentences_left_out", "temperature", "covered_mass", "_blocks", "s_sha256"),
 }

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 import torch
+from torch._utils import ExceptionWrapper
 
 from ikd_fairseq import errors
 from ikd_fairseq.errors import IkdError, check, check_file, command, reading_checkpoint
@@ -52,6 +53,17 @@ def test_error_in_a_process_for_a_gpu_is_its_sentence_too(hook, capsys):
     other = torch.multiprocessing.ProcessRaisedException("RuntimeError: CUDA", 1, 77)
     sys.excepthook(type(other), other, None)
     assert hook == [(type(other), other, None)]
+
+
+def test_error_in_a_process_that_loads_data_is_its_sentence_too(hook, capsys):
+    try:
+        raise IkdError("leave it out of training")
+    except IkdError:
+        wrapped = ExceptionWrapper(where="in DataLoader worker process 0")
+    with pytest.raises(IkdError) as raised:
+        wrapped.reraise()
+    sys.excepthook(IkdError, raised.value, None)
+    assert capsys.readouterr().err == "ikd_fairseq: error: leave it out of training\n" and not hook
 
 
 def test_a_sentence_that_another_error_hides_is_shown(hook, capsys):

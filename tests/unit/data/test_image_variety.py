@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from ikd_fairseq.data.image_pack import ImagePack, ImagePackWriter
+from ikd_fairseq.data.image_pack import ImagePackWriter
 from ikd_fairseq.data.image_variety import SENTENCES, variety_of
 from ikd_fairseq.data.pairs.split_images import Demands, Part, open_split_images
 from ikd_fairseq.io.manifests import text_fingerprint
@@ -44,15 +44,13 @@ def test_of_many_sentences_some_all_over_the_split_are_looked_at_and_of_few_noth
 
 
 @pytest.mark.parametrize("images, told", [(IMAGES, False), (OF_ONE_COLOUR, True)])
-def test_manifest_and_training_tell(tmp_path, write_text_split, caplog, images, told):
+def test_training_tells(tmp_path, write_text_split, caplog, images, told):
     write_text_split(tmp_path, "train", len(images))
     prefix = str(tmp_path / "train")
     with ImagePackWriter(prefix, 4, INDEX, len(images), "digest") as writer:
         for row, image in enumerate(images):
             writer.write(row, image)
         writer.commit({"text": text_fingerprint(str(tmp_path), "train")})
-    kept = {"sentences": 40, "blank": float(told), "same": 1 / 40}
-    assert ImagePack.read_manifest(prefix)["variety"] == kept
     with caplog.at_level(logging.WARNING):
         open_split_images([Part(str(tmp_path), "train", 40)], Demands(None, [], None, False))
     said = "images.npy: of 40 sentences with an image that were looked at, 100% have one without any content"

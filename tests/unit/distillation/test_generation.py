@@ -4,16 +4,18 @@ import json
 import math
 import os
 
+import numpy as np
 import pytest
 import torch
 from fairseq.data.indexed_dataset import make_builder
 from fairseq.sequence_generator import SequenceGenerator
 
+from ikd_fairseq.data.feature_pack import BY_SENTENCE, write_features
 from ikd_fairseq.distillation.generation import Generation, Teacher, generate_shards, shard_path
 from ikd_fairseq.distillation.text_split import Split
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.locks import claim
-from ikd_fairseq.io.manifests import differences
+from ikd_fairseq.io.manifests import differences, text_fingerprint
 from ikd_fairseq.tasks.open_task import open_task
 from tests import toy
 
@@ -121,7 +123,7 @@ def test_one_machine_can_do_one_shard(run, tmp_path):
         ({"nbest": 1}, r"nbest \(2, now 1\)"),
         ({"shards": 2}, r"shards \(3, now 2\)"),
         ({"image_free": True}, r"image-free \(False, now True\)"),
-        ({"image_features": "cnn"}, "image-features"),
+        ({"image_features": "cnn"}, r"image-features \(None, now cnn\)"),
         ({"options": ("--lenpen", "2")}, "options"),
     ],
 )
@@ -130,6 +132,22 @@ def test_shards_of_other_options_are_refused(run, change, words):
     with pytest.raises(IkdError, match=f"made from other {words}: "):
         run(**change)
     assert run.ran == []
+
+
+def test_shards_of_features_do_not_meet_others(run, split):
+    text = text_fingerprint(split.folder, "train")
+
+    def write(value):
+        features = np.full((SENTENCES, 1, 2), value, np.float16)
+        write_features(split.prefix, "cnn", features.shape, [features], {"rows": BY_SENTENCE, "text": text})
+
+    write(1)
+    run(only_shard=0, image_features="cnn")
+    with pytest.raises(IkdError, match="image-features: give what it was made from"):
+        run()
+    write(2)
+    with pytest.raises(IkdError, match="made from other data: "):
+        run(image_features="cnn")
 
 
 def test_shards_of_another_teacher_or_other_data_are_refused(run, split, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 
 from ikd_fairseq.distillation.teacher_cache import TeacherCache, TeacherCacheWriter, teacher_files
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.io.checksums import sha256_of_file
+from ikd_fairseq.io.checksums import sha256_of_file, sha256_of_words
 from ikd_fairseq.io.manifests import text_fingerprint
 
 LENGTHS = np.array([3, 0, 1, 4])
@@ -27,7 +27,9 @@ def write(prefix, order=(3, 0, 2), vocabulary=100, teachers=(), text=None, commi
     with TeacherCacheWriter(prefix, "own", LENGTHS, K, vocabulary) as writer:
         for sentence in order:
             writer.write(sentence, *answers(sentence, vocabulary))
-        return writer.commit({"teachers": teacher_files(teachers), "text": text or {}}) if commit else None
+        words = sha256_of_words(map(str, range(vocabulary)))
+        made_of = {"teachers": teacher_files(teachers), "text": text or {}, "dictionary": words}
+        return writer.commit(made_of) if commit else None
 
 
 @pytest.fixture
@@ -159,10 +161,13 @@ def test_other_text_words_or_teachers_are_refused(prefix, tmp_path, write_text_s
     a, b, c = (str(tmp_path / name) for name in ("a.pt", "b.pt", "c.pt"))
     cache = write(prefix, teachers=[a, b], text=text_fingerprint(data, "train"))
     cache.check_text(data, "train")
-    cache.check_vocabulary(100)
+    words = [str(number) for number in range(100)]
+    cache.check_words(words)
     cache.check_teachers([b, a])
     with pytest.raises(IkdError, match="dictionary of 100 words, and this one has 99"):
-        cache.check_vocabulary(99)
+        cache.check_words(words[1:])
+    with pytest.raises(IkdError, match="made with another target dictionary: run ikd-cache-teacher"):
+        cache.check_words([*words[1:], words[0]])
     for others in ([a], [a, c], [a, a]):
         with pytest.raises(IkdError, match="made from other teachers than --teacher-path"):
             cache.check_teachers(others)

@@ -71,7 +71,7 @@ def raw(tmp_path):
         for language in ("en", "de"):
             (folder / "text" / f"{name}.lc.norm.tok.{language}").write_text("a\nb\nc\n")
     (folder / "text" / "val.lc.norm.tok.en").write_text("a\nb\nc")  # without a last line break
-    (folder / "image_splits" / "train.txt").write_bytes(b"1.jpg\r\n2.jpg\r\n3.jpg\r\n")  # as on Windows
+    (folder / "image_splits" / "train.txt").write_bytes(b"./1.jpg \r\n2.jpg\r\n3.jpg\r\n")  # as on Windows
     (folder / "images" / "1.jpg").touch()
     return folder
 
@@ -88,8 +88,10 @@ def test_test_sets_of_any_name_are_taken_and_lists_of_any_line_ends(prepare, raw
     "file, content, sentence",
     [
         ("text/val.lc.norm.tok.de", b"a\n\xe8\nc\n", "text/val.lc.norm.tok.de, line 2: not UTF-8"),
+        ("text/val.lc.norm.tok.de", b"a\nb\rb\nc\n", "tok.de, line 2: a carriage return within the line"),
         ("text/val.lc.norm.tok.de", b"a\nb\n", "val.lc.norm.tok.en has 3 lines, but .*tok.de 2"),
         ("image_splits/train.txt", b"1.jpg\n2.jpg", "train.txt has 2 lines, but .*train.lc.norm.tok.en 3"),
+        ("image_splits/train.txt", b"1.jpg\n#2\n\n", "line 2 of .*train.txt has no image name before"),
         ("image_splits/train.txt", b"4.jpg\n5.jpg\n6.jpg\n", "not one image that a list in .* names is in"),
     ],
 )

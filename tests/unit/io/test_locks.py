@@ -1,6 +1,7 @@
 """A file has one writer at a time; the second learns who it is; the killed leave nothing behind."""
 
 import errno
+import fcntl
 import os
 import re
 import subprocess
@@ -85,6 +86,20 @@ def test_what_is_written_in_one_go_waits(tmp_path, hold):
     threading.Timer(0.3, process.kill).start()
     write_json(tmp_path / "a", {})
     assert process.wait(10) and os.listdir(tmp_path) == ["a"]
+
+
+def test_a_lock_that_is_about_to_be_given_up_is_waited_for(tmp_path, monkeypatch):
+    lockf, calls = fcntl.lockf, []
+
+    def refuses_once(*args):
+        calls.append(args)
+        if len(calls) == 1:
+            raise BlockingIOError
+        return lockf(*args)
+
+    monkeypatch.setattr(fcntl, "lockf", refuses_once)
+    with claim(tmp_path / "a"):
+        assert is_claimed(tmp_path / "a") and len(calls) == 2
 
 
 def test_one_process_claims_a_file_once(tmp_path):
