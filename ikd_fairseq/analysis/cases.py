@@ -19,6 +19,7 @@ from ..errors import check
 from ..evaluation.metrics import make_sentence_scorer
 from ..evaluation.significance import named_runs
 from ..evaluation.translations import Translations, agreed_count, load_run
+from ..evaluation.translations import remove_bpe as joined
 from ..io.html import render
 from ..io.progress import progress
 from ..io.text_lines import read_lines
@@ -206,7 +207,7 @@ def load_corpus(
         )
     lines = next((text.sources for text in texts.values() if text.sources), None)
     if sources is not None:
-        lines = read_lines(sources)
+        lines = [joined(line) for line in read_lines(sources)] if remove_bpe else read_lines(sources)
         agreed_count({sources: len(lines), systems[0][1]: len(first.references)})
     return Corpus({name: text.hypotheses for name, text in texts.items()}, first.references, lines)
 

@@ -12,6 +12,8 @@ from fairseq.data import LanguagePairDataset
 from fairseq.models import BaseFairseqModel
 from torch import Tensor
 
+from ..compression.export import teacher_weights_of
+from ..compression.pruning import unpacked
 from ..contracts import decoding_overrides, parts_for_training
 from ..data.image_pack import ImagePack
 from ..errors import check
@@ -78,8 +80,7 @@ def load_trained(
     )
     task = _open_task_of(state, checkpoint, data, image_free)
     (model,), _ = checkpoint_utils.load_model_ensemble([checkpoint], decoding_overrides(kept), task)
-    weights = config_section(state, "criterion").get("teacher_weights") or IMAGENET
-    return Trained(model.float().eval().to(device), task, data, weights, device)
+    return Trained(model.float().eval().to(device), task, data, teacher_weights_of(state) or IMAGENET, device)
 
 
 def _open_task_of(state: State, checkpoint: str, data: str, image_free: bool) -> MultimodalTranslationTask:
@@ -88,7 +89,7 @@ def _open_task_of(state: State, checkpoint: str, data: str, image_free: bool) ->
     if image_free:
         options["image_features"] = None
     task = open_task(data, image_free=image_free, **options)
-    words = state["model"].get("encoder.embed_tokens.weight")
+    words = unpacked(state["model"]).get("encoder.embed_tokens.weight")
     check(
         words is not None, f"{checkpoint} has no encoder with word embeddings, so it is no translation model"
     )

@@ -152,7 +152,6 @@ def run(
     BLEU is that of ``ikd-score --preset tokenised``, over the sentences that have an image.
     """
     require("matplotlib")
-    check(seed >= 0, f"--seed {seed}: give a number of at least 0")
     check_folder(output)
     trained = load_image_must(**model)
     dataset = load_sentences(trained, split)

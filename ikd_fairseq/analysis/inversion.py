@@ -121,7 +121,6 @@ def run(
 ) -> Table:
     """Writes ``inversion.tsv``, ``inversion.json``, ``inversion.png`` (losses), ``inversion.images.png``."""
     require("matplotlib")
-    check(seed >= 0, f"--seed {seed}: give a number of at least 0")
     check_folder(output)
     check_device(device)
     pack = ImagePack.open(f"{data}/{split}")

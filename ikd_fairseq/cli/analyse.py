@@ -63,8 +63,15 @@ def _count(name: str, default: int, text: str) -> Option:
     return _option(name, text, type=positive_int, default=default, metavar="N")
 
 
+def _seed_number(text: str) -> int:
+    number = int(text) if text.isascii() and text.isdigit() else -1
+    if not 0 <= number < 1 << 32:  # scikit-learn's and numpy's
+        raise argparse.ArgumentTypeError(f"{text!r} is no seed: give a number from 0 to 2^32 - 1")
+    return number
+
+
 def _seed(text: str) -> Option:
-    return _option("--seed", text, type=int, default=1, metavar="N")
+    return _option("--seed", text, type=_seed_number, default=1, metavar="N")
 
 
 def _sentences(default: str) -> Option:

@@ -57,6 +57,12 @@ def export_model(
     return map_models([kept], copy, "export")
 
 
+def teacher_weights_of(state: State) -> str | None:
+    """The ``--teacher-weights`` that a checkpoint was distilled from, exported or not, if it says."""
+    exported = state["extra_state"].get("exported", {}).get("teacher_weights")
+    return config_section(state, "criterion").get("teacher_weights") or exported
+
+
 def _make_decode_only(state: State, architecture: type[ModelContract] | None) -> None:
     """Changes the settings in *state* so that model and task are built without the files of training.
 
@@ -102,7 +108,10 @@ def export_checkpoint(
         left_out = architecture.training_only if architecture else ()
         exported["model"] = export_model(state["model"], half, left_out)
         exported["criterion"] = None
-        exported["extra_state"]["exported"] = {"file": str(checkpoint), "half": half}
+        origin = {"file": str(checkpoint), "half": half, "teacher_weights": teacher_weights_of(state)}
+        exported["extra_state"]["exported"] = {
+            name: value for name, value in origin.items() if value is not None
+        }
         if text is not None:
             exported[TEXT] = text
         _make_decode_only(exported, architecture)

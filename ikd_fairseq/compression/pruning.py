@@ -21,7 +21,7 @@ set to zero. Kim and Rush 2016 prune their distilled students so. Here:
 """
 
 import logging
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
@@ -162,6 +162,13 @@ def unpack_weights(model: dict[str, Tensor]) -> None:
             weight[mask.to(kept.device)] = kept
             unpacked[bits.data_ptr()] = weight.view(*shape), mask.view(*shape)
         model[name], model[name + MASK_SUFFIX] = unpacked[bits.data_ptr()]
+
+
+def unpacked(model: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A copy of a state dictionary in which every weight is whole, see :func:`unpack_weights`."""
+    copy = dict(model)
+    unpack_weights(copy)
+    return copy
 
 
 def attach_masks(model: nn.Module, state_dict: dict[str, Tensor]) -> None:

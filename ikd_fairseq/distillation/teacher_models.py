@@ -10,6 +10,7 @@ from fairseq.data import Dictionary
 from torch import Tensor, nn
 
 from ..checkpoint_weights import check_weights
+from ..compression.pruning import unpacked
 from ..contracts import inputs_of, views_of
 from ..errors import check
 from ..io.checkpoints import config_section, languages_of, load_checkpoint
@@ -38,14 +39,14 @@ def check_teacher(
     """
     state = load_checkpoint(path, "teacher")
     check_weights(state, f"teacher {path}")
-    trained_on = config_section(state, "task")
+    weights, trained_on = unpacked(state["model"]), config_section(state, "task")
     theirs = languages_of(state)
     same = theirs[0] in (None, source_lang) and theirs[1] in (None, target_lang)
     other = f"teacher {path} translates {theirs[0]}-{theirs[1]}, not {source_lang}-{target_lang}"
     check(same, f"{other}: give a teacher of the same languages")
     sides = ("source", "encoder", source, source_lang), ("target", "decoder", target, target_lang)
     for side, part, ours, language in sides:
-        table = state["model"].get(f"{part}.embed_tokens.weight")
+        table = weights.get(f"{part}.embed_tokens.weight")
         lacking = f"teacher {path} has no {part} with word embeddings"
         check(
             table is not None and table.dim() == 2, f"{lacking}, so it is no translation model to learn from"

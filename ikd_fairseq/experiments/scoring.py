@@ -5,7 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ..data.image_pack import ImagePack
+from ..constants import NO_IMAGE
+from ..data.image_pack import ImagePack, read_index
 from ..errors import IkdError, check
 from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, compute_scores
@@ -108,13 +109,15 @@ def find_references(data: Path, split: str, target: str) -> Path:
 def _groups(data: Path, split: str, count: int, needs_images: bool) -> dict[Group, list[int]]:
     """Places of the sentences to score together; where images are needed, none without an image."""
     pictured: list[int] = []
-    if ImagePack.exists(str(data / split)):
-        pack = ImagePack.open(str(data / split))
+    prefix = str(data / split)
+    if ImagePack.exists(prefix):
+        manifest = ImagePack.read_manifest(prefix)
+        index = read_index(prefix, manifest, manifest["images"], ImagePack.remedy)
         check(
-            len(pack) == count,
-            f"{split}.images.npy in {data} is of {len(pack)} sentences, but there are {count}: pack again",
+            len(index) == count,
+            f"{split}.images.npy in {data} is of {len(index)} sentences, but there are {count}: pack again",
         )
-        pictured = pack.with_entry.tolist()
+        pictured = (index != NO_IMAGE).nonzero()[0].tolist()
     groups: dict[Group, list[int]] = {ALL: list(range(count)), WITH_IMAGE: pictured}
     if needs_images and len(pictured) < count:
         del groups[ALL]

@@ -156,7 +156,7 @@ def _split_facts(folder: Path, split: str) -> dict[str, Any]:
     files = {name: sha256_of_file(str(folder / name)) for name in text}
     facts: dict[str, Any] = {"sentences": next(iter(counts.values())), "files": files}
     if ImagePack.exists(str(folder / split)):
-        manifest = ImagePack.open(str(folder / split)).manifest
+        manifest = ImagePack.read_manifest(str(folder / split))  # features do without the images
         facts.update({key: manifest[key] for key in ("sentences_with_image", "image_size")})
         files[f"{split}.images.npy"] = manifest["images_sha256"]
         files[f"{split}.images.index.npy"] = manifest["index_sha256"]

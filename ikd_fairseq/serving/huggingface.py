@@ -8,6 +8,7 @@ import torch
 from fairseq.models.transformer import TransformerDecoder, TransformerEncoder
 from torch import nn
 
+from ..compression.pruning import MASK_SUFFIX
 from ..errors import IkdError, check
 from ..models.base import TextEncoder, WordAttentionDecoder
 from ..modules.region_bias import RegionBias
@@ -107,7 +108,7 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
         f"model.{name}": weight
         for name, weight in model.state_dict().items()
         if not _COMPUTED.search(name)
-        and not name.endswith(("embed_tokens.weight", "output_projection.weight"))
+        and not name.endswith(("embed_tokens.weight", "output_projection.weight", MASK_SUFFIX))
     }
     shared = torch.cat([matrix, matrix[3].expand(words - known, -1)]).detach()
     embeddings = ("model.shared", "model.encoder.embed_tokens", "model.decoder.embed_tokens", "lm_head")

@@ -88,7 +88,7 @@ _PREPARATION = """\
 from sacremoses import MosesPunctNormalizer, MosesTokenizer
 
 normalizer, moses = MosesPunctNormalizer({source!r}), MosesTokenizer({source!r})
-text = moses.tokenize(normalizer.normalize("A sentence."{lower}), return_str=True)
+text = moses.tokenize(normalizer.normalize("A sentence."{lower}), return_str=True{escape})
 
 """
 _TRANSFORMERS = """\
@@ -127,7 +127,8 @@ def card_text(card: Card, facts: TextFacts, for_transformers: bool = False) -> s
         for split, score in sorted(card.scores.items())
         for metric in score.metrics.values()
     ]
-    example = _PREPARATION.format(source=facts.source, lower=lower) if moses else ""
+    escape = "" if facts.escapes else ", escape=False"
+    example = _PREPARATION.format(source=facts.source, lower=lower, escape=escape) if moses else ""
     example += _TRANSFORMERS.format(sentence="text" if moses else '"words parted by spaces"')
     head = "| split | metric | value | beam | sentences | signature |\n|---|---|---|---|---|---|\n"
     licence = card.data_licence or "not stated: ask whoever trained the model before you pass it on"

@@ -43,6 +43,12 @@ class TextFacts:
     tokenizer: str = MOSES
     merges: str | None = None
 
+    @functools.cached_property
+    def escapes(self) -> bool:
+        """Whether Moses's tokeniser is to escape: without it, text has quotation marks in it as they are."""
+        plain = any('"' in word or "'" in word for word in self.source_words)
+        return any(map(_ESCAPES.search, self.source_words)) or not plain
+
     def record(self) -> dict[str, Any]:
         """Plain values for a checkpoint or JSON; one list where both dictionaries are the same."""
         words = {side: list(getattr(self, side)) for side in ("source_words", "target_words")}
@@ -147,9 +153,6 @@ class TextPipeline:
         )
         check(facts.merges is not None or not facts.of_subwords, f"{missing}its file `code` (--data)")
         self.facts = facts
-        # Text that was tokenised without escapes has quotation marks in it as they are.
-        plain = any('"' in word or "'" in word for word in facts.source_words)
-        self._escape = any(map(_ESCAPES.search, facts.source_words)) or not plain
 
     @functools.cached_property
     def _moses(self) -> tuple[Any, Any, Any]:
@@ -171,7 +174,7 @@ class TextPipeline:
         text = text.lower() if self.facts.lowercase else text
         if self.facts.tokenizer == MOSES:
             normalizer, tokenizer, _ = self._moses
-            text = tokenizer.tokenize(normalizer.normalize(text), return_str=True, escape=self._escape)
+            text = tokenizer.tokenize(normalizer.normalize(text), return_str=True, escape=self.facts.escapes)
         text = " ".join(text.split())
         return text if self.facts.merges is None else self._bpe.process_line(text)
 

@@ -8,7 +8,7 @@ from typing import Any
 from fairseq import checkpoint_utils
 from torch import Tensor, nn
 
-from ..compression.pruning import unpack_weights
+from ..compression.pruning import unpacked
 from ..errors import check
 from ..io.checkpoints import load_checkpoint
 
@@ -31,8 +31,7 @@ def take_weights(model: nn.Module, path: str) -> Mapping[str, Any]:
     """
     load_checkpoint(path)  # looks at its parts, which fairseq's own does not
     state = checkpoint_utils.load_checkpoint_to_cpu(path)
-    theirs, ours = dict(state["model"]), model.state_dict()
-    unpack_weights(theirs)
+    theirs, ours = unpacked(state["model"]), model.state_dict()
     fitting = {
         name: value for name, value in theirs.items() if name in ours and value.shape == ours[name].shape
     }

@@ -12,6 +12,8 @@ from fairseq_cli import generate as fairseq_generate
 from ikd_fairseq.data.feature_import import import_features
 from ikd_fairseq.data.image_pack import ImagePack
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.experiments.scoring import score_output
+from ikd_fairseq.experiments.training_facts import data_facts
 from tests.integration.command_line import MODEL, OPTIMIZER, TASK, arguments, run, translations
 
 IMAGE_MUST = "--criterion label_smoothed_cross_entropy"
@@ -49,6 +51,17 @@ def system(request, data, tmp_path_factory) -> SimpleNamespace:
         f"--label-smoothing 0.1 --max-tokens 200 --max-update 3 --save-dir {folder} --no-epoch-checkpoints",
     )
     return SimpleNamespace(name=request.param, checkpoint=folder / "checkpoint_last.pt")
+
+
+def test_runs_on_features_alone_are_recorded_and_scored_by_group(data, tmp_path):
+    (tmp_path / "generate-test.txt").write_text(
+        "".join(f"H-{place}\t-1.0\tein ball\n" for place in range(39))
+    )
+    (data / "reference").mkdir()
+    (data / "reference" / "test.de").write_text("ein ball\n" * 39)
+    scores = score_output(tmp_path / "generate-test.txt", data, "test", target="de", metrics=["bleu"])
+    pictured = data_facts(data)["splits"]["test"]["sentences_with_image"]
+    assert 0 < pictured < 39 and [score.sentences.count for score in scores] == [39, pictured]
 
 
 def test_features_of_any_width_train_and_the_checkpoint_knows_it(system, data, capsys):

@@ -240,6 +240,15 @@ def test_transformers_translates_as_fairseq_generate_does(model, huggingface):
     assert card.startswith("---\nlanguage:\n- en\n- de\n") and "training data: CC-BY-4.0." in card
 
 
+def test_a_pruned_model_keeps_its_zeros(model, huggingface, tmp_path):
+    from transformers import AutoModelForSeq2SeqLM
+
+    run("ikd_fairseq.cli.prune:main", f"{model.file} {tmp_path / 'pruned.pt'} --sparsity 0.5")
+    run(EXPORT, f"{tmp_path / 'pruned.pt'} {tmp_path / 'hf'} --format huggingface")
+    found = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "hf")
+    assert found.model.encoder.layers[0].fc1.weight.eq(0).float().mean() == pytest.approx(0.5, abs=0.1)
+
+
 def test_its_tokenizer_finds_the_subwords_of_subword_nmt(model, huggingface):
     from transformers import AutoTokenizer
 

@@ -116,8 +116,10 @@ def test_output_of_fairseq_brings_its_references_and_sources(tmp_path):
     corpus = load_corpus([("a", first), ("b", second)])
     assert corpus == Corpus({"a": FIRST, "b": SECOND}, REFERENCES, [f"source {place}" for place in range(4)])
     assert load_corpus([("b", plain), ("a", first)], references).sources == corpus.sources
-    sources = write(tmp_path / "sources", ["w", "x", "y", "z"])
-    assert load_corpus([("b", plain), ("a", first)], references, sources).sources == ["w", "x", "y", "z"]
+    sources = write(tmp_path / "sources", ["w@@ v", "x", "y", "z"])
+    for join, line in ((False, "w@@ v"), (True, "wv")):
+        joined = load_corpus([("b", plain), ("a", first)], references, sources, remove_bpe=join)
+        assert joined.sources == [line, "x", "y", "z"]
 
 
 @pytest.mark.parametrize(

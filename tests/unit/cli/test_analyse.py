@@ -60,6 +60,13 @@ def test_sentence_that_is_no_number_is_refused(number, capsys):
     assert f"'{number}' is not a sentence number: they count from 0" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("seed", ["-1", "4294967296"])
+def test_seed_that_no_generator_takes_is_refused(seed, capsys):
+    with pytest.raises(SystemExit):
+        build_parser().parse_args(["clusters", *MODEL, f"--seed={seed}"])
+    assert f"'{seed}' is no seed: give a number from 0 to 2^32 - 1" in capsys.readouterr().err
+
+
 def test_help_imports_nothing_that_takes_seconds():
     folder = Path(ikd_fairseq.__file__).parent
     found = subprocess.run(

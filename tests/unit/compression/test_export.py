@@ -175,6 +175,16 @@ def test_validation_of_an_export_takes_the_translation_loss_with_its_options(tmp
     assert (built.eps, built.report_accuracy, built.ignore_prefix_size) == (0.1, True, 1)
 
 
+def test_an_export_of_an_export_knows_the_cnn_that_taught(tmp_path):
+    state = ikd_state()[1]
+    state["cfg"]["criterion"] = {**DISTILLATION, "teacher_weights": "random"}
+    once = exported(tmp_path, state)
+    assert once["cfg"]["criterion"]["_name"] == "label_smoothed_cross_entropy"
+    export.export_checkpoint(tmp_path / "small.pt", tmp_path / "again.pt")
+    again = torch.load(tmp_path / "again.pt", weights_only=True)
+    assert [export.teacher_weights_of(state) for state in (once, again)] == ["random"] * 2
+
+
 def test_validation_of_an_old_checkpoint_takes_the_translation_loss_too(tmp_path):
     state = toy_state({"weight": torch.zeros(1)})
     state["args"] = Namespace(arch="ikd_transformer", criterion="inversion_distillation", label_smoothing=0.1)

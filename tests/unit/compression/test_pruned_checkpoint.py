@@ -11,6 +11,7 @@ from ikd_fairseq.cli.prune import main
 from ikd_fairseq.compression import pruned_checkpoint as prune
 from ikd_fairseq.compression.export import export_model
 from ikd_fairseq.compression.pruning import MASK_SUFFIX, prunable_groups
+from ikd_fairseq.distillation.teacher_models import check_teacher
 from ikd_fairseq.errors import IkdError
 from tests import toy
 from tests.unit.models.image_free import imagination_model
@@ -144,6 +145,16 @@ def test_packed_file_is_as_small_as_reported_and_unpacks_bit_by_bit(dense, tmp_p
     shapes = 26 * 2 * 8  # of so many matrices
     assert summary.dense_bytes - 4 * total == summary.packed_bytes - 4 * kept - total / 8 - shapes
     assert summary.packed_bytes < os.path.getsize(packed) < os.path.getsize(pruned)
+
+
+def test_a_packed_teacher_is_held_against_the_dictionaries(dense, tmp_path):
+    pruned, packed = str(tmp_path / "pruned.pt"), str(tmp_path / "packed.pt")
+    prune.prune_checkpoint(dense, pruned, 0.5)
+    prune.pack_checkpoint(pruned, packed)
+    words = toy.dictionary()
+    check_teacher(packed, words, words, "en", "de")
+    with pytest.raises(IkdError, match=f"a source dictionary of {len(words)} words, and the student one of"):
+        check_teacher(packed, toy.dictionary(19), words, "en", "de")
 
 
 def test_exported_pruned_checkpoint_keeps_its_masks(dense, tmp_path):

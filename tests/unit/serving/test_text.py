@@ -5,6 +5,7 @@ import re
 import pytest
 
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.serving.model_card import Card, card_text
 from ikd_fairseq.serving.text import NONE, TextFacts, TextPipeline, merge_pairs
 
 MERGES = "#version: 0.2\nd o\ndo g</w>\nd o\n&a p\n"
@@ -25,6 +26,9 @@ def test_casing_and_escapes_are_those_of_the_dictionary():
     assert facts().lowercase and not facts(("Dog@@", "dog")).lowercase
     plain = TextFacts.of_words(("en", "de"), (("dog", "'s", "The"), ("hund",)), None)
     assert TextPipeline(plain).subwords("The dog's") == "The dog 's"
+    card = Card("dogs", "text")
+    assert "return_str=True, escape=False)" in card_text(card, plain, for_transformers=True)
+    assert "return_str=True)" in card_text(card, facts(), for_transformers=True)
     escaped = TextFacts.of_words(("en", "de"), (("dog", "&apos;s"), ("hund",)), None)
     assert TextPipeline(escaped).subwords("The dog's") == "the dog &apos;s"
 
