@@ -81,11 +81,12 @@ def sentence_count(index_path: str) -> int:
         ) from error
     there = found is not None and os.path.exists(path + ".bin")
     check(there, f"{index_path} has no readable {path}.bin beside it: {_REMEDY}")
+    check(len(found) > 0, f"{index_path} holds no sentence: leave that split out, or give it text")
     if isinstance(found, Index):
         starts, sizes = found._pointers, found._sizes.astype("int64")
         ends = starts + sizes * found.dtype().itemsize
         size = os.path.getsize(path + ".bin")
-        held = size > 0 and (not len(sizes) or (min(starts.min(), sizes.min()) >= 0 and ends.max() <= size))
+        held = min(starts.min(), sizes.min()) >= 0 and ends.max() <= size
         check(held, f"{path}.bin does not hold all sentences of {index_path}: {_REMEDY}")
     return len(found)
 

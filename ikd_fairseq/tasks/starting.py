@@ -121,10 +121,10 @@ def begin(settings: Any, trainer: Trainer, **kwargs: Any) -> Any:
     check_batches(trainer.cfg)
     try:
         extra_state, batches = _begin(settings, trainer, **kwargs)
-    except IkdError:
+    except ValueError as error:
+        if "tune-from-model" in str(error):  # fairseq's sentence about its options
+            raise IkdError(str(error)) from error
         raise
-    except ValueError as error:  # fairseq's sentence about its options
-        raise IkdError(str(error)) from error
     before = trainer.task.state.state_dict.pop(EARLY_STOPPING, None)  # none in a task of fairseq's
     # Where fairseq does not go on with the best value of before (--reset-meters), neither does this.
     goes_on = extra_state is not None and hasattr(checkpoint_utils.save_checkpoint, "best")

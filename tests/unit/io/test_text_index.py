@@ -47,6 +47,12 @@ def test_pairs_of_different_length_are_refused_with_both_numbers(tmp_path, write
         sentence_counts(str(tmp_path), "train")
 
 
+def test_a_split_of_no_sentence_is_told(tmp_path, write_text_split):
+    write_text_split(tmp_path, "train", 0)
+    with pytest.raises(IkdError, match=r"train\.en-de\.de\.idx holds no sentence: leave that split out"):
+        sentence_counts(str(tmp_path), "train")
+
+
 @pytest.mark.parametrize("content", [b"", b"MMIDIDX\x00\x00rest", b"nonsense"])
 def test_an_unreadable_index_is_named(tmp_path, write_text_split, content):
     write_text_split(tmp_path, "train", 5)
