@@ -1,0 +1,30 @@
+"""What RESULTS.md says of converged runs is what their records say, which lie beside it."""
+
+from pathlib import Path
+
+import pytest
+
+from ikd_fairseq.cli.table import main
+from ikd_fairseq.experiments.record import Record, find_records
+
+FOLDER = Path(__file__).resolve().parents[3] / "examples" / "multi30k"
+RECORDS = find_records([FOLDER / "records"])
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
+def test_published_figures_are_those_of_the_record(record: Record):
+    published = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
+    scores = [score for of_split in record.scores.values() for score in of_split]
+    assert len(scores) == 4  # of every sentence of three test sets, and of those of one that have an image
+    for score in scores:
+        bleu, chrf, meteor = (score.metrics[key].value for key in ("bleu", "chrf", "meteor"))
+        assert f"| {bleu:.2f} ({chrf:.2f}, {meteor:.2f}) |" in published
+
+
+def test_records_alone_make_their_plans_table(tmp_path):
+    plan = FOLDER / "plans" / "converged.yaml"
+    made = tmp_path / "table.md"
+    assert main([str(FOLDER / "records" / "converged"), "--plan", str(plan), "--output", str(made)]) is None
+    table = made.read_text(encoding="utf-8")
+    for record in RECORDS:
+        assert f"{record.score('test').metrics['bleu'].value:.2f}" in table
