@@ -57,7 +57,7 @@ def _recipe_environment(root: Path) -> dict[str, str]:
 
 
 def _main_job(root: Path, work: Path) -> dict[str, Any]:
-    environment = environment_of(root) | dict.fromkeys(("SCENES_WORK", "WORK"), str(work))  # WORK: before 0.2.0
+    environment = environment_of(root) | dict.fromkeys(("SCENES_WORK", "WORK"), str(work))  # WORK: of old
     environment.pop("OMP_NUM_THREADS", None)
     before, start = _children(), time.perf_counter()
     log = work.with_suffix(".log")
