@@ -34,7 +34,7 @@ ikd_install() {
   # In a log, pip says nothing while it downloads or compiles.
   if [[ ! -t 1 ]]; then
     quiet=--quiet
-    while sleep 15; do echo "set_up.sh: waiting for $what, $((SECONDS - start)) s"; done &
+    while sleep 15; do echo "set_up.sh: waiting for $what, $((SECONDS - start)) s"; done 9<&- &
     heartbeat=$!
     trap 'kill "$heartbeat" 2>/dev/null' EXIT
   fi
@@ -48,11 +48,10 @@ ikd_install() {
 }
 
 ikd_set_up() {
-  local checkout venv stamp key active base scripts began needed fairseq libraries include compiler compiled= clear=
+  local checkout venv active scripts
   ((BASH_VERSINFO[0] >= 4)) || ikd_fail "this is bash $BASH_VERSION, and 4 or later is needed." || return 1
   checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
   venv=$checkout/.venv
-  stamp=$venv/set-up-for
 
   # -I: isolated from the current folder, so that only an installed plugin counts.
   if active=$(command -v python) &&
@@ -78,10 +77,21 @@ PYTHON
     return 0
   fi
 
+  # One at a time: who waits finds the environment made. A lock on the folder leaves no file behind.
+  {
+    flock -n 9 || { echo "set_up.sh: waiting for another set-up in $checkout" && flock 9; }
+    ikd_make_environment
+  } 9<"$checkout" || return 1
+  export PATH=$venv/bin:$PATH
+}
+
+# Makes $venv in $checkout, unless it is there and whole.
+ikd_make_environment() {
+  local stamp=$venv/set-up-for key base began needed fairseq libraries include compiler compiled= clear=
+
   # Of this folder: a copied environment leads to the code that it was copied from.
   key="$(cksum <"$checkout/pyproject.toml") $checkout"
   if [[ -f $stamp && $(<"$stamp") == "$key" ]] && "$venv/bin/python" -c ''; then
-    export PATH=$venv/bin:$PATH
     return 0
   fi
 
@@ -125,7 +135,6 @@ PYTHON
   (cd "$checkout" && ikd_install "3 of 3: the plugin and what else it needs" --editable ".[test]") || return 1
   echo "$key" >"$stamp.partial" && mv "$stamp.partial" "$stamp"
   echo "set_up.sh: installed in $((SECONDS - began)) s"
-  export PATH=$venv/bin:$PATH
 }
 
 ikd_set_up

@@ -34,7 +34,9 @@ def set_up(tmp_path):
     shutil.copy(CHECKOUT / "pyproject.toml", tmp_path / "checkout")
     calls = tmp_path / "calls.txt"
 
-    def run(checkout="checkout", **stand_ins: str) -> tuple[int, str, list[str]]:
+    def run(
+        checkout="checkout", script=". examples/set_up.sh; command -v python", **stand_ins: str
+    ) -> tuple[int, str, list[str]]:
         others = {"python3.11": "exit 127", "python3": "exit 1", "python": "exit 1", "c++": "true"}
         others = {name: f"#!/bin/sh\n{does}\n" for name, does in others.items()}
         for name, does in {**others, "python3.12": PYTHON, **stand_ins}.items():
@@ -43,7 +45,7 @@ def set_up(tmp_path):
         calls.write_text("")
         environment = {"PATH": f"{tmp_path}/bin:/usr/bin:/bin", "CALLS": str(calls), "CUDA_HOME": "/cuda"}
         environment |= {"PYTHONPATH": "/elsewhere", "CDPATH": ".:/"}
-        command = ["bash", "-c", "set -euo pipefail; . examples/set_up.sh; command -v python"]
+        command = ["bash", "-c", f"set -euo pipefail; {script}"]
         done = subprocess.run(
             command, cwd=tmp_path / checkout, env=environment, capture_output=True, text=True
         )
@@ -69,6 +71,15 @@ def test_the_compiler_is_tried_before_anything_large_is_fetched(set_up):
     status, said, calls = set_up(**dict.fromkeys(("c++", "g++"), "#!/bin/sh\nexit 1\n"))
     assert status != 0 and "needs a compiler of C++20 and the headers of Python; install" in said
     assert not [call for call in calls if "torch==1" in call]
+
+
+def test_of_two_at_once_the_second_waits_and_finds_it_made(set_up):
+    slow = PYTHON.replace("mkdir -p", "sleep 1; mkdir -p")
+    status, said, calls = set_up(
+        script=". examples/set_up.sh & . examples/set_up.sh; wait $!", **{"python3.12": slow}
+    )
+    assert status == 0 and "waiting for another set-up" in said
+    assert len([call for call in calls if "-m venv" in call]) == 1
 
 
 def test_an_environment_that_was_copied_with_its_checkout_is_made_anew(set_up, tmp_path):
