@@ -128,15 +128,12 @@ def sort_by_difference(scores: dict[str, list[float]]) -> list[int]:
     return sorted(range(len(by_sentence)), key=lambda place: (-by_sentence[place], place))
 
 
-def select_ends(scores: dict[str, list[float]], count: int) -> tuple[list[int], list[int]]:
-    """Up to *count* sentences where the first system wins, and as many where it loses, clearest first.
-
-    Sentences of equal score are in neither, so that there may be fewer.
-    """
+def select_ends(scores: dict[str, list[float]]) -> tuple[list[int], list[int]]:
+    """Where the first system wins, and where it loses, clearest first. Ties are in neither."""
     by_sentence, order = differences(scores), sort_by_difference(scores)
     wins = [place for place in order if by_sentence[place] > 0]
     losses = [place for place in reversed(order) if by_sentence[place] < 0]
-    return wins[:count], losses[:count]
+    return wins, losses
 
 
 def make_case(corpus: Corpus, scores: dict[str, list[float]], sentence: int) -> Case:
@@ -169,7 +166,7 @@ def make_study(
     check_sentences(sentences or (), "the test set", total)
     scorer = make_sentence_scorer(metric)
     scores = score_sentences(corpus, scorer)
-    wins, losses = select_ends(scores, total)
+    wins, losses = select_ends(scores)
     if sentences is None:
         chosen = {"wins": wins[:count], "losses": losses[:count]}
     else:
@@ -194,10 +191,6 @@ def load_corpus(
     """
     texts: dict[str, Translations] = {}
     for name, path in systems:
-        check(
-            references is not None or any(line.startswith("T-") for line in read_lines(path)),
-            f"{path} holds no references (T- lines); give --references FILE",
-        )
         texts[name] = load_run(path, references, without_bpe=remove_bpe)
         first, *_ = texts.values()
         check(

@@ -15,12 +15,12 @@ sentence stays, as the annotation has it; the paper does not say.
 
 import os
 import shutil
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import IkdError, check
+from ..io.atomic import new_folder
 from ..io.text_lines import read_lines
 from .output import Table, check_folder, new_figure, require, write_files
 from .word_positions import (
@@ -179,12 +179,9 @@ def run(
     files = {"degrade.tsv": table, "degrade.png": draw(rows, mask), "degrade.json": report}
     try:
         os.makedirs(os.path.dirname(output), exist_ok=True)
-        # Beside its final name, which it gets when complete.
-        with tempfile.TemporaryDirectory(dir=os.path.dirname(output), prefix=".degrade.") as temporary:
-            partial = os.path.join(temporary, os.path.basename(output))
-            write_folder(folder, partial, language, masked)
-            write_files(partial, files)
-            os.replace(partial, output)
     except OSError as error:
         raise IkdError(f"--output {output} cannot be written ({error.strerror or error})") from error
+    with new_folder(output) as partial:
+        write_folder(folder, partial, language, masked)
+        write_files(partial, files)
     return table

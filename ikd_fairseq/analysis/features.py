@@ -15,6 +15,7 @@ from torch import Tensor
 from ..compression.export import teacher_weights_of
 from ..compression.pruning import unpacked
 from ..contracts import decoding_overrides, parts_for_training
+from ..data.feature_extraction import region_features
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..evaluation.translations import BPE_MARK
@@ -24,7 +25,6 @@ from ..modules.search import batches
 from ..tasks.multimodal_translation import MultimodalTranslationTask
 from ..tasks.open_task import open_task
 from ..vision.device import check_device
-from ..vision.frozen_cnn import FrozenCNN
 from ..vision.weights import IMAGENET
 
 GENERATING = "ikd_transformer"  # and its presets: the architecture whose generated features are looked into
@@ -175,24 +175,19 @@ def generated_features(
 
 
 def visual_features(
-    trained: Trained, pack: ImagePack, rows: Sequence[int], weights: str | None = None
+    trained: Trained, pack: ImagePack, rows: np.ndarray, weights: str | None = None
 ) -> Tensor:
     """The frozen CNN's last map of each of R images, averaged over its positions: float32 ``R x C``.
 
-    *rows* are of the pack, *weights* ``imagenet``, ``random`` or a file; those of *trained* by default.
+    *rows*, int64, are of the pack; *weights* are ``imagenet``, ``random`` or a file, by default those of
+    *trained*.
 
     Raises:
         IkdError: weights that cannot be had or used.
     """
-    backbone = trained.model.backbone
-    cnn = FrozenCNN(backbone, weights or trained.cnn_weights).to(trained.device)
-    features = []
-    with torch.no_grad(), progress(None, total=len(rows), desc="look", unit=" images") as bar:
-        for some in torch.as_tensor(rows).split(_IMAGES_AT_ONCE):
-            images = torch.from_numpy(pack.images[some.numpy()]).to(trained.device)
-            features.append(cnn(backbone.normalise(images))[-1].flatten(2).mean(dim=2).float().cpu())
-            bar.update(len(images))
-    return torch.cat(features)
+    backbone, weights = trained.model.backbone.name, weights or trained.cnn_weights
+    found = region_features(pack, rows, backbone, weights, _IMAGES_AT_ONCE, trained.device)
+    return torch.cat([regions.mean(dim=1) for _, regions in found])
 
 
 class ComparedFeatures(NamedTuple):
@@ -222,7 +217,7 @@ def compared_features(
     rows, firsts, targets = np.unique(pack.index[sentences], return_index=True, return_inverse=True)
     generated = generated_features(trained, dataset, sentences.tolist(), max_tokens)
     mean = generated.mean(dim=0) if centre else torch.zeros_like(generated[0])
-    seen = for_cosine(visual_features(trained, pack, rows.tolist(), weights), centre)
+    seen = for_cosine(visual_features(trained, pack, rows, weights), centre)
     found = for_cosine(generated - mean, centre=False)
     return ComparedFeatures(found, seen, torch.from_numpy(targets), sentences[firsts], mean)
 

@@ -78,7 +78,7 @@ def train(
     chosen = batches(len(images), size, updates, seed)
     for rows in progress(chosen, total=updates, desc="paint", unit=" updates"):
         real = cnn.backbone.normalise(torch.from_numpy(images[rows]).to(device))
-        regions = regions_of(cnn, real)
+        regions = cnn.regions(real)
         for kernels, painter in painters.items():
             loss = image_term(real, painter.cnn(regions, "model").image)
             optimizers[kernels].zero_grad()
@@ -86,12 +86,6 @@ def train(
             optimizers[kernels].step()
             painter.losses.append(loss.item())
     return painters
-
-
-@torch.no_grad()
-def regions_of(cnn: FrozenCNN, images: Tensor) -> Tensor:
-    """The last map of normalised images as an inverse CNN reads it: ``K x P x C``."""
-    return cnn(images)[-1].flatten(2).transpose(1, 2)
 
 
 def draw(painters: dict[str, Painter], window: int):
@@ -152,7 +146,7 @@ def judge(
     """The table and the pictures of images that no painter learnt from, uint8 ``K x H x W x 3``."""
     backbone: Backbone = cnn.backbone
     real = backbone.normalise(torch.from_numpy(kept).to(device))
-    regions = regions_of(cnn, real)
+    regions = cnn.regions(real)
     mean = backbone.normalise(torch.from_numpy(learnt[:: max(1, len(learnt) // 1000)]).to(device)).mean(dim=0)
     columns: list[np.ndarray] = [kept[:DEFAULT_COUNT]]
     rows: list[tuple] = []

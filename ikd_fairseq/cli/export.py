@@ -1,15 +1,15 @@
 """``ikd-export``: a model for decoding alone, as a checkpoint or in the format of another engine."""
 
 import argparse
-import importlib.util
 import logging
 import os
 from collections.abc import Sequence
 
+from ..analysis.output import require
 from ..compression.export import export_checkpoint
-from ..errors import IkdError, check, command
+from ..errors import IkdError, command
+from ..io.atomic import check_new_folder
 from ..io.checkpoints import State, architecture_of, load_checkpoint, size_in_megabytes
-from ..serving.folder import check_new_folder
 from ..serving.text import TOKENIZERS
 from .arguments import parse
 
@@ -98,9 +98,7 @@ def _text(args: argparse.Namespace) -> dict | None:
 
 
 def _export_folder(args: argparse.Namespace) -> None:
-    for package in _NEEDED[args.format]:
-        there = importlib.util.find_spec(package) is not None
-        check(there, f"--format {args.format} needs {package}: pip install 'ikd-fairseq[serving]'")
+    require(*_NEEDED[args.format], who=f"--format {args.format}", extra="serving")
     from ..serving.facts import facts_of_checkpoint
     from ..serving.model_card import Card
 

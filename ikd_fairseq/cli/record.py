@@ -10,7 +10,7 @@ from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS
 from ..experiments.record import FILE, Record
 from ..experiments.scoring import PRESET, languages, score_output
-from ..experiments.systems import derive, get_system
+from ..experiments.systems import derive
 from ..io.generate_output import decoding_speed, read_generate_output
 from .arguments import parse, positive_int
 from .score import print_samples, print_score
@@ -68,8 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
 def _train(args: argparse.Namespace) -> None:
     from ..experiments.training_facts import training_facts  # needs torch
 
-    like = args.like or args.system
-    system = get_system(like) if like == args.system else derive(args.system, like)
+    system = derive(args.system, args.like or args.system)
     record = Record.update(args.run, **training_facts(args.run, system, args.data, dict(args.label)))
     stopped_by = record.stopped_by or "hand"
     logger.info("%s/%s: %s updates, stopped by %s", args.run, FILE, record.updates, stopped_by)

@@ -42,7 +42,7 @@ def build_parser() -> argparse.ArgumentParser:
 @command
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(build_parser(), argv)
-    check_output(args.output, [])
+    check_output(args.output)
     called_as = shlex.join(["ikd-report", *(sys.argv[1:] if argv is None else argv)])
     options = (args.baseline, args.splits, args.cases, args.analyses)
     text = make_report(args.runs, args.title, *options, called_as=called_as)

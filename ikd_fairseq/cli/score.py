@@ -14,7 +14,7 @@ from ..evaluation.meteor import Meteor
 from ..evaluation.metrics import METRICS, PRESETS, compute_scores, make_scorers
 from ..evaluation.significance import TESTS, check_trials, compare_runs, files_of_systems
 from ..evaluation.translations import load_run, load_translations
-from ..io.atomic import write_json
+from ..io.atomic import check_output, write_json
 from ..io.text_index import sentence_counts
 from .arguments import given, parse, positive_int
 
@@ -195,6 +195,11 @@ def _compare(args: argparse.Namespace, meteor: Meteor | None) -> dict[str, Any]:
 def main(argv: Sequence[str] | None = None) -> None:
     args = parse(build_parser(), argv)
     _check_options(args)
+    if args.json:
+        compared = filter(None, [args.baseline, *(args.system or ())])  # a name first in each
+        files = [file for _, *files in compared for file in files]
+        files += filter(None, [args.hypotheses, args.references, *(args.generate_output or ())])
+        check_output(args.json, files)
     meteor = None
     if METEOR in args.metrics:
         meteor = Meteor.find(args.meteor_language, args.preset, args.meteor_jar)

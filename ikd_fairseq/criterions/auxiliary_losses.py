@@ -84,14 +84,14 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
         )
         self.weights = parse_weights(cfg.auxiliary_weights, model.auxiliary_weights)
         self.uses_images = any(self.weights.values())
-        self.backbone, self.channels = model.backbone, model.feature_channels
+        backbone, self.channels = model.backbone, model.feature_channels
         sees_images = self.uses_images and not (task.cfg.image_features or task.cfg.image_free)
         check(
-            not sees_images or self.channels == self.backbone.channels,
+            not sees_images or self.channels == backbone.channels,
             f"the model learns from features of {self.channels} channels and not from images: name them by "
             "--image-features",
         )
-        self.cnn = UnregisteredCNN(self.backbone, cfg.backbone_weights) if sees_images else None
+        self.cnn = UnregisteredCNN(backbone, cfg.backbone_weights) if sees_images else None
 
     def forward(self, model, sample, reduce=True):
         """Loss of a batch, as fairseq's criterions: (loss, sample size, values to log)."""

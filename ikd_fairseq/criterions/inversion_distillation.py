@@ -106,7 +106,6 @@ class InversionDistillationCriterion(TranslationCriterion):
             self.images_per_batch >= 0,
             f"--kd-images-per-batch {self.images_per_batch}: give 0 (all) or more",
         )
-        self.image_size = model.image_size
         self.backbone = model.backbone
         if cfg.teacher_features and (self.weights["irm"] or self.weights["iam"]):
             check(

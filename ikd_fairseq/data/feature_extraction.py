@@ -95,8 +95,7 @@ class _LastMap(torch.nn.Module):
         self.cnn = cnn
 
     def forward(self, images: Tensor) -> Tensor:
-        last = self.cnn(self.cnn.backbone.normalise(images))[-1]
-        return last.flatten(2).transpose(1, 2)  # K x C x g x g -> K x P x C, the regions row by row
+        return self.cnn.regions(self.cnn.backbone.normalise(images))
 
 
 def region_features(

@@ -19,11 +19,7 @@ _SAME = "a teacher must be trained with the student's dictionaries"
 
 
 def check_teacher(
-    path: str,
-    source: Dictionary,
-    target: Dictionary,
-    source_lang: str | None = None,
-    target_lang: str | None = None,
+    path: str, source: Dictionary, target: Dictionary, source_lang: str, target_lang: str
 ) -> None:
     """Refuses a teacher whose answers would mean other words than the student's.
 

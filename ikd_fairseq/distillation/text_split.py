@@ -45,7 +45,10 @@ class Split:
         if source is None or target is None:
             several = f"{folder} holds {name} in several pairs ({', '.join(pairs)})"
             check(len(pairs) == 1, f"{several}: give --source-lang and --target-lang")
-            source, target = pairs[0].split("-", 1)
+            first, second = pairs[0].split("-", 1)
+            if source == second or target == first:  # one that is given tells the direction
+                first, second = second, first
+            source, target = source or first, target or second
         pair = next((pair for pair in (f"{source}-{target}", f"{target}-{source}") if pair in pairs), None)
         check(pair is not None, f"{folder} holds {name} in {', '.join(pairs)}, not in {source}-{target}")
         counts = sentence_counts(folder, name)

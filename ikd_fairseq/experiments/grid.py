@@ -6,7 +6,6 @@
 Nothing here imports torch or fairseq.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,7 +15,9 @@ from typing import Any
 
 from ..constants import FEATURES_MANIFEST_SUFFIX, IMAGES_SUFFIX, MERGES
 from ..errors import IkdError, check
+from ..evaluation.references import references_file
 from ..io.checksums import sha256_of_file
+from ..io.manifests import read_json
 from .plan import MASKED, ORIGINAL, TAUGHT, Plan, Row
 from .tables import LAYOUTS
 
@@ -99,7 +100,7 @@ class Grid:
         """What the weights of *run* depend on: JSON. A run of other settings is another one."""
         folder, images = self.prepared(run.pair), ""
         if (manifest := folder / "train.images.json").is_file():
-            pack = json.loads(manifest.read_text(encoding="utf-8"))
+            pack = read_json(str(manifest), "pack the images again")
             of_all = f"{pack['sentences_with_image']} of {pack['sentences']} sentences"
             images = f"; images of {pack['image_size']} px for {of_all}"
         settings: dict[str, Any] = {
@@ -192,7 +193,7 @@ class Grid:
         check(bool(self.tests(pair)), f"{folder}/reference holds no test set: run prepare.sh again")
         for split in self.tests(pair):
             check(
-                any((folder / kind / f"{split}.{language}").is_file() for kind in ("bpe", "reference")),
+                references_file(folder, split, language) is not None,
                 f"{self.plan.file} tests {split}, but {folder} has no such split: leave it out",
             )
 
@@ -218,7 +219,7 @@ class Grid:
         others = []
         for run in self.runs():
             if (file := run.folder / MADE_WITH).is_file():
-                found, wanted = json.loads(file.read_text(encoding="utf-8")), self.settings(run)
+                found, wanted = read_json(str(file), "delete the run"), self.settings(run)
                 differing = [key for key in wanted if found.get(key, wanted[key]) != wanted[key]]
                 others += [f"{run.folder} ({', '.join(differing)})"] if differing else []
         check(

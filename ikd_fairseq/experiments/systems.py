@@ -68,7 +68,6 @@ class System:
     criterion: str = "translation"  # fairseq's ``--criterion``
     options: tuple[str, ...] = ()  # further options of ``fairseq-train`` that make it this system
     images: Images = "none"  # when it sees them, see :data:`WHEN`
-    training_only: tuple[str, ...] = ()  # how the names of parameters begin that decoding lacks
     retriever: str | None = None  # of the index that it needs, if any
     published: Published | None = None  # its own protocol, beside the common one
     like: str = ""  # the registered system that it is a variant of; its own name if it is registered itself
@@ -162,7 +161,6 @@ SYSTEMS: dict[str, System] = _registry(
         "imagination_transformer",
         criterion="auxiliary_losses",
         images="training",
-        training_only=("imagination.",),
         published=Published(
             "pengr/IKD-mmt, experiments/en_fr/imaginet/train.sh, for the Transformer form",
             _PENG,
@@ -213,7 +211,6 @@ SYSTEMS: dict[str, System] = _registry(
         "ikd_transformer",
         criterion="inversion_distillation",
         images="training",
-        training_only=("student.",),
         published=Published(
             "pengr/IKD-mmt, experiments/en_fr/inverseKD/train_res_m_l2.sh",
             _PENG | {"--arch": "ikd_transformer_tiny_paper"},

@@ -10,10 +10,12 @@ from typing import Any
 import torch
 
 from ..constants import PROCESS
+from ..contracts import parts_for_training
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..io.checkpoints import (
     State,
+    architecture_of,
     config_section,
     languages_of,
     load_checkpoint,
@@ -22,8 +24,9 @@ from ..io.checkpoints import (
     select_checkpoints,
 )
 from ..io.checksums import sha256_of_file
+from ..io.manifests import read_record
 from ..io.text_index import sentence_counts, text_indices
-from .systems import SYSTEMS, System
+from .systems import System
 
 LAST = "checkpoint_last.pt"
 
@@ -140,11 +143,11 @@ def data_facts(folder: Path) -> dict[str, Any]:
     check(folder.is_dir(), f"data folder {folder} does not exist: give the one of the run by --data")
     splits = sorted({index.split for index in text_indices(str(folder))})
     check(bool(splits), f"{folder} holds no binarised text: give the data folder of the run by --data")
-    masked = folder / "degrade.json"  # of ikd-analyse degrade
+    masked = read_record(str(folder / "degrade.json"))  # of ikd-analyse degrade
     dictionaries = sorted(folder.glob("dict.*.txt"))
     return {
         "folder": str(folder),
-        **({"masked": json.loads(masked.read_text(encoding="utf-8"))} if masked.is_file() else {}),
+        **({"masked": masked} if masked else {}),
         "dictionaries": {path.name: sha256_of_file(str(path)) for path in dictionaries},
         "splits": {split: _split_facts(folder, split) for split in splits},
     }
@@ -176,8 +179,7 @@ def model_facts(checkpoint: Path, state: State) -> dict[str, Any]:
         IkdError: the file cannot be read.
     """
     packed = checkpoint.with_name("packed.pt")
-    training_only = (part for system in SYSTEMS.values() for part in system.training_only)
-    decoding = parameters_of(state, tuple(training_only))
+    decoding = parameters_of(state, parts_for_training(state["model"], architecture_of(state)))
     return {
         "checkpoint": checkpoint.name,
         "sha256": sha256_of_file(str(checkpoint)),

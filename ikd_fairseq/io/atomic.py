@@ -1,4 +1,4 @@
-"""Files that appear under their names only when complete: the one place that writes so.
+"""Files and folders that appear under their names only when complete: the one place that writes so.
 
 A file is written beside its final name and renamed when it is on disk, so that a reader, or the run after one
 that was killed, finds the old content or the new one and never a part. Its lock is held meanwhile
@@ -7,6 +7,7 @@ that was killed, finds the old content or the new one and never a part. Its lock
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -15,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import IkdError, check, check_file
-from .locks import PATIENCE, StrPath, claimed, partial_name
+from .locks import PATIENCE, StrPath, claim, claimed, partial_name
 
 PARTIAL_SUFFIX = ".partial"  # of large files whose unfinished content a later run may go on with
 
@@ -87,6 +88,46 @@ def link_file(source: StrPath, target: StrPath) -> None:
             os.link(os.path.realpath(source), partial)
         except OSError:
             shutil.copyfile(source, partial)
+
+
+@contextlib.contextmanager
+def new_folder(path: str) -> Iterator[str]:
+    """A folder to write into, which becomes *path* when the block ends, and vanishes when the block fails.
+
+    Raises:
+        IkdError: *path* is there and holds something, cannot be written, or is being written.
+    """
+    path = os.path.abspath(path)
+    parent, name = os.path.split(path)
+    check_new_folder(path)
+    pattern = os.path.join(glob.escape(parent), f".{glob.escape(name)}.*.partial")
+    with claim(path):
+        for left_behind in glob.glob(pattern):  # by a process that was killed
+            shutil.rmtree(left_behind, ignore_errors=True)
+        partial = os.path.join(parent, f".{name}.{os.getpid()}.partial")
+        try:
+            os.mkdir(partial)
+            yield partial
+            check_new_folder(path)
+            if os.path.isdir(path):
+                os.rmdir(path)
+            os.rename(partial, path)
+            sync_folder(path)
+        except OSError as error:
+            raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_new_folder(path: str) -> None:
+    """Refuses, before any work, a folder that is not empty or cannot be made. Raises :class:`IkdError`."""
+    parent = os.path.dirname(os.path.abspath(path))
+    check(os.path.isdir(parent), f"{path}: the folder {parent} does not exist: make it first")
+    check(os.access(parent, os.W_OK), f"{path}: the folder {parent} cannot be written to")
+    there = os.path.lexists(path)
+    check(not there or os.path.isdir(path), f"{path} is a file; give the name of a new folder")
+    empty = not there or not os.listdir(path)
+    check(empty, f"{path} is not empty: empty it, or give the name of a new folder")
 
 
 @contextlib.contextmanager

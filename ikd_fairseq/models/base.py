@@ -83,9 +83,7 @@ class WordAttentionDecoder(TransformerDecoderBase):
             layer.encoder_attn.region_bias.requires_grad_(not cfg.no_text)
         return layer
 
-    def extract_features(self, prev_output_tokens, encoder_out=None, *args, **kwargs):
-        if encoder_out is None:
-            return super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)
+    def extract_features(self, prev_output_tokens, encoder_out, *args, **kwargs):
         for bias in self.region_biases:
             bias.tell(encoder_out)
         x, extra = super().extract_features(prev_output_tokens, encoder_out, *args, **kwargs)

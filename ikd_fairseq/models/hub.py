@@ -43,9 +43,7 @@ class Translator(hub_utils.GeneratorHubInterface):
         )
         sources = [self.encode(sentence) for sentence in sentences]
         lengths = torch.tensor([len(tokens) for tokens in sources])
-        self.task.build_dataset_for_inference(
-            sources, lengths
-        )  # refuses a model that cannot do without images
+        self.task.build_dataset_for_inference(sources, lengths)  # refuses a model that needs images
         translated = [
             self.tgt_dict.encode_line(self.apply_bpe(self.tokenize(target)), add_if_not_exist=False).long()
             for target in targets

@@ -123,8 +123,8 @@ class IKDTransformerModel(InvertingModel, BackboneModel):
         self.student = None
         if not cfg.no_student:
             self.student = InverseCNN(self.backbone, cfg.image_size, str(cfg.student_kernels))
-        if self.student is not None and str(cfg.generator) == "frozen":
-            self.rest_student()
+            if str(cfg.generator) == "frozen":
+                self.rest_student()
 
     def upgrade_state_dict(self, state_dict) -> None:
         """Raises :class:`IkdError` for a checkpoint of a model that other options made."""

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from fairseq.models import BaseFairseqModel
-from fairseq.modules import MultiheadAttention
 from fairseq.sequence_generator import SequenceGenerator
 
 
@@ -21,17 +20,11 @@ def memory_by_sentence(generator: Any, models: Sequence[BaseFairseqModel]) -> It
         generator: any; what is no beam search is left alone.
         models: those that it searches with.
     """
-    attentions = [
-        layer.encoder_attn
-        for model in models
-        if isinstance(generator, SequenceGenerator)
-        for layer in getattr(getattr(model, "decoder", None), "layers", [])
-        if isinstance(getattr(layer, "encoder_attn", None), MultiheadAttention)
-    ]
-    for attention in attentions:
-        attention.set_beam_size(generator.beam_size)
+    decoders = [model.decoder for model in models] if isinstance(generator, SequenceGenerator) else []
+    for decoder in decoders:
+        decoder.set_beam_size(generator.beam_size)
     try:
         yield
     finally:
-        for attention in attentions:
-            attention.set_beam_size(1)
+        for decoder in decoders:
+            decoder.set_beam_size(1)

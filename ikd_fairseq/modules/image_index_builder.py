@@ -113,8 +113,6 @@ def build_dense_index(
 ) -> DenseIndex:
     """Trains a small dual encoder on the captions with the batch's other images as contrast.
 
-    It stands for the text-image retriever of Wu et al. 2021, whose text encoder is BERT.
-
     Args:
         captions: sentences and their images.
         vectors: float16 ``N x C``.
@@ -169,7 +167,6 @@ def read_captions(
     Raises:
         IkdError: the language, its dictionary or its text is missing, or they do not belong together.
     """
-    sentence_counts(data_dir, split)
     indices = text_indices(data_dir, split)
     pairs = {index.pair for index in indices}
     if source_lang is None:

@@ -4,6 +4,8 @@ Yao & Wan 2020, as Peng et al. 2022 use it (section 3.1, Figure 2). Where the re
 system decides, and all in which an image-free model and its image-must upper bound differ.
 """
 
+from itertools import accumulate
+
 import torch
 from fairseq.distributed import fsdp_wrap
 from fairseq.models.transformer import TransformerEncoderBase
@@ -149,25 +151,17 @@ class MultimodalEncoder(TransformerEncoderBase):
         memory = None
         if self.text_memory == "embedding":
             memory, memory_mask = text.transpose(0, 1), text_padding_mask
-        states = self._states(x, memory_mask, memory)
+        states = list(accumulate(self.layers, lambda x, layer: layer(x, memory_mask, memory), initial=x))
         return {
             "encoder_out": [states[-1] if self.layer_norm is None else self.layer_norm(states[-1])],
             "encoder_padding_mask": [padding_mask],
             "encoder_embedding": [embedding],
             "encoder_states": states if return_all_hiddens else [],
-            "fc_results": [],
             "src_tokens": [],
             "src_lengths": [(~text_padding_mask).sum(dim=1, dtype=torch.int32).reshape(-1, 1)],
             "regions": regions,
             "text": [text],
         }
-
-    def _states(self, x: Tensor, memory_mask: Tensor, memory: Tensor | None) -> list[Tensor]:
-        """*x* and what every layer makes of it, ``(I+P) x B x d`` each."""
-        states = [x]
-        for layer in self.layers:
-            states.append(layer(states[-1], memory_mask, memory))
-        return states
 
     def forward_non_torchscript(self, net_input: dict[str, Tensor]) -> dict[str, list[Tensor]]:
         """The encoder output for beam search, which would copy m at every step and only asks for P.

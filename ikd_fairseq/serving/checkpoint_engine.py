@@ -113,13 +113,11 @@ class CheckpointEngine:
             shape = (self.image_size, self.image_size, 3)
             dataset = ImagePairDataset(pairs, IMAGES, BySentence.of(images, shape, np.uint8))
         config = GenerationConfig(beam=options.beam, nbest=options.nbest, lenpen=options.lenpen)
-        order, models = np.arange(len(tokens)), [self.model]
-        found = search(self.task, models, dataset, order, config, None, options.batch_size)
-        string = self.task.target_dictionary.string
-        with torch.no_grad():
-            for number, hypotheses in found:
-                kept = hypotheses[: options.nbest]
-                yield number, [(float(one["score"]), string(one["tokens"].int().cpu())) for one in kept]
+        order = np.arange(len(tokens))
+        found = search(self.task, [self.model], dataset, order, config, None, options.batch_size)
+        for number, hypotheses in found:
+            kept = hypotheses[: options.nbest]
+            yield number, [(float(one["score"]), others.string(one["tokens"].int().cpu())) for one in kept]
 
     def tokens(self, subwords: str) -> torch.Tensor:
         """A sentence as the model reads it, its end included: int64 ``I``."""

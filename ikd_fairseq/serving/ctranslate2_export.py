@@ -3,8 +3,9 @@
 from types import SimpleNamespace
 
 from ..errors import check
+from ..io.atomic import new_folder
 from .checkpoint_engine import load_model
-from .folder import Limits, new_folder, write_facts
+from .folder import Limits, write_facts
 from .huggingface import check_expressible, check_expressible_facts, to_m2m100
 from .model_card import Card, write_card
 from .text import SPECIAL, TextFacts

@@ -10,7 +10,7 @@ from ..constants import DICTIONARIES, MERGES, TEXT
 from ..errors import IkdError, check, check_file
 from ..io.checkpoints import State, config_section
 from ..tasks.vocabulary import check_fingerprints, find_languages, fingerprints
-from .text import MOSES, TextFacts, check_merges_text
+from .text import MOSES, TextFacts, read_merges
 
 
 def dictionary_of(words: tuple[str, ...]) -> Dictionary:
@@ -65,5 +65,5 @@ def _merges(checkpoint: str, folder: str) -> str | None:
         merges = Path(path).read_bytes().decode("utf-8")
     except UnicodeDecodeError as error:
         raise IkdError(f"{path}: not UTF-8; take the BPE merges from a copy") from error
-    check_merges_text(merges, path)
+    read_merges(merges, path)  # for what it refuses
     return merges

@@ -1,16 +1,10 @@
-"""Folders that are there complete, or not at all."""
+"""An exported folder: the facts about text that lie in it, and what its engines begin with."""
 
-import contextlib
-import glob
 import json
 import os
-import shutil
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from ..errors import IkdError, check
-from ..io.atomic import sync_folder
-from ..io.locks import claim
+from ..errors import check
 from ..io.manifests import read_json
 from .engine import MAX_LENGTH
 from .text import TextFacts
@@ -29,46 +23,6 @@ class Limits(NamedTuple):
         """Those of a translation model of fairseq, whose search keeps to them too."""
         source, target = (int(part.max_positions()) - 1 for part in (model.encoder, model.decoder))
         return cls(source, min(target, MAX_LENGTH))
-
-
-@contextlib.contextmanager
-def new_folder(path: str) -> Iterator[str]:
-    """A folder to write into, which becomes *path* when the block ends, and vanishes when the block fails.
-
-    Raises:
-        IkdError: *path* is there and holds something, cannot be written, or is being written.
-    """
-    path = os.path.abspath(path)
-    parent, name = os.path.split(path)
-    check_new_folder(path)
-    pattern = os.path.join(glob.escape(parent), f".{glob.escape(name)}.*.partial")
-    with claim(path):
-        for left_behind in glob.glob(pattern):  # by a process that was killed
-            shutil.rmtree(left_behind, ignore_errors=True)
-        partial = os.path.join(parent, f".{name}.{os.getpid()}.partial")
-        try:
-            os.mkdir(partial)
-            yield partial
-            check_new_folder(path)
-            if os.path.isdir(path):
-                os.rmdir(path)
-            os.rename(partial, path)
-            sync_folder(path)
-        except OSError as error:
-            raise IkdError(f"{path} cannot be written ({error.strerror or error})") from error
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
-
-
-def check_new_folder(path: str) -> None:
-    """Refuses, before any work, a folder that is not empty or cannot be made. Raises :class:`IkdError`."""
-    parent = os.path.dirname(os.path.abspath(path))
-    check(os.path.isdir(parent), f"{path}: the folder {parent} does not exist: make it first")
-    check(os.access(parent, os.W_OK), f"{path}: the folder {parent} cannot be written to")
-    there = os.path.lexists(path)
-    check(not there or os.path.isdir(path), f"{path} is a file; give the name of a new folder")
-    empty = not there or not os.listdir(path)
-    check(empty, f"{path} is not empty: empty it, or give the name of a new folder")
 
 
 def write_facts(folder: str, facts: TextFacts, limits: Limits) -> None:

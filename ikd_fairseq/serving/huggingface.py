@@ -1,7 +1,6 @@
 """A text-only model in the M2M100 layout of ``transformers``: fairseq's own pre-norm Transformer, renamed."""
 
 import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,20 +9,19 @@ from torch import nn
 
 from ..compression.pruning import MASK_SUFFIX
 from ..errors import IkdError, check
+from ..io.atomic import new_folder
+from ..io.checkpoints import is_buffer
 from ..models.base import TextEncoder, WordAttentionDecoder
 from ..modules.region_bias import RegionBias
 from .checkpoint_engine import load_model
 from .engine import DEFAULT_SEARCH
-from .folder import Limits, new_folder
+from .folder import Limits
 from .model_card import Card, write_card
 from .subword_tokenizer import build_tokenizer, vocabulary
 from .text import SPECIAL, TextFacts
 
 if TYPE_CHECKING:
     from transformers import GenerationConfig, M2M100ForConditionalGeneration
-
-# Entries of fairseq's state dictionary that are computed, not learnt.
-_COMPUTED = re.compile(r"\.(embed_positions\._float_tensor|version)$")
 
 _TOKENS = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 2}
 
@@ -107,7 +105,7 @@ def to_m2m100(model: nn.Module, words: int | None = None) -> "M2M100ForCondition
     weights = {
         f"model.{name}": weight
         for name, weight in model.state_dict().items()
-        if not _COMPUTED.search(name)
+        if not is_buffer(name)
         and not name.endswith(("embed_tokens.weight", "output_projection.weight", MASK_SUFFIX))
     }
     shared = torch.cat([matrix, matrix[3].expand(words - known, -1)]).detach()

@@ -12,9 +12,10 @@ from torch import nn
 
 from ..contracts import ModelContract, contract_of, views_of
 from ..errors import IkdError, check
+from ..io.atomic import new_folder
 from .checkpoint_engine import load_model
 from .engine import DECODER, ENCODER
-from .folder import Limits, new_folder, write_facts
+from .folder import Limits, write_facts
 from .model_card import Card, write_card
 from .onnx_parts import Encoder, Step
 from .text import TextFacts

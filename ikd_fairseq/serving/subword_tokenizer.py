@@ -9,7 +9,7 @@ it, and gets one behind the dictionary.
 from typing import TYPE_CHECKING
 
 from ..errors import check
-from .text import SEPARATOR, SPECIAL, TextFacts, check_merges_text, merge_pairs
+from .text import SEPARATOR, SPECIAL, TextFacts, read_merges
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -34,7 +34,7 @@ def vocabulary(facts: TextFacts) -> dict[str, int]:
         "two words of the dictionary cannot be told apart in this format; prepare the data again without "
         f"words that end in {_END} or are called {', '.join(SPECIAL)}",
     )
-    for left, right in merge_pairs(facts.merges or ""):
+    for left, right in read_merges(facts.merges) if facts.merges is not None else []:
         for token in (left, right, left + right):
             found.setdefault(token, len(found))
     return found
@@ -52,8 +52,7 @@ def build_tokenizer(facts: TextFacts) -> "Tokenizer":
     if facts.merges is None:
         tokenizer = Tokenizer(models.WordLevel(vocabulary(facts), unk_token=unknown))
     else:
-        check_merges_text(facts.merges, "the model")
-        pairs = merge_pairs(facts.merges)
+        pairs = read_merges(facts.merges)
         model = models.BPE(
             vocabulary(facts), pairs, unk_token=unknown, end_of_word_suffix=_END, fuse_unk=False
         )

@@ -118,25 +118,21 @@ def check_tokenizer(facts: TextFacts) -> None:
         )
 
 
-def check_merges_text(merges: str, where: str) -> None:
-    """Refuses codes that subword-nmt would end the process over, or of its older format.
+def read_merges(merges: str, where: str = "the model") -> list[tuple[str, str]]:
+    """The pairs in the codes of subword-nmt by rank, each once; the end of a word is ``</w>``.
 
     Raises:
-        IkdError: naming the line in *where*.
+        IkdError: naming the line in *where* that subword-nmt would end the process over; an older format.
     """
-    lines = merges.rstrip("\n").split("\n")
+    version, *lines = merges.rstrip("\n").split("\n")
     other = f"{where}: these BPE merges do not begin with {_VERSION!r}"
-    check(lines[0].strip() == _VERSION, f"{other}; learn them with subword-nmt 0.2 or later")
-    for number, line in enumerate(lines[1:], start=2):
+    check(version.strip() == _VERSION, f"{other}; learn them with subword-nmt 0.2 or later")
+    pairs: dict[tuple[str, str], None] = {}  # a set in order
+    for number, line in enumerate(lines, start=2):
         pair = line.strip("\r\n ").split(" ")
         check(len(pair) == 2, f"{where}, line {number}: {line[:40]!r} is no pair of subwords")
-
-
-def merge_pairs(merges: str) -> list[tuple[str, str]]:
-    """The pairs in the codes of subword-nmt by rank, each once; the end of a word is ``</w>``."""
-    lines = merges.rstrip("\n").split("\n")[1:]
-    pairs = (line.strip("\r\n ").split(" ") for line in lines)
-    return list(dict.fromkeys((left, right) for left, right in pairs))
+        pairs[pair[0], pair[1]] = None
+    return list(pairs)
 
 
 class TextPipeline:
@@ -165,7 +161,7 @@ class TextPipeline:
     def _bpe(self) -> Any:
         from subword_nmt.apply_bpe import BPE
 
-        check_merges_text(self.facts.merges or "", "the model")
+        read_merges(self.facts.merges or "")  # for what it refuses
         return BPE(io.StringIO(self.facts.merges))
 
     def subwords(self, sentence: str) -> str:

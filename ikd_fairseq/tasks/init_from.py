@@ -5,9 +5,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from fairseq import checkpoint_utils
 from torch import Tensor, nn
 
+from ..checkpoint_settings import check_settings
+from ..checkpoint_weights import check_weights
 from ..compression.pruning import unpacked
 from ..errors import check
 from ..io.checkpoints import load_checkpoint
@@ -29,8 +30,9 @@ def take_weights(model: nn.Module, path: str) -> Mapping[str, Any]:
     Raises:
         IkdError: it cannot be used, or not one matrix of it fits.
     """
-    load_checkpoint(path)  # looks at its parts, which fairseq's own does not
-    state = checkpoint_utils.load_checkpoint_to_cpu(path)
+    state = load_checkpoint(path)
+    check_settings(state, path)
+    check_weights(state, path)
     theirs, ours = unpacked(state["model"]), model.state_dict()
     fitting = {
         name: value for name, value in theirs.items() if name in ours and value.shape == ours[name].shape

@@ -214,6 +214,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         paths = utils.split_paths(self.cfg.data)
         training = self._trains and split == self.cfg.train_subset
         folder = paths[(epoch - 1) % len(paths)] if training else paths[0]
+        if training and split not in self.datasets:  # what is wrong with a later shard is told at once
+            self.datasets[split] = None
+            for later in range(epoch + len(paths) - 1, epoch, -1):
+                self.load_dataset(split, later, combine, **kwargs)
         source, target, words = self.cfg.source_lang, self.cfg.target_lang, self.src_dict
         parts = split_parts(folder, split, (source, target), words, self.cfg.dataset_impl, combine)
         check(
@@ -239,15 +243,11 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             "--bpe-dropout-target makes other tokens than those that --teacher-cache answers: give one of "
             "the two",
         )
-        pairs, codes = self.datasets[split], self.cfg.bpe_dropout_codes or os.path.join(folder, MERGES)
-        sides = {"source": (self.src_dict, pairs.src)}
+        codes, dropout = self.cfg.bpe_dropout_codes or os.path.join(folder, MERGES), self.cfg.bpe_dropout
+        samplers = {"source": SubwordSampler(codes, self.src_dict, dropout)}
         if self.cfg.bpe_dropout_target:
-            sides["target"] = (self.tgt_dict, pairs.tgt)
-        samplers = {}
-        for side, (words, sentences) in sides.items():
-            samplers[side] = SubwordSampler(codes, words, self.cfg.bpe_dropout)
-            samplers[side].check_text(sentences)
-        self.datasets[split] = BpeDropoutDataset(pairs, samplers, self.cfg.seed)
+            samplers["target"] = SubwordSampler(codes, self.tgt_dict, dropout)
+        self.datasets[split] = BpeDropoutDataset(self.datasets[split], samplers, self.cfg.seed)
 
     def _add_images(self, split: str, parts: list[Part], training: bool) -> None:
         images = open_split_images(parts, self._demands)
@@ -298,11 +298,11 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             self._masks_checked = True
 
     def train_step(self, sample, model, criterion, optimizer, update_num, ignore_grad=False):
-        # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts
-        # images over all workers must not count those of the repeated batch.
         Divergence.update = update_num + 1
         if self.cfg.bf16_autocast:
             criterion = in_bf16(criterion, model)
+        # A worker that has run out of batches repeats one, and its loss is dropped. A criterion that counts
+        # images over all workers must not count those of the repeated batch.
         with logged_values_of(model) as values:
             loss, sample_size, logging_output = super().train_step(
                 {**sample, IGNORED: ignore_grad}, model, criterion, optimizer, update_num, ignore_grad

@@ -81,6 +81,10 @@ class FrozenCNN(nn.Module):
                 self.cnn(images)
             return read[1:] + maps  # what the first layer reads is the images
 
+    def regions(self, images: Tensor) -> Tensor:
+        """The last map of *images*, which are as a call takes them, row by row: ``K x P x C``."""
+        return self(images)[-1].flatten(2).transpose(1, 2)
+
 
 class UnregisteredCNN:
     """Holds a :class:`FrozenCNN` where no optimizer, checkpoint, DDP or ``train()`` finds it.

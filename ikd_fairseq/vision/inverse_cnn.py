@@ -72,9 +72,8 @@ class InverseCNN(nn.Module):
             blocks: list[nn.Module] = []
             for block in stage:
                 make, before = BLOCKS[block.kind], backbone.side(stride, image_size)
-                same = _Growth(1, before, before)
                 for _ in range(block.count - 1):
-                    blocks.append(make(channels, block.width, channels, block.kernel, same))
+                    blocks.append(make(channels, block.width, channels, block.kernel, _SAME_SIZE))
                 stride //= block.grow
                 growth = _Growth(block.grow, before, backbone.side(stride, image_size), even)
                 blocks.append(make(channels, block.width, block.outputs, block.kernel, growth))
@@ -258,7 +257,7 @@ _SAME_SIZE = _Growth(1, 0, 0)
 
 
 def _conv(
-    inputs: int, outputs: int, kernel: int, growth: _Growth = _SAME_SIZE, groups: int = 1, bias: bool = False
+    inputs: int, outputs: int, kernel: int, growth: _Growth, groups: int = 1, bias: bool = False
 ) -> nn.Module:
     """A convolution that keeps the size, or a transposed one where the map grows.
 

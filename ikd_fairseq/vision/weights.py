@@ -53,7 +53,6 @@ def _read_state_dict(path: str) -> dict[str, Tensor]:
         os.path.exists(path),
         f"CNN weights {path}: no such file; give {IMAGENET}, {RANDOM} or a file that exists",
     )
-    check(os.path.isfile(path), f"CNN weights {path}: not a file")
     content = load_safely(path, "CNN weights")
     if isinstance(content, Mapping) and isinstance(content.get("state_dict"), Mapping):
         content = content["state_dict"]

@@ -43,7 +43,10 @@ class SubwordSampler:
         state = random.getstate()
         random.seed(key)  # what subword-nmt draws from
         try:
-            return self._segmented(tokens, self.dropout)
+            found: list[int] = []
+            for word, ids in self._words(tokens):
+                found += (word and self._subwords(word, self.dropout)) or ids
+            return torch.tensor(found, dtype=tokens.dtype)
         finally:
             random.setstate(state)
 
@@ -62,12 +65,6 @@ class SubwordSampler:
                     f"--bpe-dropout-codes {self.codes}: by its merges {word} does not become {subwords!r}, "
                     f"as in sentence {index} (from 0): name the merges that the text was segmented by",
                 )
-
-    def _segmented(self, tokens: Tensor, dropout: float) -> Tensor:
-        found: list[int] = []
-        for word, ids in self._words(tokens):
-            found += (word and self._subwords(word, dropout)) or ids
-        return torch.tensor(found, dtype=tokens.dtype)
 
     def _words(self, tokens: Tensor) -> Iterator[tuple[str, list[int]]]:
         """Every word with its subwords; an empty one for what is left alone.
@@ -105,11 +102,16 @@ class BpeDropoutDataset(PairsWrapper):
         pairs: the sentence pairs.
         samplers: by ``source`` and ``target``, those that are to be segmented.
         seed: of the draws.
+
+    Raises:
+        IkdError: the text was not segmented by the samplers' merges.
     """
 
     def __init__(self, pairs: FairseqDataset, samplers: dict[str, SubwordSampler], seed: int):
         super().__init__(pairs)
         self.samplers, self.seed, self.epoch = samplers, seed, 1
+        for side, sampler in samplers.items():
+            sampler.check_text({"source": pairs.src, "target": pairs.tgt}[side])
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)

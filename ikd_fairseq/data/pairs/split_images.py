@@ -32,15 +32,17 @@ class Part(NamedTuple):
 
 
 class Demands(NamedTuple):
-    """What a split's images have to be."""
+    """What a split's images have to be.
+
+    *sizes* and *regions* are what the models were built for: sides of images in pixels or channels of
+    features, and how many regions of features.
+    """
 
     features: str | None  # name of the features that are read instead of images
-    sizes: Collection[
-        int
-    ]  # what the models were built for: sides of images in pixels, or channels of features
+    sizes: Collection[int]
     asked_by: str | None  # who cannot do without a pack, as a message names it; None if a part may lack it
     every_sentence: bool  # whether each must have an image
-    regions: Collection[int] = ()  # how many regions of features the models were built for
+    regions: Collection[int] = ()
 
 
 def split_parts(
@@ -135,31 +137,28 @@ def _file_of(part: Part, demands: Demands) -> str:
 def _open_pack(part: Part, demands: Demands) -> ImagePack | FeaturePack | None:
     """The pack of *part*, held against what models were built for; None if there is none."""
     pack: ImagePack | FeaturePack
-    if demands.features:
-        if not FeaturePack.exists(part.prefix, demands.features):
-            return None
-        pack = FeaturePack.open(part.prefix, demands.features)
-        remedy = "give features as those that it was trained on, or train it on these"
-        for wanted in demands.regions:
-            misfit = (
-                f"{_file_of(part, demands)} has {pack.regions} regions, but the model was built for {wanted}"
-            )
-            check(wanted == pack.regions, f"{misfit}: {remedy}")
-        found, misfit = (
-            pack.channels,
-            f"has {{found}} channels, but the model was built for {{wanted}}: {remedy}",
-        )
-    elif ImagePack.exists(part.prefix):
-        pack = ImagePack.open(part.prefix)
-        found, misfit = (
-            pack.image_size,
-            "holds images of {found} px, but the model was built for --image-size {wanted}: pack them at "
-            "that size, or train with --image-size {found}",
-        )
-    else:
+    file, name = _file_of(part, demands), demands.features
+    if not (FeaturePack.exists(part.prefix, name) if name else ImagePack.exists(part.prefix)):
         return None
+    if name:
+        pack = FeaturePack.open(part.prefix, name)
+        found = [(pack.regions, "regions", demands.regions), (pack.channels, "channels", demands.sizes)]
+        misfits = [
+            f"{file} has {number} {what}, but the model was built for {wanted}: give features as those that "
+            "it was trained on, or train it on these"
+            for number, what, built_for in found
+            for wanted in built_for
+            if wanted != number
+        ]
+    else:
+        pack = ImagePack.open(part.prefix)
+        size = pack.image_size
+        misfits = [
+            f"{file} holds images of {size} px, but the model was built for --image-size {wanted}: pack them "
+            f"at that size, or train with --image-size {size}"
+            for wanted in demands.sizes
+            if wanted != size
+        ]
     pack.check_text(part.folder, part.name)
-    for wanted in demands.sizes:
-        sentence = misfit.format(found=found, wanted=wanted)
-        check(wanted == found, f"{_file_of(part, demands)} {sentence}")
+    check(not misfits, " ".join(misfits[:1]))
     return pack

@@ -31,9 +31,9 @@ class Line(NamedTuple):
         return f'class="line series-{number}{" faint" if self.faint else ""}"{dashes}'
 
 
-def ticks(low: float, high: float, most: int = 6) -> list[float]:
-    """Round numbers from *low* to *high*, at most *most* and one of them at least where low < high."""
-    rough = (high - low) / (most - 1)
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from *low* to *high*, at most six and one of them at least where low < high."""
+    rough = (high - low) / 5
     magnitude = 10.0 ** math.floor(math.log10(rough))
     steps = (magnitude * factor for factor in (1, 2, 2.5, 5, 10))
     step = next(step for step in steps if step >= rough * (1 - 1e-9))
