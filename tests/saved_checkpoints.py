@@ -5,14 +5,15 @@ from argparse import Namespace
 import torch
 
 
-def toy_state(model, updates=0, maximise=False):
-    """The layout that fairseq's Trainer.state_dict writes."""
+def toy_state(model, /, updates=0, maximise=False, **settings):
+    """The layout that fairseq's Trainer.state_dict writes; *settings* are sections of its configuration."""
     return {
         "args": None,
         "cfg": {
             "model": {"_name": "ikd_transformer", "updates_seen": updates},
             "task": Namespace(data="bin", _name="translation"),
             "checkpoint": {"maximize_best_checkpoint_metric": maximise},
+            **settings,
         },
         "model": model,
         "criterion": None,
@@ -25,7 +26,13 @@ def toy_state(model, updates=0, maximise=False):
             }
         ],
         "task_state": {},
-        "extra_state": {"train_iterator": {"epoch": updates + 1}, "val_loss": 3.5, "best": 3, "metrics": {}},
+        "extra_state": {
+            "train_iterator": {"epoch": updates + 1},
+            "val_loss": 3.5,
+            "best": 3,
+            "metrics": {},
+            "ema": {"weight": torch.ones(1)},
+        },
         "last_optimizer_state": {"state": {0: {"exp_avg": torch.zeros(1000)}}},
     }
 

@@ -6,8 +6,10 @@ import torch
 from fairseq.data import Dictionary
 
 from ikd_fairseq.contracts import TaskContract
+from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig, IKDTransformerModel
 from ikd_fairseq.models.multimodal_transformer import ImageMustTransformerConfig, MultimodalTransformerModel
+from ikd_fairseq.models.text_baseline import TextTransformerModel
 
 IMAGE_SIZE = 64  # EfficientNet-Lite0's last map is 2 x 2 x 320 there
 REGIONS, CHANNELS = 4, 320
@@ -60,6 +62,15 @@ def kept(contract, **attributes):
     for name, value in attributes.items():
         setattr(stand_in, name, value)
     return stand_in
+
+
+TEXT_SIZES = {name: value for name, value in SIZES.items() if name not in ("backbone", "image_size")}
+
+
+def text_model(seed: int = 1, **options) -> TextTransformerModel:
+    torch.manual_seed(seed)
+    cfg = FlatTransformerConfig(**{**TEXT_SIZES, **options})
+    return TextTransformerModel.build_model(cfg, toy_task())
 
 
 def ikd_model(**options) -> IKDTransformerModel:

@@ -8,7 +8,6 @@ import argparse
 import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 from collections.abc import Callable
@@ -20,15 +19,14 @@ import torch
 
 from ikd_fairseq.modules.image_index_builder import build_image_index
 from tests.integration.command_line import (
-    CHECKOUT,
-    ENVIRONMENT,
     IKD,
     MODEL,
     OPTIMIZER,
     TASK,
+    WarmCommand,
     arguments,
+    free_port,
     run,
-    warm_process,
 )
 from tests.integration.conftest import prepare
 
@@ -112,30 +110,19 @@ def run_until(stop: Callable[[str], bool], *command: Any) -> str:
     Returns:
         What it had printed until then.
     """
-    argv = arguments(*command[1:])
-    request = {"command": command[0], "argv": [command[0], *argv], "cwd": str(CHECKOUT)}
-    request["environ"] = {**ENVIRONMENT, "PYTHONUNBUFFERED": "1"}
-    printed = []
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server, open(os.devnull) as nothing:
-        server.connect(warm_process())
-        reading, writing = os.pipe()
-        message = json.dumps(request).encode() + b"\n"
-        socket.send_fds(server, [message], [nothing.fileno(), writing, writing])
-        os.close(writing)
-        with open(reading, encoding="utf-8") as output:
-            for line in output:
-                printed.append(line)
-                if stop(line):
-                    break  # the server kills what a client that leaves had asked for
+    process, printed = WarmCommand(command[0], arguments(*command[1:])), []
+    with open(process.output, encoding="utf-8", closefd=False) as output:
+        for line in output:
+            printed.append(line)
+            if stop(line):
+                break
+    process.kill()
     return "".join(printed)
 
 
 def _run_workers(stop: Callable[[str], bool], command: list[Any]) -> str:
     """Two processes that train together; when the first is to be stopped, both are killed."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    stopped = []
+    port, stopped = free_port(), []
 
     def stops(line: str) -> bool:
         stopped.extend([True] if stop(line) else [])

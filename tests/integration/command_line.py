@@ -19,11 +19,14 @@ from tests.integration.warm_process import write_shims
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 USER_DIR = str(CHECKOUT / "ikd_fairseq")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"}
 
 # A model of a few thousand weights; the rest is what a user would type.
 MODEL = """--encoder-embed-dim 16 --encoder-ffn-embed-dim 32 --encoder-layers 1 --encoder-attention-heads 2
     --decoder-embed-dim 16 --decoder-ffn-embed-dim 32 --decoder-layers 1 --decoder-attention-heads 2"""
+WIDTH = (  # of one that tells toy sentences apart, given behind MODEL
+    "--encoder-embed-dim 64 --decoder-embed-dim 64 --encoder-attention-heads 4 --decoder-attention-heads 4"
+)
 IKD = f"""--arch ikd_transformer_tiny {MODEL} --backbone efficientnet_lite0 --image-size 64 --unpool depthwise
     --criterion inversion_distillation --label-smoothing 0.1"""
 OPTIMIZER = """--optimizer adam --adam-betas (0.9,0.98) --lr 0.005
@@ -42,19 +45,6 @@ def arguments(*parts) -> list[str]:
             split = str(part).replace(checkout, "{checkout}").split()
             words += [word.replace("{checkout}", checkout) for word in split]
     return words
-
-
-def start(command: str, *parts, **options) -> subprocess.Popen:
-    """Starts ``python -m command``, e.g. ``fairseq_cli.train``, with both outputs in one pipe."""
-    return subprocess.Popen(
-        [sys.executable, "-m", command, *arguments(*parts)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env=ENVIRONMENT,
-        cwd=CHECKOUT,
-        **options,
-    )
 
 
 def warm_process(checkout: Path = CHECKOUT) -> str:
@@ -83,26 +73,22 @@ def _start_warm_process(checkout: Path) -> str:
     return address
 
 
-def run(command: str, *parts, fails: bool = False, cold: bool = False, checkout: Path = CHECKOUT) -> str:
+def run(command: str, *parts, fails: bool = False, checkout: Path = CHECKOUT) -> str:
     """Runs ``python -m command`` to its end and returns what it printed; *fails* says what status is due.
 
-    It runs in a copy of a process that has imported fairseq and the package of *checkout*, unless it shall
-    start *cold*.
+    It runs in a copy of a process that has imported fairseq and the package of *checkout*.
     """
-    if cold:
-        process = start(command, *parts)
-        output, _ = process.communicate(timeout=600)
-        status = process.returncode
-    else:
-        output, status = _run_warm(command, arguments(*parts), checkout)
+    status, output = WarmCommand(command, arguments(*parts), checkout=checkout).wait(600)
+    assert status is not None, f"{command} did not end in ten minutes"
     assert (status != 0) == fails, output[-4000:]
     return output
 
 
-def _run_warm(command: str, argv: list[str], checkout: Path) -> tuple[str, int]:
-    status, output = WarmCommand(command, argv, checkout=checkout).wait(600)
-    assert status is not None, f"{command} did not end in ten minutes"
-    return output, status
+def free_port() -> int:
+    """One of this machine that nobody listens to."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
 
 
 class WarmCommand:
@@ -176,6 +162,16 @@ def refusal(output: str) -> str:
     assert "Traceback" not in output, output[-4000:]
     (line,) = [line for line in output.splitlines() if line.startswith("ikd_fairseq: error: ")]
     return line
+
+
+def hypotheses(output: str) -> dict[int, list[tuple[float, str]]]:
+    """Score and text of all that fairseq-generate prints of each sentence, the best first."""
+    found: dict[int, list[tuple[float, str]]] = {}
+    for line in output.splitlines():
+        if line.startswith("H-"):
+            tag, score, text = line.split("\t")
+            found.setdefault(int(tag[2:]), []).append((float(score), text))
+    return found
 
 
 def translations(output: str, kind: str = "H") -> dict[int, str]:

@@ -4,6 +4,8 @@ import fcntl
 import os
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,7 @@ import pytest
 from PIL import Image
 
 from ikd_fairseq.data.image_packing import pack_images
-from tests.integration.command_line import IKD, OPTIMIZER, TASK, run
+from tests.integration.command_line import CHECKOUT, IKD, MODEL, OPTIMIZER, TASK, run, warm_environment
 
 COLOURS = {"red": (220, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 220), "white": (240, 240, 240)}
 THINGS = {"ball": "ball", "tree": "baum", "house": "haus", "boat": "boot", "star": "stern"}
@@ -88,6 +90,20 @@ def toy_data(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def text_only(toy_data, tmp_path_factory) -> Path:
+    """A copy of the data folder without its images."""
+    packs = shutil.ignore_patterns("*.images.*")
+    return (
+        made_once(
+            tmp_path_factory,
+            "text-only",
+            lambda folder: shutil.copytree(toy_data, folder / "data", ignore=packs),
+        )
+        / "data"
+    )
+
+
+@pytest.fixture(scope="session")
 def trained(toy_data, tmp_path_factory) -> SimpleNamespace:
     """An IKD model after three epochs, with everything that training left behind."""
 
@@ -107,3 +123,37 @@ def trained(toy_data, tmp_path_factory) -> SimpleNamespace:
     folder = made_once(tmp_path_factory, "trained", train)
     log = (folder / "train.log").read_text(encoding="utf-8")
     return SimpleNamespace(folder=folder, log=log, data=toy_data, last=folder / "checkpoint_last.pt")
+
+
+@pytest.fixture(scope="session")
+def image_must(toy_data, tmp_path_factory) -> Path:
+    """The checkpoint of a system that looks at images, at test too, after an epoch."""
+
+    def train(folder: Path) -> None:
+        run(
+            "fairseq_cli.train",
+            [str(toy_data)],
+            TASK,
+            f"--arch multimodal_transformer_tiny {MODEL} --backbone efficientnet_lite0 --image-size 64",
+            OPTIMIZER,
+            "--criterion translation --label-smoothing 0.1 --max-tokens 200 --max-epoch 1 --seed 3",
+            f"--disable-validation --no-epoch-checkpoints --save-dir {folder}",
+        )
+
+    return made_once(tmp_path_factory, "image-must", train) / "checkpoint_last.pt"
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory) -> Path:
+    """A data folder that the recipe made of a few drawn scenes, which all have an image."""
+    examples = CHECKOUT / "examples"
+
+    def draw(folder: Path) -> None:
+        sizes = ["--train", "120", "--val", "20", "--test", "20"]
+        drawing = [sys.executable, examples / "scenes" / "make_scenes.py", "--output", folder / "scenes"]
+        subprocess.run([*drawing, *sizes], check=True)
+        preparing = ["bash", examples / "multi30k" / "prepare.sh", folder / "scenes", folder / "data"]
+        options = ["--merges", "100", "--image-size", "64", "--workers", "1"]
+        subprocess.run([*preparing, *options], env=warm_environment(), check=True)
+
+    return made_once(tmp_path_factory, "scenes", draw) / "data"

@@ -49,12 +49,7 @@ def test_unknown_analysis_is_answered_with_the_known_ones(capsys):
     assert "invalid choice: 'retrieve'" in error and "retrieval" in error
 
 
-def test_split_without_images_is_refused_where_they_are_needed(analyse, trained, tmp_path, capsys):
-    text_only = tmp_path / "text-only"
-    text_only.mkdir()
-    for file in trained.data.iterdir():
-        if ".images." not in file.name:
-            (text_only / file.name).symlink_to(file)
+def test_split_without_images_is_refused_where_they_are_needed(analyse, text_only, capsys):
     status, _ = analyse("retrieval", "--split", "valid", data=text_only)
     assert status == 1
     assert f"error: valid in {text_only} has no images" in capsys.readouterr().err

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from ikd_fairseq.cli.analyse import main
-from tests.integration.command_line import IKD, MODEL, OPTIMIZER, TASK, run
+from tests.integration.command_line import IKD, OPTIMIZER, TASK, run, translations
 
 pytest.importorskip("matplotlib")
 
@@ -78,26 +78,14 @@ def test_regions_are_hidden_and_the_ensemble_is_that_of_fairseqs_own_commands(an
         lines = (output / f"regions.{view}.txt").read_text(encoding="utf-8").splitlines()
         decoding = f"--path {trained.last} --gen-subset valid --beam 2 --num-workers 0 --cpu"
         overrides = ["--model-overrides", repr({"regions_at_test": view})]
-        printed = run("fairseq_cli.generate", [str(toy_data)], TASK, decoding, overrides)
-        found = dict(line.split("\t")[::2] for line in printed.splitlines() if line.startswith("H-"))
-        assert [found.get(f"H-{number}", "") for number in range(len(lines))] == lines
+        found = translations(run("fairseq_cli.generate", [str(toy_data)], TASK, decoding, overrides))
+        assert [found[number] for number in range(len(lines))] == lines
         texts[view] = lines
     assert "BLEU, regions ensemble of both" in figures and len(texts["shown"]) == 13
 
 
-def test_incongruent_images_are_those_of_other_sentences(analyse, toy_data, trained, tmp_path, capsys):
-    run(
-        "fairseq_cli.train",
-        [str(toy_data)],
-        TASK,
-        f"--arch multimodal_transformer_tiny {MODEL}",
-        OPTIMIZER,
-        "--criterion label_smoothed_cross_entropy --backbone efficientnet_lite0 --image-size 64",
-        TRAINING,
-        f"--save-dir {tmp_path}",
-    )
-    checkpoint = tmp_path / "checkpoint_last.pt"
-    status, output = analyse("incongruent", checkpoint, "--split", "test", "--shuffles", 3)
+def test_incongruent_images_are_those_of_other_sentences(analyse, trained, image_must, capsys):
+    status, output = analyse("incongruent", image_must, "--split", "test", "--shuffles", 3)
     assert not status
     rows = table(output / "incongruent.tsv")
     shuffles = [f"another's, shuffle {number}" for number in (1, 2, 3)]

@@ -3,13 +3,13 @@
 from tests.integration.command_line import CHECKOUT, MODEL, OPTIMIZER, run
 
 
-def test_the_naive_version_trains_on_what_the_plugin_trains_on(toy_data):
+def test_the_naive_version_trains_on_what_the_plugin_trains_on(toy_data, tmp_path):
     log = run(
         "fairseq_cli.train",
         [str(toy_data), "--user-dir", str(CHECKOUT / "benchmarks" / "naive_ikd")],
         f"--task multimodal_translation --arch naive_ikd_tiny {MODEL} --backbone efficientnet_lite0",
         "--image-size 64 --criterion naive_distillation --label-smoothing 0.1 --use-old-adam",
         OPTIMIZER,
-        "--max-tokens 100 --max-update 2 --no-save --disable-validation",
+        f"--max-tokens 100 --max-update 2 --no-save --disable-validation --save-dir {tmp_path}",
     )
     assert '"num_updates": "2"' in log

@@ -1,8 +1,6 @@
 """The plugin through fairseq's own commands: train, validate, generate, interactive, hydra, hub."""
 
 import json
-import shutil
-from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +12,6 @@ from ikd_fairseq.models.ikd_transformer import IKDTransformerModel
 from tests.integration.command_line import (
     CHECKOUT,
     IKD,
-    MODEL,
     OPTIMIZER,
     TASK,
     USER_DIR,
@@ -25,7 +22,6 @@ from tests.integration.command_line import (
 from tests.integration.conftest import prepare
 
 RECIPES = CHECKOUT / "examples" / "multi30k"
-LABEL_SMOOTHED = "--criterion label_smoothed_cross_entropy --label-smoothing 0.1"
 
 
 def generate(data, checkpoint, *options, fails=False):
@@ -37,12 +33,6 @@ def generate(data, checkpoint, *options, fails=False):
         *options,
         fails=fails,
     )
-
-
-def without_packs(data: Path, to: Path) -> Path:
-    """A copy of the data folder that has text alone."""
-    shutil.copytree(data, to, ignore=shutil.ignore_patterns("*.images.*", "*.features.*"))
-    return to
 
 
 # ------------------------------------------------------------------ training and validation
@@ -130,14 +120,12 @@ def test_every_sentence_is_translated_alike_in_any_batch(trained, reference):
     assert translations(generate(trained.data, trained.last, "--max-tokens 60"), "D") == reference
 
 
-def test_translations_are_the_same_with_and_without_packs(trained, reference, tmp_path):
-    text_only = without_packs(trained.data, tmp_path / "text-only")
+def test_translations_are_the_same_with_and_without_packs(trained, reference, text_only):
     assert translations(generate(text_only, trained.last, "--batch-size 8"), "D") == reference
     assert translations(generate(trained.data, trained.last, "--batch-size 8 --image-free"), "D") == reference
 
 
-def test_interactive_and_hub_give_what_generate_gives(trained, reference, tmp_path):
-    text_only = without_packs(trained.data, tmp_path / "text-only")
+def test_interactive_and_hub_give_what_generate_gives(trained, reference, text_only):
     sources = (trained.data.parent / "test.en").read_text(encoding="utf-8").splitlines()
     output = run(
         "fairseq_cli.interactive",
@@ -154,11 +142,10 @@ def test_interactive_and_hub_give_what_generate_gives(trained, reference, tmp_pa
     assert hub.translate(sources[0], beam=3) == reference[0]
 
 
-def test_average_and_export_translate_alike_and_stand_alone(trained, tmp_path):
+def test_average_and_export_translate_alike_and_stand_alone(trained, text_only, tmp_path):
     averaged, exported = tmp_path / "averaged.pt", tmp_path / "exported.pt"
     assert not average_checkpoints(["--last", "2", "--output", str(averaged), str(trained.folder)])
     assert not export([str(averaged), str(exported)])
-    text_only = without_packs(trained.data, tmp_path / "text-only")
     expected = translations(generate(trained.data, averaged))
     assert translations(generate(text_only, exported)) == expected
     run(
@@ -187,25 +174,8 @@ def test_score_reads_what_generate_wrote(trained, tmp_path, capsys):
 # ------------------------------------------------------------------ image-must and text-only
 
 
-@pytest.fixture(scope="module")
-def image_must(toy_data, tmp_path_factory) -> Path:
-    folder = tmp_path_factory.mktemp("image-must")
-    run(
-        "fairseq_cli.train",
-        [str(toy_data)],
-        TASK,
-        f"--arch multimodal_transformer_tiny {MODEL}",
-        "--backbone efficientnet_lite0 --image-size 64 --max-tokens 200 --max-epoch 1",
-        LABEL_SMOOTHED,
-        OPTIMIZER,
-        f"--save-dir {folder}",
-    )
-    return folder / "checkpoint_last.pt"
-
-
-def test_image_must_model_needs_its_images_and_says_so(toy_data, image_must, tmp_path):
+def test_image_must_model_needs_its_images_and_says_so(toy_data, image_must, text_only):
     assert len(translations(generate(toy_data, image_must))) == 39
-    text_only = without_packs(toy_data, tmp_path / "text-only")
     sentence = refusal(generate(text_only, image_must, fails=True))
     assert "test.images.npy is missing" in sentence and "--image-free" in sentence
     assert len(translations(generate(text_only, image_must, "--image-free"))) == 39
@@ -223,8 +193,7 @@ def test_image_must_model_is_refused_where_no_image_can_be(toy_data, image_must)
     assert "--task multimodal_translation" in refusal(run(*interactive, f"--user-dir {USER_DIR}", fails=True))
 
 
-def test_ensemble_reads_images_for_the_model_that_needs_them(toy_data, trained, image_must, tmp_path):
-    text_only = without_packs(toy_data, tmp_path / "text-only")
+def test_ensemble_reads_images_for_the_model_that_needs_them(toy_data, trained, image_must, text_only):
     for members in (f"{image_must}:{trained.last}", f"{trained.last}:{image_must}"):
         assert len(translations(generate(toy_data, members))) == 39
         assert "test.images.npy is missing" in refusal(generate(text_only, members, fails=True))

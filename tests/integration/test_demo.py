@@ -4,8 +4,6 @@ import html
 import json
 import re
 import shutil
-import subprocess
-import sys
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
@@ -19,20 +17,16 @@ from ikd_fairseq.serving.demo.explorer import Explorer
 from ikd_fairseq.serving.translator import SentenceTranslator
 from tests.closeness import assert_close_to_scale
 from tests.integration.command_line import (
-    CHECKOUT,
     MODEL,
     OPTIMIZER,
     TASK,
     WarmCommand,
     run,
-    warm_environment,
 )
-from tests.integration.conftest import made_once
 
 for package in ("gradio", "matplotlib"):
     pytest.importorskip(package, reason=f"the extra `demo` is not installed ({package})")
 
-EXAMPLES = CHECKOUT / "examples"
 SYSTEM = f"""--arch ikd_transformer_tiny {MODEL} --dropout 0 --backbone efficientnet_lite0 --image-size 64
     --encoder-embed-dim 64 --decoder-embed-dim 64 --unpool depthwise --criterion translation"""
 SENTENCE = "Three small green stars and a big white car in a meadow."
@@ -40,27 +34,17 @@ MARKUP = '<script>window.ran = 1</script><img src="x" onerror="window.ran = 1"> 
 QUIET = "no-sandbox disable-gpu disable-quic no-first-run disable-background-networking disable-sync"
 
 
-def make(folder) -> None:
-    """Data of drawn scenes, with a pack each split, and a model that tells some of them apart.
+@pytest.fixture(scope="module")
+def model(scenes, tmp_path_factory):
+    """The data folder, and the checkpoint of a model that tells some of its scenes apart.
 
     Its student is as random as at the start: what it paints is not looked at here.
     """
-    sizes = ["--train", "120", "--val", "20", "--test", "20"]
-    drawing = [sys.executable, EXAMPLES / "scenes" / "make_scenes.py", "--output", folder / "scenes"]
-    subprocess.run([*drawing, *sizes], check=True)
-    preparing = ["bash", EXAMPLES / "multi30k" / "prepare.sh", folder / "scenes", folder / "data"]
-    options = ["--merges", "100", "--image-size", "64", "--workers", "1"]
-    subprocess.run([*preparing, *options], env=warm_environment(), check=True)
+    folder = tmp_path_factory.mktemp("demo")
     limits = "--max-tokens 500 --max-epoch 30 --validate-interval 30 --save-interval 30 --warmup-updates 20"
     save = f"--save-dir {folder} --no-epoch-checkpoints"
-    run("fairseq_cli.train", [str(folder / "data")], TASK, SYSTEM, OPTIMIZER, limits, save)
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """The data folder, and the checkpoint of a model trained on it."""
-    folder = made_once(tmp_path_factory, "scenes-demo", make)
-    return SimpleNamespace(data=folder / "data", file=folder / "checkpoint_last.pt")
+    run("fairseq_cli.train", [str(scenes)], TASK, SYSTEM, OPTIMIZER, limits, save)
+    return SimpleNamespace(data=scenes, file=folder / "checkpoint_last.pt")
 
 
 @pytest.fixture(scope="module")

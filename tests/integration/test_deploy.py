@@ -2,33 +2,24 @@
 
 import os
 import subprocess
-import sys
 
 import pytest
 
-from tests.integration.command_line import CHECKOUT, MODEL, OPTIMIZER, TASK, run, warm_environment
+from tests.integration.command_line import CHECKOUT, MODEL, OPTIMIZER, TASK, WIDTH, run, warm_environment
 
 RECIPES = CHECKOUT / "examples" / "multi30k"
-WIDTH = (
-    "--encoder-embed-dim 64 --decoder-embed-dim 64 --encoder-attention-heads 4 --decoder-attention-heads 4"
-)
 SMALL = f"{MODEL} {WIDTH} --dropout 0"
-SCENES = CHECKOUT / "examples" / "scenes" / "make_scenes.py"
+for package in ("ctranslate2", "transformers"):
+    pytest.importorskip(package, reason=f"the extra `serving` is not installed ({package})")
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory):
-    """Data of drawn scenes, and in ``teacher.pt`` a system that looks at their images."""
-    for package in ("ctranslate2", "transformers"):
-        pytest.importorskip(package, reason=f"the extra `serving` is not installed ({package})")
+def folder(scenes, tmp_path_factory):
+    """Where to deploy: ``teacher.pt`` is a system that looks at the images of drawn scenes."""
     folder = tmp_path_factory.mktemp("deploy")
-    sizes = ["--train", "120", "--val", "20", "--test", "20"]
-    subprocess.run([sys.executable, SCENES, "--output", folder / "scenes", *sizes], check=True)
-    command = ["bash", RECIPES / "prepare.sh", folder / "scenes", folder / "data", "--merges", "100"]
-    subprocess.run([*command, "--image-size", "64", "--workers", "1"], env=warm_environment(), check=True)
     run(
         "fairseq_cli.train",
-        [str(folder / "data")],
+        [str(scenes)],
         TASK,
         f"--arch multimodal_transformer_tiny {SMALL} --backbone efficientnet_lite0 --image-size 64",
         "--criterion translation --max-epoch 20 --max-tokens 500 --no-epoch-checkpoints",
@@ -39,8 +30,8 @@ def scenes(tmp_path_factory):
     return folder
 
 
-def deploy(folder, *options) -> subprocess.CompletedProcess:
-    command = ["bash", RECIPES / "deploy.sh", folder / "data", folder / "teacher.pt", folder / "out"]
+def deploy(scenes, folder, *options) -> subprocess.CompletedProcess:
+    command = ["bash", RECIPES / "deploy.sh", scenes, folder / "teacher.pt", folder / "out"]
     small = [
         *MODEL.split(),
         "--max-tokens",
@@ -60,10 +51,10 @@ def deploy(folder, *options) -> subprocess.CompletedProcess:
     )
 
 
-def test_a_teacher_with_images_becomes_an_int8_service_of_text_alone(scenes):
-    done = deploy(scenes, "--with-images")
+def test_a_teacher_with_images_becomes_an_int8_service_of_text_alone(scenes, folder):
+    done = deploy(scenes, folder, "--with-images")
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    out = scenes / "out"
+    out = folder / "out"
     rows = [line.split("\t") for line in (out / "stages.tsv").read_text().splitlines()]
     assert rows[0] == ["stage", "BLEU", "MB", "sentences/s", "signature"]
     assert [row[0] for row in rows[1:]] == ["teacher", "student", "ctranslate2", "int8", "onnx"]
@@ -79,18 +70,18 @@ def test_a_teacher_with_images_becomes_an_int8_service_of_text_alone(scenes):
     assert {"config.json", "model.safetensors"} < set(os.listdir(out / "huggingface"))
     # Again, nothing is done anew.
     written = {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")}
-    again = deploy(scenes, "--with-images")
+    again = deploy(scenes, folder, "--with-images")
     assert again.returncode == 0, again.stderr[-3000:]
     assert {path: path.stat().st_mtime_ns for path in out.rglob("*.pt")} == written
-    other = deploy(scenes, "--with-images", "--arch", "transformer_mmt_tiny")
+    other = deploy(scenes, folder, "--with-images", "--arch", "transformer_mmt_tiny")
     assert other.returncode == 1 and "give the same, or another OUT" in other.stderr
 
 
-def test_what_is_not_there_is_named_before_anything_is_made(scenes, tmp_path):
-    command = ["bash", RECIPES / "deploy.sh", scenes / "data", tmp_path / "no.pt", tmp_path / "out"]
+def test_what_is_not_there_is_named_before_anything_is_made(scenes, folder, tmp_path):
+    command = ["bash", RECIPES / "deploy.sh", scenes, tmp_path / "no.pt", tmp_path / "out"]
     done = subprocess.run(command, env=warm_environment(), capture_output=True, text=True)
     assert done.returncode == 1 and f"there is no checkpoint {tmp_path / 'no.pt'}" in done.stderr
-    command[3] = scenes / "teacher.pt"
+    command[3] = folder / "teacher.pt"
     done = subprocess.run(
         [*command, "--arch", "ikd_transformer_tiny"], env=warm_environment(), capture_output=True, text=True
     )

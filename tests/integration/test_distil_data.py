@@ -7,7 +7,7 @@ from sacrebleu.metrics import BLEU
 
 from ikd_fairseq.cli.distil_data import main as distil_data
 from ikd_fairseq.distillation.text_split import Split
-from tests.integration.command_line import IKD, OPTIMIZER, TASK, run
+from tests.integration.command_line import IKD, OPTIMIZER, TASK, hypotheses, run
 
 
 def sentences(folder, side: str) -> list:
@@ -42,13 +42,9 @@ def test_every_sentence_of_train_is_translated_as_by_fairseq_generate_alone(trai
         f"--path {trained.last}",
         "--gen-subset train --beam 3 --nbest 3 --cpu --batch-size 7",
     )
-    best = {}
-    for line in output.splitlines():
-        if line.startswith("H-"):
-            tag, _, text = line.split("\t")
-            best.setdefault(int(tag[2:]), text)
-    assert sorted(best) == list(range(64))
-    assert sentences(distilled, "de") == [best[number] for number in range(64)]
+    found = hypotheses(output)
+    assert sorted(found) == list(range(64))
+    assert sentences(distilled, "de") == [found[number][0][1] for number in range(64)]
     assert sentences(distilled, "en") == sentences(trained.data, "en")
 
 

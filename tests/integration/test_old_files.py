@@ -18,7 +18,7 @@ from ikd_fairseq.data.image_pack import ImagePack
 from ikd_fairseq.distillation.teacher_cache import TeacherCache
 from ikd_fairseq.modules.image_index import load_image_index
 from tests.data.make_golden import COLOURS, DECODED, GENERATION, SIZES, SYSTEMS, TRAINING
-from tests.integration.command_line import CHECKOUT, USER_DIR, arguments, run
+from tests.integration.command_line import CHECKOUT, USER_DIR, arguments, hypotheses, run
 
 GOLDEN = CHECKOUT / "tests" / "data" / "golden"
 EXPECTED = json.loads((GOLDEN / "expected.json").read_text(encoding="utf-8"))
@@ -41,8 +41,8 @@ def generate(old, capsys):
         line = arguments([str(old / "data")], f"--user-dir {USER_DIR} --path {checkpoint}", GENERATION)
         capsys.readouterr()
         fairseq_generate.main(options.parse_args_and_arch(options.get_generation_parser(), line))
-        lines = [line.split("\t") for line in capsys.readouterr().out.splitlines() if line.startswith("H-")]
-        return {tag[2:]: [text, float(score)] for tag, score, text in lines}
+        found = hypotheses(capsys.readouterr().out)
+        return {str(number): [text, score] for number, [(score, text)] in found.items()}
 
     return translate
 

@@ -16,12 +16,19 @@ from subword_nmt.learn_bpe import learn_bpe
 
 from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.serving.translator import SentenceTranslator
-from tests.integration.command_line import CHECKOUT, ENVIRONMENT, MODEL, OPTIMIZER, TASK, run, translations
+from tests.integration.command_line import (
+    CHECKOUT,
+    ENVIRONMENT,
+    MODEL,
+    OPTIMIZER,
+    TASK,
+    WIDTH,
+    hypotheses,
+    run,
+    translations,
+)
 from tests.integration.conftest import made_once, write_split
 
-WIDTH = (
-    "--encoder-embed-dim 64 --decoder-embed-dim 64 --encoder-attention-heads 4 --decoder-attention-heads 4"
-)
 TEXT = (
     f"--arch transformer_mmt_tiny {MODEL} {WIDTH} --dropout 0 --criterion translation --label-smoothing 0.1"
 )
@@ -68,11 +75,7 @@ def make(folder: Path) -> None:
 def model(tmp_path_factory) -> SimpleNamespace:
     """Folder, export, and by sentence what fairseq-generate made of it: ``(score, text)`` twice."""
     folder = made_once(tmp_path_factory, "served", make)
-    expected: dict[int, list[tuple[float, str]]] = {}
-    for line in (folder / "generate.txt").read_text(encoding="utf-8").splitlines():
-        if line.startswith("H-"):
-            tag, score, text = line.split("\t")
-            expected.setdefault(int(tag[2:]), []).append((float(score), text))
+    expected = hypotheses((folder / "generate.txt").read_text(encoding="utf-8"))
     assert len({text for (_, text), _ in expected.values()}) > 10  # it has learnt to tell sentences apart
     return SimpleNamespace(
         folder=folder, file=folder / "model.pt", text=folder / "test.en", expected=expected
@@ -179,18 +182,9 @@ def test_input_that_cannot_be_translated_is_refused_and_no_output_is_left(model,
     assert not output.exists()
 
 
-def test_an_image_must_model_takes_images_or_does_without(toy_data, tmp_path):
-    run(
-        "fairseq_cli.train",
-        [str(toy_data)],
-        TASK,
-        f"--arch multimodal_transformer_tiny {MODEL} --backbone efficientnet_lite0 --image-size 64",
-        "--criterion translation --max-epoch 1 --max-tokens 200 --no-epoch-checkpoints",
-        OPTIMIZER,
-        f"--save-dir {tmp_path}",
-    )
+def test_an_image_must_model_takes_images_or_does_without(toy_data, image_must, tmp_path):
     model = tmp_path / "model.pt"
-    run(EXPORT, f"{tmp_path / 'checkpoint_last.pt'} {model}")
+    run(EXPORT, f"{image_must} {model}")
     text, images = toy_data.parent / "test.en", toy_data.parent / "images"
     names = toy_data.parent / "test.images.txt"
     for options, generate in ((f"--images {images} --list {names}", ""), ("--image-free", "--image-free")):
@@ -344,15 +338,12 @@ def test_what_a_format_cannot_express_is_refused_and_leaves_no_folder(model, tra
 def test_onnx_translates_as_fairseq_generate_does(model, trained, tmp_path, system):
     for package in ("onnx", "onnxruntime"):
         pytest.importorskip(package, reason=f"the extra `serving` is not installed ({package})")
-    data, file = (model.folder / "data", model.file) if system == "text" else (trained.data, trained.last)
-    text = model.text if system == "text" else trained.data.parent / "test.en"
-    search = f"--path {file} --beam 5 --nbest 2 --cpu --remove-bpe"
-    log = run("fairseq_cli.generate", [str(data)], TASK, search)
-    expected: dict[int, list[tuple[float, str]]] = {}
-    for line in log.splitlines():
-        if line.startswith("H-"):
-            tag, score, words = line.split("\t")
-            expected.setdefault(int(tag[2:]), []).append((float(score), words))
+    if system == "text":
+        data, file, text, expected = model.folder / "data", model.file, model.text, model.expected
+    else:
+        data, file, text = trained.data, trained.last, trained.data.parent / "test.en"
+        search = f"--path {file} --beam 5 --nbest 2 --cpu"
+        expected = hypotheses(run("fairseq_cli.generate", [str(data)], TASK, search))
     folder, output = tmp_path / "onnx", tmp_path / "out.jsonl"
     run(EXPORT, f"{file} {folder} --format onnx --data {data}")
     options = ["--nbest", "2", "--batch-size", "7", "--output", str(output)]

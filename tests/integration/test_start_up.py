@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.integration.command_line import CHECKOUT, ENVIRONMENT, IKD, TASK, arguments, refusal, start
+from tests.integration.command_line import CHECKOUT, ENVIRONMENT, IKD, TASK, arguments, refusal
 
 PACKAGE = CHECKOUT / "ikd_fairseq"
 # Prints what of the plugin fairseq knows.
@@ -41,20 +41,19 @@ def fresh(code: str, cwd: Path = CHECKOUT) -> str:
     [
         "import ikd_fairseq; import fairseq",
         "import fairseq; import ikd_fairseq",
-        "from ikd_fairseq.modules.multimodal_encoder import MultimodalEncoder",
         "from ikd_fairseq.data.pairs.image_pair_dataset import ImagePairDataset",
-        "from ikd_fairseq.distillation.taught_pair_dataset import TaughtPairDataset",
     ],
 )
 def test_plugin_is_registered_whatever_is_imported_first(first):
     fresh(first + "\n" + REGISTERED)
 
 
-def test_command_of_fairseq_registers_the_folder_that_it_is_given():
+def test_command_of_fairseq_registers_the_folder_that_it_is_given(tmp_path):
     """Its options are those of the plugin's task, model and criterion, and its error hook is in place."""
-    process = start("fairseq_cli.train", "no-such-folder", TASK, IKD, "--require-images --batch-size 4")
-    output, _ = process.communicate(timeout=600)
-    assert process.returncode == 1 and "no-such-folder" in refusal(output)
+    options = f"--require-images --batch-size 4 --save-dir {tmp_path}"
+    command = [sys.executable, "-m", "fairseq_cli.train", *arguments("no-such-folder", TASK, IKD, options)]
+    done = subprocess.run(command, cwd=CHECKOUT, env=ENVIRONMENT, capture_output=True, text=True)
+    assert done.returncode == 1 and "no-such-folder" in refusal(done.stderr)
 
 
 def test_script_that_imports_the_plugin_may_name_its_folder_too(trained, tmp_path):
@@ -105,6 +104,14 @@ except SystemExit:
     print({{"torch", "fairseq"}} & set(sys.modules))
 """)
     assert shown.startswith("usage: ") and shown.splitlines()[-1] == "set()"
+
+
+def test_rooms_of_registered_parts_bring_fairseq_first():
+    """By one line each: which of them is imported first does not matter, as the test above sees of one."""
+    for room in ("compression", "criterions", "data/pairs", "distillation", "models", "modules", "tasks"):
+        lines = ast.parse((PACKAGE / room / "__init__.py").read_text(encoding="utf-8")).body
+        first = next(node for node in lines if isinstance(node, ast.Import | ast.ImportFrom))
+        assert [name.name for name in first.names] == ["needs_fairseq"], room
 
 
 def test_rooms_that_are_of_use_without_fairseq_import_it_where_they_use_it():

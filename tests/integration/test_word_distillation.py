@@ -10,7 +10,6 @@ from fairseq.data import Dictionary
 from ikd_fairseq.cli.cache_teacher import main as cache_teacher
 from tests.integration.command_line import MODEL, OPTIMIZER, TASK, run
 
-SMOOTHED = "--criterion translation --label-smoothing 0.1"
 DISTILLED = "--criterion word_distillation --label-smoothing 0.1"
 STUDENT = f"--arch transformer {MODEL} --share-all-embeddings --dropout 0.1"  # fairseq's own takes no image
 RUN = "--max-tokens 200 --max-update 3 --seed 3 --no-epoch-checkpoints"
@@ -39,23 +38,6 @@ def data(toy_data, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def teacher(data, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("teacher")
-    run(
-        "fairseq_cli.train",
-        [str(data)],
-        TASK,
-        f"--arch multimodal_transformer_tiny {MODEL}",
-        SMOOTHED,
-        OPTIMIZER,
-        "--backbone efficientnet_lite0 --image-size 64 --disable-validation",
-        RUN,
-        f"--save-dir {folder}",
-    )
-    return folder / "checkpoint_last.pt"
-
-
-@pytest.fixture(scope="module")
 def train(data, tmp_path_factory):
     """Trains the student with further options; gives the log and the checkpoint."""
 
@@ -68,18 +50,9 @@ def train(data, tmp_path_factory):
     return train_student
 
 
-def test_alpha_0_trains_as_the_translation_criterion_to_the_last_bit(train, teacher):
-    (log, state), (plain_log, plain_state) = (
-        train(options, "--disable-validation")
-        for options in (f"{DISTILLED} --distillation-alpha 0 --teacher-path {teacher}", SMOOTHED)
-    )
-    assert logged(log) == logged(plain_log) and len(logged(log)) == 3
-    assert all(torch.equal(value, plain_state["model"][key]) for key, value in state["model"].items())
-
-
-def test_student_learns_from_images_that_it_never_sees_live_or_from_a_cache(data, teacher, train):
+def test_student_learns_from_images_that_it_never_sees_live_or_from_a_cache(data, image_must, train):
     log, state = train(
-        f"{DISTILLED} --distillation-alpha 0.5 --teacher-path {teacher}",
+        f"{DISTILLED} --distillation-alpha 0.5 --teacher-path {image_must}",
         "--eval-bleu --eval-bleu-detok space",
     )
     assert "train: 40 of 64 sentences have an image" in log
@@ -88,7 +61,7 @@ def test_student_learns_from_images_that_it_never_sees_live_or_from_a_cache(data
     assert not state["criterion"] and not any("region" in key or "teacher" in key for key in state["model"])
 
     words = len(Dictionary.load(str(data / "dict.de.txt")))
-    options = ["--teacher-path", str(teacher), "--top-k", str(words), "--name", "all", "--device", "cpu"]
+    options = ["--teacher-path", str(image_must), "--top-k", str(words), "--name", "all", "--device", "cpu"]
     assert not cache_teacher([str(data), *options])
     cached_log, _ = train(f"{DISTILLED} --distillation-alpha 0.5 --teacher-cache all")
     assert "have an image" not in cached_log

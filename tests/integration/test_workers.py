@@ -2,13 +2,12 @@
 
 import json
 import shutil
-import socket
-import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 
-from tests.integration.command_line import IKD, MODEL, OPTIMIZER, TASK, run, start
+from tests.integration.command_line import IKD, MODEL, OPTIMIZER, TASK, free_port, run
 from tests.integration.conftest import prepare
 
 
@@ -45,31 +44,20 @@ def test_run_of_fairseqs_criterion_and_adam_goes_on_with_ours(toy_data, tmp_path
             assert a == pytest.approx(b, rel=1e-3), (update, values, whole[update])
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def run_two_workers(*command) -> str:
     """Runs a command in two processes that train together, to its end, and returns what the first printed."""
     port = free_port()
-    workers = [
-        start(
+
+    def work(rank: int) -> str:
+        return run(
             *command,
             f"--distributed-init-method tcp://127.0.0.1:{port}",
             f"--distributed-world-size 2 --distributed-rank {rank}",
             "--distributed-no-spawn --distributed-backend gloo --ddp-backend legacy_ddp",
         )
-        for rank in range(2)
-    ]
-    logs = []
-    deadline = time.monotonic() + 300
-    for worker in workers:
-        log, _ = worker.communicate(timeout=deadline - time.monotonic())
-        assert worker.returncode == 0, log[-4000:]
-        logs.append(log)
-    return logs[0]
+
+    with ThreadPoolExecutor(2) as workers:
+        return next(workers.map(work, range(2)))
 
 
 @pytest.fixture(scope="module")

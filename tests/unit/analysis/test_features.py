@@ -51,7 +51,8 @@ def test_generated_features_stand_in_the_order_asked_for_whatever_the_batches(tr
 
 def test_visual_features_are_means_of_the_frozen_cnns_last_map_row_by_row(trained):
     images = toy.images(3)
-    found = visual_features(trained, SimpleNamespace(images=images.numpy()), [2, 0])
+    pack = SimpleNamespace(images=images.numpy(), image_size=images.shape[1])
+    found = visual_features(trained, pack, np.array([2, 0]))
     backbone = get_backbone("efficientnet_lite0")
     expected = FrozenCNN(backbone, "random")(backbone.normalise(images[[2, 0]]))[-1].mean(dim=(2, 3))
     assert_close_to_scale(found, expected)

@@ -137,9 +137,6 @@ def test_an_interrupted_run_is_finished_by_the_next(distil, tmp_path, monkeypatc
     "changes, words",
     [
         ({"order": (1, 0)}, "of 1 of 3 sentences (ids 2)"),
-        ({"order": (1, 0, 2, 1)}, "sentence 1 is there twice"),
-        ({"hypotheses": [["w1"], ["w1", "w2"], ["w1", "w2"]]}, "sentence 0 (from 0) has 1 hypotheses and 2"),
-        ({"hypotheses": [["w1", "w2"], ["w1", ""], ["w1", "w2"]]}, "2 of sentence 1 (from 0) is empty"),
         ({"hypotheses": [["w1", "w2"], ["wort"] * 2, ["w1", "w2"]]}, "1 of sentence 1 (from 0): 'wort'"),
         ({"sources": ["w1 w2 w3", "w4", "w5 w7"]}, "sentence 2 (from 0) is not that of"),
     ],

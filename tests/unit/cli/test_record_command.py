@@ -1,5 +1,6 @@
 """ikd-record: steps on the command line, what they print, refusals. What they record has tests beside it."""
 
+import argparse
 import hashlib
 from pathlib import Path
 
@@ -17,7 +18,11 @@ STATE = {
     "model": {"decoder.w": torch.ones(4), "student.w": torch.ones(5)},
     "optimizer_history": [{"num_updates": 7}],
     "extra_state": {"previous_training_time": 6.0},
-    "cfg": {"common": {"seed": 2}, "optimization": {"max_update": 7}},
+    "cfg": {
+        "common": {"seed": 2},
+        "optimization": {"max_update": 7},
+        "model": argparse.Namespace(arch="ikd_transformer"),
+    },
 }
 
 

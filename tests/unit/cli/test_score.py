@@ -129,9 +129,6 @@ def test_files_of_different_length_are_refused_with_both_numbers(tmp_path, capsy
         ("just a line\n", "holds no hypotheses"),
         ("S-0\ta\nT-0\tb\n", "holds no hypotheses"),
         ("H-0\t-1\ta\n", "holds no references"),
-        ("S-0\ta\nH-0\t-1\ta\nS-0\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
-        ("H-0\t-1\ta\nH-1\t-1\ta\nH-0\t-1\ta\n", "gen.txt, line 3: sentence 0 is there twice"),
-        ("S-0\ta\nH-0\t-1\ta\nH-1\t-0.", "gen.txt, line 3: the line is cut off"),
         ("S-0\ta\nS-1", "gen.txt, line 2: the line is cut off"),
         ("T-0\ta\nH-0\t-1\ta\nT-1\ta\n", "lacks the translation of 1 of 2"),  # killed before the last H-
         ("T-0\ta\nH-0\t-1\ta\nD-0\t-1\ta\nT-1\ta\nH-1\t-1\ta\n", "lacks the translation of 1 of 2"),
@@ -343,6 +340,9 @@ def test_comparisons_that_cannot_be_made_are_refused(tmp_path, capsys, compared)
         ([*pair, *references, "--trials", "99"], "--trials 99: give 100 at least"),
         (["--hypotheses", short, *pair[3:], *references], "--system belongs to a comparison"),
         (["--hypotheses", short, *references, "--test", "bootstrap"], "--test belongs to a comparison"),
+        (["--hypotheses", short, *references, "--json", "no/such"], "no does not exist: make it first"),
+        ([*pair, *references, "--json", pair[2]], "the output is one of the inputs"),
+        ([*pair, *references, "--json", pair[-1]], "the output is one of the inputs"),
     ]
     for arguments, *parts in cases:
         message = refusal(capsys, *arguments)

@@ -14,27 +14,16 @@ from ikd_fairseq.cli.export import main
 from ikd_fairseq.compression import export
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.models.ikd_transformer import IKDTransformerConfig
-from tests import toy
+from tests import saved_checkpoints, toy
 from tests.unit.models.image_free import imagination_model
 
 IKD = {"_name": "ikd_transformer"}
 
 
 def toy_state(model, model_cfg=None, task_cfg=None):
-    """The layout that fairseq's Trainer.state_dict writes."""
-    return {
-        "args": None,
-        "cfg": {"model": model_cfg or {"_name": "transformer"}, "task": task_cfg or {"_name": "translation"}},
-        "model": model,
-        "criterion": {"bias": torch.zeros(1000)},
-        "optimizer_history": [
-            {"criterion_name": "C", "optimizer_name": "A", "lr_scheduler_state": {}, "num_updates": 1},
-            {"criterion_name": "C", "optimizer_name": "A", "lr_scheduler_state": {}, "num_updates": 2},
-        ],
-        "task_state": {"state": 1},
-        "extra_state": {"train_iterator": {"epoch": 3}, "val_loss": 3.5, "metrics": {"a": 1}, "ema": {}},
-        "last_optimizer_state": {"state": {0: {"exp_avg": torch.zeros(100000)}}},
-    }
+    """A run of two updates, as fairseq's trainer saves it."""
+    settings = {"model": model_cfg or {"_name": "transformer"}, "task": task_cfg or {"_name": "translation"}}
+    return saved_checkpoints.toy_state(model, updates=2, **settings)
 
 
 def exported(tmp_path, state, **options):
@@ -202,6 +191,8 @@ def test_another_criterion_stays(tmp_path):
 def test_training_state_goes_and_what_fairseq_reads_stays(tmp_path):
     state = toy_state({"encoder.weight": torch.ones(2), "student.weight": torch.ones(100000)}, IKD)
     state["extra_state"]["averaged_checkpoints"] = [{"file": "a.pt", "num_updates": 2}]
+    state |= {"criterion": {"bias": torch.zeros(1000)}, "task_state": {"state": 1}}
+    state["optimizer_history"].insert(0, {**state["optimizer_history"][0], "num_updates": 1})
     small = exported(tmp_path, state)
     assert set(small["model"]) == {"encoder.weight"}
     assert "last_optimizer_state" not in small and small["criterion"] is None

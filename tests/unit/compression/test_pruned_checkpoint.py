@@ -14,6 +14,7 @@ from ikd_fairseq.compression.pruning import MASK_SUFFIX, prunable_groups
 from ikd_fairseq.distillation.teacher_models import check_teacher
 from ikd_fairseq.errors import IkdError
 from tests import toy
+from tests.saved_checkpoints import toy_state
 from tests.unit.models.image_free import imagination_model
 
 WEIGHTS = {
@@ -25,36 +26,12 @@ WEIGHTS = {
 
 
 def checkpoint(path, model, **model_settings):
-    """The layout that fairseq's Trainer.state_dict writes, of a run of 7 updates."""
-    torch.save(
-        {
-            "args": None,
-            "cfg": {
-                "model": {"_name": "ikd_transformer_tiny", **model_settings},
-                "task": Namespace(data="bin", _name="multimodal_translation"),
-            },
-            "model": model,
-            "criterion": None,
-            "optimizer_history": [
-                {
-                    "criterion_name": "C",
-                    "optimizer_name": "FairseqAdam",
-                    "lr_scheduler_state": {},
-                    "num_updates": 7,
-                }
-            ],
-            "task_state": {},
-            "extra_state": {
-                "train_iterator": {"epoch": 3},
-                "val_loss": 3.5,
-                "best": 3,
-                "metrics": {},
-                "ema": {"weight": torch.ones(1)},
-            },
-            "last_optimizer_state": {"state": {0: {"exp_avg": torch.ones(1000)}}},
-        },
-        path,
-    )
+    """A run of 7 updates, as fairseq's trainer saves it."""
+    settings = {
+        "model": {"_name": "ikd_transformer_tiny", **model_settings},
+        "task": Namespace(data="bin", _name="multimodal_translation"),
+    }
+    torch.save(toy_state(model, updates=7, **settings), path)
     return str(path)
 
 
@@ -72,7 +49,7 @@ def test_pruned_checkpoint_loads_in_fairseq_without_what_belongs_to_other_weight
     state = load_checkpoint_to_cpu(str(tmp_path / "pruned.pt"))
     assert "last_optimizer_state" not in state and state["optimizer_history"][-1]["num_updates"] == 7
     pruned = {"file": dense, "sparsity": 0.75}
-    assert state["extra_state"] == {"train_iterator": {"epoch": 3}, "pruned": pruned}
+    assert state["extra_state"] == {"train_iterator": {"epoch": 8}, "pruned": pruned}
     model = toy.ikd_model(no_student=True)
     model.load_state_dict(state["model"])
     weights = [value for _, value in model.named_parameters() if value.dim() > 1]

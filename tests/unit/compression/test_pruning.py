@@ -16,20 +16,13 @@ from omegaconf import OmegaConf
 from ikd_fairseq.compression import pruning
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.checkpoints import tie
-from ikd_fairseq.models.config import FlatTransformerConfig
 from ikd_fairseq.models.text_baseline import TextTransformerModel
 from tests import toy
 from tests.unit.models.image_free import imagination_model
 
 
-def text_model() -> TextTransformerModel:
-    torch.manual_seed(1)
-    sizes = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
-    return TextTransformerModel.build_model(FlatTransformerConfig(**sizes), toy.toy_task())
-
-
 def pruned_model(sparsity: float = 0.6) -> TextTransformerModel:
-    model = text_model()
+    model = toy.text_model()
     model.load_state_dict(pruning.prune_weights(model.state_dict(), sparsity))
     return model
 
@@ -78,13 +71,13 @@ def test_of_equal_magnitudes_the_first_are_pruned_and_the_share_is_exact(count):
 
 
 def test_shared_weights_count_once_and_have_one_mask():
-    state = text_model().state_dict()
+    state = toy.text_model().state_dict()
     embeddings = [
         f"{part}.weight"
         for part in ("encoder.embed_tokens", "decoder.embed_tokens", "decoder.output_projection")
     ]
     copies = tie({name: value.clone() for name, value in state.items()})  # what fairseq saves from a GPU
-    size = sum(value.numel() for name, value in text_model().named_parameters() if value.dim() > 1)
+    size = sum(value.numel() for name, value in toy.text_model().named_parameters() if value.dim() > 1)
     for model in (state, copies):
         assert embeddings in pruning.prunable_groups(model)
         pruned = pruning.prune_weights(model, 0.5)
@@ -99,7 +92,7 @@ def test_different_matrices_that_are_pruned_away_do_not_count_as_shared():
     assert len(pruning.prunable_groups(pruning.prune_weights(model, 0.7))) == 3
 
 
-@pytest.mark.parametrize("build", [text_model, toy.ikd_model, toy.image_must_model, imagination_model])
+@pytest.mark.parametrize("build", [toy.text_model, toy.ikd_model, toy.image_must_model, imagination_model])
 def test_matrices_of_the_translation_model_are_prunable_and_nothing_else(build):
     model = build()
     wanted = {
@@ -119,7 +112,7 @@ def test_matrices_of_the_translation_model_are_prunable_and_nothing_else(build):
 
 
 def test_pruning_further_keeps_what_was_pruned_and_pruning_less_is_refused():
-    once = pruning.prune_weights(text_model().state_dict(), 0.4)
+    once = pruning.prune_weights(toy.text_model().state_dict(), 0.4)
     twice = pruning.prune_weights(once, 0.6)
     for name in (name for name in once if name.endswith("_mask")):
         assert not (twice[name] & ~once[name]).any()
@@ -228,7 +221,7 @@ def test_gradients_that_overflow_do_not_reach_masked_weights():
 
 
 def test_a_mask_that_keeps_everything_trains_as_no_mask_does():
-    plain, masked = text_model(), text_model()
+    plain, masked = toy.text_model(), toy.text_model()
     state = masked.state_dict()
     masked.load_state_dict(
         {
@@ -251,16 +244,16 @@ def test_a_mask_that_keeps_everything_trains_as_no_mask_does():
 
 
 def test_a_checkpoint_without_masks_adds_nothing_to_the_model():
-    model = text_model()
+    model = toy.text_model()
     names = set(model.state_dict())
-    model.load_state_dict(text_model().state_dict())
+    model.load_state_dict(toy.text_model().state_dict())
     assert set(model.state_dict()) == names
     assert not any(value._backward_hooks for value in model.parameters())
 
 
 def test_masks_are_saved_and_loaded_with_the_model():
     first = pruned_model()
-    second = text_model()
+    second = toy.text_model()
     second.load_state_dict(copy.deepcopy(first.state_dict()))
     assert set(second.state_dict()) == set(first.state_dict())
     for name, value in first.state_dict().items():
@@ -273,7 +266,7 @@ def test_masks_are_saved_and_loaded_with_the_model():
 # ---------------------------------------------------------------- lost masks
 
 
-@pytest.mark.parametrize("build", [text_model, toy.ikd_model, toy.image_must_model, pruned_model])
+@pytest.mark.parametrize("build", [toy.text_model, toy.ikd_model, toy.image_must_model, pruned_model])
 def test_new_and_pruned_models_may_train(build):
     pruning.check_masks(build())
 
@@ -281,7 +274,7 @@ def test_new_and_pruned_models_may_train(build):
 def test_a_pruned_model_that_lost_its_masks_is_refused():
     pruned = pruned_model(0.2).state_dict()
     state = {name: value for name, value in pruned.items() if not name.endswith("_mask")}
-    model = text_model()
+    model = toy.text_model()
     model.load_state_dict(state)
     with pytest.raises(IkdError, match=r"^(19|20)\.\d% of the model's weights are zero.*lost the pruning"):
         pruning.check_masks(model)
@@ -290,7 +283,7 @@ def test_a_pruned_model_that_lost_its_masks_is_refused():
 def test_a_model_that_lost_one_mask_is_refused_by_name():
     state = pruned_model().state_dict()
     del state["encoder.layers.1.fc2.weight_mask"]
-    model = text_model()
+    model = toy.text_model()
     model.load_state_dict(state)
     with pytest.raises(IkdError, match="encoder.layers.1.fc2.weight has no pruning mask though"):
         pruning.check_masks(model)
@@ -298,8 +291,8 @@ def test_a_model_that_lost_one_mask_is_refused_by_name():
 
 def test_masks_of_another_checkpoint_are_refused():
     state = {**pruned_model(0.6).state_dict()}
-    state["decoder.layers.0.fc1.weight"] = text_model().state_dict()["decoder.layers.0.fc1.weight"]
-    model = text_model()
+    state["decoder.layers.0.fc1.weight"] = toy.text_model().state_dict()["decoder.layers.0.fc1.weight"]
+    model = toy.text_model()
     model.load_state_dict(state)
     with pytest.raises(IkdError, match="decoder.layers.0.fc1.weight is not zero where its pruning mask"):
         pruning.check_masks(model)
@@ -326,7 +319,7 @@ def test_unpacking_gives_back_every_bit(dtype):
 
 
 def test_a_packed_model_loads_as_the_model_and_keeps_its_masks():
-    first, second = pruned_model(), text_model()
+    first, second = pruned_model(), toy.text_model()
     second.load_state_dict(pruning.pack_weights(first.state_dict()))
     assert torch.equal(loss_of(first), loss_of(second))
     pruning.check_masks(second)
@@ -335,7 +328,7 @@ def test_a_packed_model_loads_as_the_model_and_keeps_its_masks():
 
 def test_models_without_masks_and_damaged_packs_are_refused():
     with pytest.raises(IkdError, match="encoder.embed_tokens.weight has no pruning mask"):
-        pruning.pack_weights(text_model().state_dict())
+        pruning.pack_weights(toy.text_model().state_dict())
     packed = pruning.pack_weights(pruned_model().state_dict())
     name = "encoder.layers.0.fc1.weight"
     for damaged in (f"{name}_kept", f"{name}_mask_bits"):

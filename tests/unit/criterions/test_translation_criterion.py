@@ -9,21 +9,16 @@ from fairseq.logging import metrics
 
 from ikd_fairseq.criterions.translation_criterion import PlainTranslationCriterion, TranslationCriterionConfig
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.models.config import FlatTransformerConfig
-from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.modules.vocabulary_loss import Agreement, SmoothedLikelihood, vocabulary_loss
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
 SOURCES = toy.tokens([1, 2, 3], [4, 5], [6], [7, 8, 9, 10])
 TARGETS = toy.tokens([3, 2, 1, 1], [5, 4], [6, 6], [9, 8, 7])
-SIZES = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
 
 
 def text_model(**options):
-    torch.manual_seed(1)
-    cfg = FlatTransformerConfig(**{**SIZES, "dropout": 0.3, **options})
-    return TextTransformerModel.build_model(cfg, toy.toy_task()).train()
+    return toy.text_model(**{"dropout": 0.3, **options}).train()
 
 
 def criterion_of(model, **options):

@@ -17,8 +17,6 @@ from ikd_fairseq.criterions.word_distillation import (
 )
 from ikd_fairseq.distillation.teacher_models import TeacherEnsemble
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.models.config import FlatTransformerConfig
-from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.modules.vocabulary_loss import SmoothedLikelihood, vocabulary_loss
 from tests import toy
 from tests.closeness import assert_close_to_scale
@@ -27,12 +25,10 @@ SOURCES = toy.tokens([1, 2, 3], [4, 5], [6], [7, 8, 9, 10])
 TARGETS = toy.tokens([3, 2, 1, 1], [5, 4], [6, 6], [9, 8, 7])
 REAL = TARGETS.ne(toy.dictionary().pad())
 IMAGES = {"images": toy.images(2), "image_positions": torch.tensor([0, 2])}
-SIZES = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
 
 
 def text_model(seed=1, **options):
-    torch.manual_seed(seed)
-    model = TextTransformerModel.build_model(FlatTransformerConfig(**{**SIZES, **options}), toy.toy_task())
+    model = toy.text_model(seed, **options)
     with torch.no_grad():  # far from uniform, so that models differ
         model.decoder.output_projection.weight.mul_(2)
     return model

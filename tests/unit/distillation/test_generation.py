@@ -18,6 +18,7 @@ from ikd_fairseq.io.locks import claim
 from ikd_fairseq.io.manifests import differences, text_fingerprint
 from ikd_fairseq.tasks.open_task import open_task
 from tests import toy
+from tests.saved_checkpoints import toy_state
 
 SENTENCES, SHARDS = 6, 3
 WORDS = toy.dictionary()
@@ -181,15 +182,7 @@ def save_teacher(path, seed, positions=32):
     for parameter in model.parameters():
         parameter.data.add_(torch.randn_like(parameter))
     settings = {**toy.SIZES, **limits, "unpool": "depthwise", "_name": "ikd_transformer", "no_student": False}
-    history = [{"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 1}]
-    state = {
-        "args": None,
-        "cfg": {"model": settings, "task": {"_name": "multimodal_translation"}},
-        "model": model.state_dict(),
-        "optimizer_history": history,
-        "extra_state": {"epoch": 1, "train_iterator": {"epoch": 1}},
-    }
-    torch.save(state, path)
+    torch.save(toy_state(model.state_dict(), model=settings, task={"_name": "multimodal_translation"}), path)
     return model.eval()
 
 

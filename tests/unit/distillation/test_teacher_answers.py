@@ -11,24 +11,19 @@ from ikd_fairseq.cli.cache_teacher import main
 from ikd_fairseq.distillation.teacher_answers import cache_teacher
 from ikd_fairseq.distillation.teacher_cache import TeacherCache
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.models.config import FlatTransformerConfig
-from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.tasks.open_task import open_task
 from tests import toy
+from tests.saved_checkpoints import toy_state
 
-SIZES = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
-EXTRA = {"epoch": 1, "train_iterator": {"epoch": 1}}
 SENTENCES = [([1, 2, 3], [3, 2, 1, 1]), ([4], [5, 4]), ([6, 7], [6]), ([7, 8, 9, 10], [9, 8, 7, 6, 5])]
 
 
 def save_teacher(path, positions=9):
     """A random model, as fairseq saves one."""
-    sizes = {**SIZES, "max_source_positions": positions, "max_target_positions": positions}
-    model = TextTransformerModel.build_model(FlatTransformerConfig(**sizes), toy.toy_task())
-    cfg = {"model": {"_name": "transformer_mmt", **sizes}, "task": {"_name": "multimodal_translation"}}
-    history = [{"criterion_name": "", "optimizer_name": "", "lr_scheduler_state": {}, "num_updates": 1}]
-    state = {"args": None, "cfg": cfg, "model": model.state_dict()}
-    torch.save({**state, "optimizer_history": history, "extra_state": EXTRA}, path)
+    positions = {"max_source_positions": positions, "max_target_positions": positions}
+    model = toy.text_model(**positions)
+    settings = {"_name": "transformer_mmt", **toy.TEXT_SIZES, **positions}
+    torch.save(toy_state(model.state_dict(), model=settings, task={"_name": "multimodal_translation"}), path)
 
 
 @pytest.fixture

@@ -20,6 +20,10 @@ def data(tmp_path, write_text_split):
 def test_the_other_direction_and_one_of_several_pairs(data, write_text_split):
     backwards = Split.open(str(data), "train", "de", "en")
     assert (backwards.pair, backwards.source, backwards.target) == ("en-de", "de", "en")
+    assert Split.open(str(data), "train", "de") == Split.open(str(data), "train", None, "en") == backwards
+    assert Split.open(str(data), "train", "en") == Split.open(str(data), "train", None, "de")
+    with pytest.raises(IkdError, match="not in fr-de"):
+        Split.open(str(data), "train", "fr")
     write_text_split(data, "train", 5, pair="en-fr")
     with pytest.raises(IkdError, match="several pairs"):
         Split.open(str(data), "train")

@@ -28,14 +28,13 @@ def test_each_system_is_an_architecture_that_sees_images_when_its_entry_says_so(
     assert learns_from_images == (system.images == "training")
     assert ("--retriever" in values) == (system.images == "index")
     assert system.images in WHEN and system.title
-    assert getattr(model, "training_only", system.training_only) == system.training_only
 
 
 def test_a_variant_is_its_system_with_options_that_win():
     variant = derive("l1", "ikd", ["--distance", "l1"], "L1")
     assert variant.train_options == (*SYSTEMS["ikd"].train_options, "--distance", "l1")
     assert (variant.name, variant.title, variant.like) == ("l1", "L1", "ikd")
-    assert variant.own_options == ("--distance", "l1") and variant.training_only == ("student.",)
+    assert variant.own_options == ("--distance", "l1")
     assert derive("ikd", "ikd", ["--kd-images-per-batch", "8"]).title == "IKD-MMT (Peng et al. 2022)"
 
 

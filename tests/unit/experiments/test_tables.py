@@ -17,7 +17,7 @@ from ikd_fairseq.experiments.plan import Place
 from ikd_fairseq.experiments.record import ALL, Metric, Record, Score, find_records
 from ikd_fairseq.experiments.systems import SYSTEMS, derive
 from ikd_fairseq.experiments.table import Column, Row, Table, as_html, as_markdown, as_tsv
-from ikd_fairseq.experiments.tables import LAYOUTS, make_tables, published_rows
+from ikd_fairseq.experiments.tables import make_tables, published_rows
 from tests.records import PICTURED, REFERENCES, add_run, bleu, facts_of, score_of, spoilt, write_output
 
 TEXT = "Transformer (Vaswani et al. 2017)"
@@ -544,7 +544,3 @@ def test_a_missing_greedy_score_is_named(tmp_path):
     Record.update(tmp_path / "nano-base", scores={"test": [lines]})
     with pytest.raises(IkdError, match="nano-base has no score of test by greedy search"):
         tables_of(tmp_path, "distillation", splits=("test",), baseline=None)
-
-
-def test_every_layout_says_what_it_is():
-    assert list(LAYOUTS) == ["systems", "variants", "texts", "distillation"]

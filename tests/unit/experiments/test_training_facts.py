@@ -22,7 +22,7 @@ MODEL = {
 }
 CONFIG = {
     "common": {"seed": 3},
-    "model": argparse.Namespace(arch="x", dropout=0.3),
+    "model": argparse.Namespace(arch="ikd_transformer", dropout=0.3),
     "task": {"data": "data"},
     "optimization": {"max_update": 8},
     "checkpoint": {"patience": 10},
@@ -58,7 +58,10 @@ def test_training_tells_system_options_time_and_what_the_process_was(run):
     facts = training_facts(run, system, run / "data", {"text": "original"})
     assert [facts[name] for name in ("system", "like", "images")] == ["l1", "ikd", "training"]
     assert [facts[name] for name in ("seed", "pair", "updates", "epochs")] == [3, "en-de", 8, 2]
-    assert facts["options"]["model"] == {"arch": "x", "dropout": 0.3} and "bpe" not in facts["options"]
+    assert (
+        facts["options"]["model"] == {"arch": "ikd_transformer", "dropout": 0.3}
+        and "bpe" not in facts["options"]
+    )
     assert facts["steps"] == {"train": {"seconds": 90.0, "peak_memory_mb": 700}}
     assert facts["code"]["commit"] == "c" and "hardware" not in facts and facts["stopped_by"] == "max_update"
     assert facts["labels"] == {"text": "original"}

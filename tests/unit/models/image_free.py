@@ -57,9 +57,10 @@ def write_index(folder, kind: str, channels: int = toy.CHANNELS, words: int = 20
 
 
 def retrieval_model(folder, kind: str, **options) -> RetrievalTransformerModel:
-    sizes = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
     task = toy.toy_task()
     task.cfg.data = str(folder)
     torch.manual_seed(1)
-    cfg = RetrievalTransformerConfig(**{**sizes, "retriever": kind, "retrieved_images": 3, **options})
+    cfg = RetrievalTransformerConfig(
+        **{**toy.TEXT_SIZES, "retriever": kind, "retrieved_images": 3, **options}
+    )
     return RetrievalTransformerModel.build_model(cfg, task)

@@ -10,6 +10,7 @@ from ikd_fairseq.errors import IkdError
 from ikd_fairseq.modules.feature_generator import UNPOOLS
 from tests import toy
 from tests.closeness import assert_close_to_scale
+from tests.saved_checkpoints import toy_state
 
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 POSITIONS = torch.tensor([2, 0])
@@ -116,12 +117,8 @@ def test_decoding_does_not_care_how_the_student_was_built(student_kernels):
 
 
 def settings_after_loading(tmp_path, named, overrides=None):
-    model = {"_name": "ikd_transformer_tiny", **named}
-    cfg = {"model": model, "task": {"_name": "translation"}, "criterion": None}
-    state = {"model": {}, "args": None, "cfg": cfg, "optimizer_history": [{}], "extra_state": {}}
-    state["optimizer_history"] = [{"optimizer_name": "x", "lr_scheduler_state": {}, "num_updates": 1}]
-    state["extra_state"] = {"train_iterator": {}}
-    torch.save(state, tmp_path / "checkpoint.pt")
+    settings = {"_name": "ikd_transformer_tiny", **named}
+    torch.save(toy_state({}, model=settings), tmp_path / "checkpoint.pt")
     return checkpoint_utils.load_checkpoint_to_cpu(str(tmp_path / "checkpoint.pt"), overrides)["cfg"]["model"]
 
 

@@ -40,14 +40,6 @@ def build(tmp_path):
     return model
 
 
-def shaken(model):
-    """Moves weights away from their initial values."""
-    torch.manual_seed(5)
-    for parameter in model.parameters():
-        parameter.data.add_(0.1 * torch.randn_like(parameter))
-    return model.eval()
-
-
 def translate(model, source, beam=4):
     search = SequenceGenerator([model], toy.dictionary(), beam_size=beam, max_len_b=12)
     net_input = {"src_tokens": source, "src_lengths": source.ne(toy.dictionary().pad()).sum(1)}
@@ -56,7 +48,7 @@ def translate(model, source, beam=4):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_beam_search_gives_the_same_alone_and_in_any_batch(build, system):
-    model = shaken(build(system))
+    model = toy.trained(build(system))
     for left_pad in (True, False):
         together = translate(model, toy.tokens(*SENTENCES, left_pad=left_pad))
         for sentence, hypotheses in zip(SENTENCES, together):
@@ -68,7 +60,7 @@ def test_beam_search_gives_the_same_alone_and_in_any_batch(build, system):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_encoder_looks_at_no_image_of_the_sentence(build, system):
-    model, source = shaken(build(system)), toy.tokens(*SENTENCES)
+    model, source = toy.trained(build(system)), toy.tokens(*SENTENCES)
     with torch.no_grad():
         without = model.encoder(source)["encoder_out"][0]
         handed = model.encoder(source, images=toy.images(1), image_positions=torch.tensor([1]))
@@ -109,7 +101,7 @@ def test_ten_sentences_are_learnt_by_heart(build, system):
 
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_checkpoint_gives_the_model_back(build, system):
-    model, other = shaken(build(system)), build(system).eval()
+    model, other = toy.trained(build(system)), build(system).eval()
     state = {name: value.clone() for name, value in model.state_dict().items()}
     other.load_state_dict(state, strict=True)
     net_input = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))["net_input"]
@@ -122,7 +114,7 @@ def test_checkpoint_gives_the_model_back(build, system):
     "make", [toy.ikd_model, toy.image_must_model, hallucination_model, imagination_model]
 )
 def test_layer_normalisation_may_come_last(make):
-    model = shaken(make(encoder_normalize_before=False, decoder_normalize_before=False))
+    model = toy.trained(make(encoder_normalize_before=False, decoder_normalize_before=False))
     assert model.encoder.layer_norm is None and model.decoder.layer_norm is None
     with torch.no_grad():
         batch = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))["net_input"]
@@ -136,7 +128,7 @@ def test_layer_normalisation_may_come_last(make):
 
 
 def test_predicted_feature_differs_by_region_and_real_one_takes_its_place():
-    model = shaken(hallucination_model())
+    model = toy.trained(hallucination_model())
     source, real = toy.tokens(*SENTENCES), torch.randn(3, toy.REGIONS, toy.CHANNELS)
     with torch.no_grad():
         predicted = model.encoder(source)["regions"][0]
@@ -150,7 +142,7 @@ def test_predicted_feature_differs_by_region_and_real_one_takes_its_place():
 
 
 def test_consistency_is_zero_where_the_prediction_is_the_real_feature():
-    model = shaken(hallucination_model())
+    model = toy.trained(hallucination_model())
     sample = toy.batch(toy.tokens(*SENTENCES), toy.tokens(*SENTENCES))
     with torch.no_grad():
         predicted = model.encoder(sample["net_input"]["src_tokens"])["regions"][0]
@@ -196,7 +188,7 @@ def test_positions_of_regions_are_sums_of_a_row_and_a_column_and_a_class_token_h
 
 
 def test_regions_are_told_apart_by_their_positions_unless_the_checkpoint_knew_none():
-    model, source = shaken(hallucination_model()), toy.tokens([1, 2])
+    model, source = toy.trained(hallucination_model()), toy.tokens([1, 2])
     same = torch.rand(1, 1, toy.CHANNELS).expand(1, toy.REGIONS, -1)
 
     def encoded():
@@ -222,7 +214,7 @@ def test_regions_of_any_width_and_number_are_predicted(regions, channels):
 
 @pytest.mark.parametrize("kind", ["topic", "dense"])
 def test_gate_is_logged_as_a_mean_over_tokens_that_have_images(build, kind):
-    model = shaken(build(kind))
+    model = toy.trained(build(kind))
     gates = []
     model.encoder.fusion.register_forward_hook(lambda module, inputs, output: gates.append(output[1]))
     source = toy.tokens([1, 2, 3], [4, 5], [])  # nothing is found for a sentence without words

@@ -5,22 +5,14 @@ import torch
 from fairseq.sequence_generator import EnsembleModel, SequenceGenerator
 from fairseq.utils import extract_hard_alignment
 
-from ikd_fairseq.models.config import FlatTransformerConfig
-from ikd_fairseq.models.text_baseline import TextTransformerModel
 from tests import toy
 from tests.closeness import assert_close_to_scale
 
 SENTENCES = ([1, 2, 3], [4, 5], [6, 7, 8, 9, 10])
 
 
-def text_model():
-    torch.manual_seed(3)
-    sizes = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
-    return TextTransformerModel.build_model(FlatTransformerConfig(**sizes), toy.toy_task())
-
-
 MODELS = {
-    "text": text_model,
+    "text": lambda: toy.text_model(seed=3),
     "ikd": toy.ikd_model,
     "larger ikd": lambda: toy.ikd_model(image_size=96),
     "no text": lambda: toy.ikd_model(no_text=True),

@@ -6,7 +6,7 @@ import pytest
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.serving.model_card import Card, card_text
-from ikd_fairseq.serving.text import NONE, TextFacts, TextPipeline, merge_pairs
+from ikd_fairseq.serving.text import NONE, TextFacts, TextPipeline, read_merges
 
 MERGES = "#version: 0.2\nd o\ndo g</w>\nd o\n&a p\n"
 
@@ -56,7 +56,7 @@ def test_facts_survive_their_record_and_damaged_ones_are_refused():
 
 
 def test_merges_are_pairs_by_rank_once():
-    assert merge_pairs(MERGES) == [("d", "o"), ("do", "g</w>"), ("&a", "p")]
+    assert read_merges(MERGES) == [("d", "o"), ("do", "g</w>"), ("&a", "p")]
 
 
 @pytest.mark.parametrize(

@@ -129,6 +129,14 @@ def test_merges_are_those_of_the_first_shard_as_dictionaries_are(data, tmp_path_
         assert len(task.dataset("train")) == sentences and task.dataset("train").samplers
 
 
+def test_what_is_wrong_with_a_later_shard_is_told_before_the_first_is_trained_on(data, tmp_path_factory):
+    second = tmp_path_factory.mktemp("second")
+    task = task_of(f"{data}{os.pathsep}{second}", image_free=True)
+    with pytest.raises(IkdError, match=f"{second} holds no split train of en-de"):
+        task.load_dataset("train")
+    task.load_dataset("valid")  # of the first alone
+
+
 def test_bpe_dropout_that_cannot_be_is_refused(data):
     with pytest.raises(IkdError, match="--bpe-dropout 1.0: give a number"):
         task_of(data, bpe_dropout=1.0)

@@ -67,7 +67,7 @@ def test_a_word_keeps_its_subwords_where_others_are_unknown(codes):
 
 class Pairs:
     def __init__(self, sentence):
-        self.sentence = sentence
+        self.sentence, self.src, self.tgt = sentence, [sentence], [sentence]
 
     def __getitem__(self, index):
         return {"id": index, "source": self.sentence, "target": self.sentence}
@@ -79,9 +79,9 @@ class Pairs:
 def test_epochs_sentences_and_seeds_differ_and_each_repeats(codes):
     words = dictionary()
     sentence = encoded(" ".join(["lower new"] * 6), words)
-    sampler = SubwordSampler(codes, words, 0.5)
 
     def seen(seed, epoch, index, sides=("source",)):
+        sampler = SubwordSampler(codes, words, 0.5)
         pairs = BpeDropoutDataset(Pairs(sentence), dict.fromkeys(sides, sampler), seed)
         pairs.set_epoch(epoch)
         assert pairs.dataset.epoch == epoch

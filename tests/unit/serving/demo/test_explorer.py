@@ -13,8 +13,6 @@ import torch.nn.functional as F
 from ikd_fairseq.analysis.attention import head_weights
 from ikd_fairseq.analysis.features import ComparedFeatures
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.models.config import FlatTransformerConfig
-from ikd_fairseq.models.text_baseline import TextTransformerModel
 from ikd_fairseq.serving.checkpoint_engine import CheckpointEngine
 from ikd_fairseq.serving.demo import explorer as module
 from ikd_fairseq.serving.demo.explorer import (
@@ -121,8 +119,7 @@ def test_what_a_model_lacks_is_said_and_left_out(model):
 
 
 def test_a_system_without_a_generator_translates_and_says_so():
-    sizes = {name: value for name, value in toy.SIZES.items() if name not in ("backbone", "image_size")}
-    model = TextTransformerModel.build_model(FlatTransformerConfig(**sizes), toy.toy_task())
+    model = toy.text_model()
     missing = missing_parts(model, "data")
     assert set(missing) == {ATTENTION, INVERSE, NEAREST}
     assert "TextTransformerModel generates no regions from the text" in missing[NEAREST]
