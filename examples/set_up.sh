@@ -79,7 +79,10 @@ PYTHON
 
   # One at a time: who waits finds the environment made. A lock on the folder leaves no file behind.
   {
-    flock -n 9 || { echo "set_up.sh: waiting for another set-up in $checkout" && flock 9; }
+    if command -v flock >/dev/null && ! flock -n 9; then
+      echo "set_up.sh: waiting for another set-up in $checkout"
+      flock 9
+    fi
     ikd_make_environment
   } 9<"$checkout" || return 1
   export PATH=$venv/bin:$PATH
@@ -133,7 +136,7 @@ PYTHON
   # Extensions one after the other: PyTorch's build writes the same build.ninja for each, where ninja is there.
   ikd_install "2 of 3: fairseq$compiled" --find-links "$venv/wheels" --no-build-isolation "$fairseq" || return 1
   (cd "$checkout" && ikd_install "3 of 3: the plugin and what else it needs" --editable ".[test]") || return 1
-  echo "$key" >"$stamp.partial" && mv "$stamp.partial" "$stamp"
+  { echo "$key" >"$stamp.partial" && mv "$stamp.partial" "$stamp"; } || return 1
   echo "set_up.sh: installed in $((SECONDS - began)) s"
 }
 

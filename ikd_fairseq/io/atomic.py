@@ -7,9 +7,9 @@ that was killed, finds the old content or the new one and never a part. Its lock
 
 import contextlib
 import errno
-import glob
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -100,10 +100,12 @@ def new_folder(path: str) -> Iterator[str]:
     path = os.path.abspath(path)
     parent, name = os.path.split(path)
     check_new_folder(path)
-    pattern = os.path.join(glob.escape(parent), f".{glob.escape(name)}.*.partial")
-    with claim(path):
-        for left_behind in glob.glob(pattern):  # by a process that was killed
-            shutil.rmtree(left_behind, ignore_errors=True)
+    with claim(path) as locked:
+        for other in os.listdir(parent):
+            if locked and re.fullmatch(
+                rf"\.{re.escape(name)}\.\d+\.partial", other
+            ):  # of a process that was killed
+                shutil.rmtree(os.path.join(parent, other), ignore_errors=True)
         partial = os.path.join(parent, f".{name}.{os.getpid()}.partial")
         try:
             os.mkdir(partial)

@@ -51,8 +51,10 @@ def is_claimed(path: StrPath) -> bool:
 
 
 @contextlib.contextmanager
-def claim(path: StrPath, wait: float = 0.0) -> Iterator[None]:
+def claim(path: StrPath, wait: float = 0.0) -> Iterator[bool]:
     """Holds the lock of the file *path*, whose folder is there.
+
+    Gives whether there is one: some file systems have no locks.
 
     Removes at its start what killed writers of this or of other files left behind in the folder.
 
@@ -69,7 +71,7 @@ def claim(path: StrPath, wait: float = 0.0) -> Iterator[None]:
     try:
         if stream is not None:  # else nobody knows whose partial files these are
             _remove_left_behind(key)
-        yield
+        yield stream is not None
     finally:
         if _held[key] == os.getpid():
             del _held[key]
@@ -77,7 +79,7 @@ def claim(path: StrPath, wait: float = 0.0) -> Iterator[None]:
                 _release(key, stream)
 
 
-def claimed(path: StrPath, wait: float = 0.0) -> contextlib.AbstractContextManager[None]:
+def claimed(path: StrPath, wait: float = 0.0) -> contextlib.AbstractContextManager[bool | None]:
     """:func:`claim`, for parts of a work whose whole may have the lock already."""
     return contextlib.nullcontext() if is_claimed(path) else claim(path, wait)
 

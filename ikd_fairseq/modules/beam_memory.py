@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from fairseq.models import BaseFairseqModel
+from fairseq.models import BaseFairseqModel, FairseqIncrementalDecoder
 from fairseq.sequence_generator import SequenceGenerator
 
 
@@ -20,7 +20,9 @@ def memory_by_sentence(generator: Any, models: Sequence[BaseFairseqModel]) -> It
         generator: any; what is no beam search is left alone.
         models: those that it searches with.
     """
-    decoders = [model.decoder for model in models] if isinstance(generator, SequenceGenerator) else []
+    searching = isinstance(generator, SequenceGenerator)
+    parts = [getattr(model, "decoder", None) for model in models if searching]
+    decoders = [part for part in parts if isinstance(part, FairseqIncrementalDecoder)]
     for decoder in decoders:
         decoder.set_beam_size(generator.beam_size)
     try:

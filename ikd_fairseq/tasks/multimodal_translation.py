@@ -195,12 +195,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         """What the images of a split have to be; of teachers, those that need none do not count."""
         looking = [model for model in self._contracts if model.requires_images or model in self.models]
         sizes = {m.feature_channels if self.cfg.image_features else m.image_size for m in looking}
-        asked_by = None
-        if self.cfg.require_images:
-            asked_by = "--require-images"
-        elif self._image_must is not None:
-            role = "teacher " if self._image_must in self.teachers else ""
-            asked_by = f"the image-must {role}{type(self._image_must).__name__}"
+        must, asked_by = self._image_must, "--require-images" if self.cfg.require_images else None
+        if must is not None and asked_by is None:
+            asked_by = f"the image-must {'teacher ' if must in self.teachers else ''}{type(must).__name__}"
         regions = {m.feature_regions for m in looking} - {None}
         return Demands(self.cfg.image_features, sizes - {None}, asked_by, self.cfg.require_images, regions)
 
@@ -211,13 +208,15 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             IkdError: there is no such split, or its images do not fit the text or the model, or are missing
                 where they are required.
         """
-        paths = utils.split_paths(self.cfg.data)
-        training = self._trains and split == self.cfg.train_subset
-        folder = paths[(epoch - 1) % len(paths)] if training else paths[0]
+        last, training = epoch, self._trains and split == self.cfg.train_subset
         if training and split not in self.datasets:  # what is wrong with a later shard is told at once
-            self.datasets[split] = None
-            for later in range(epoch + len(paths) - 1, epoch, -1):
-                self.load_dataset(split, later, combine, **kwargs)
+            last += len(utils.split_paths(self.cfg.data)) - 1
+        for one in range(last, epoch - 1, -1):
+            self._load_shard(split, one, training, combine, **kwargs)
+
+    def _load_shard(self, split: str, epoch: int, training: bool, combine: bool, **kwargs) -> None:
+        paths = utils.split_paths(self.cfg.data)
+        folder = paths[(epoch - 1) % len(paths)] if training else paths[0]
         source, target, words = self.cfg.source_lang, self.cfg.target_lang, self.src_dict
         parts = split_parts(folder, split, (source, target), words, self.cfg.dataset_impl, combine)
         check(

@@ -57,7 +57,8 @@ def run_two_workers(*command) -> str:
         )
 
     with ThreadPoolExecutor(2) as workers:
-        return next(workers.map(work, range(2)))
+        first, _ = workers.map(work, range(2))
+    return first
 
 
 @pytest.fixture(scope="module")

@@ -18,11 +18,11 @@ from tests.saved_checkpoints import toy_state
 SENTENCES = [([1, 2, 3], [3, 2, 1, 1]), ([4], [5, 4]), ([6, 7], [6]), ([7, 8, 9, 10], [9, 8, 7, 6, 5])]
 
 
-def save_teacher(path, positions=9):
+def save_teacher(path, seed, positions=9):
     """A random model, as fairseq saves one."""
-    positions = {"max_source_positions": positions, "max_target_positions": positions}
-    model = toy.text_model(**positions)
-    settings = {"_name": "transformer_mmt", **toy.TEXT_SIZES, **positions}
+    limits = {"max_source_positions": positions, "max_target_positions": positions}
+    model = toy.text_model(seed, **limits)
+    settings = {"_name": "transformer_mmt", **toy.TEXT_SIZES, **limits}
     torch.save(toy_state(model.state_dict(), model=settings, task={"_name": "multimodal_translation"}), path)
 
 
@@ -40,8 +40,7 @@ def data(tmp_path):
             builder.add_item(toy.tokens(pair[side])[0])
         builder.finalize(path + ".idx")
     for seed in (1, 2):
-        torch.manual_seed(seed)
-        save_teacher(tmp_path / f"{seed}.pt")
+        save_teacher(tmp_path / f"{seed}.pt", seed)
     return SimpleNamespace(folder=str(folder), teachers=[str(tmp_path / f"{seed}.pt") for seed in (1, 2)])
 
 
@@ -76,8 +75,8 @@ def test_command_writes_what_the_function_does(data):
 
 
 def test_sentences_too_long_for_the_teachers_are_left_out_and_said_so(data, caplog):
-    for path in data.teachers:
-        save_teacher(path, positions=5)
+    for seed, path in enumerate(data.teachers, start=1):
+        save_teacher(path, seed, positions=5)
     caplog.set_level("WARNING")
     cache = cache_teacher(open_task(data.folder), "train", data.teachers, "own", top_k=2)
     assert np.diff(cache.offsets).tolist() == [5, 3, 2, 0]
