@@ -4,6 +4,8 @@
 # the recipes is looked for where IKD_SET_UP_FOR is "tests".
 
 unset CDPATH # cd would print
+# torch and fairseq warn of each other at every start.
+[[ ${IKD_SET_UP_FOR-} ]] || export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore
 
 # Prints --cpu where PyTorch can use no GPU, and says so where there is one.
 ikd_cpu() {

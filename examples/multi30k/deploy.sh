@@ -54,7 +54,6 @@ for file in "${teachers[@]}"; do [[ -f $file ]] || fail "there is no checkpoint 
 
 here=$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 . "$here/../set_up.sh"
-export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 for package in ctranslate2 transformers onnx onnxruntime; do
   python -c "import importlib.util, sys; sys.exit(importlib.util.find_spec('$package') is None)" ||
     fail "$package is missing: pip install 'ikd-fairseq[serving]'"

@@ -61,7 +61,6 @@ images=${images:-$folder/images}
 [[ -z $like || -f $like/train.$pair.$source.idx ]] || fail "--like $like holds no $pair that prepare.sh made"
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
-export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 [[ -t 2 ]] || export TQDM_MININTERVAL=5 # bars of others: a line every five seconds in a log
 
 step() { echo "prepare.sh: $*"; }

@@ -15,7 +15,7 @@ Environment: PROTOCOL (common; published: as the system's own authors trained it
 differences), UPDATES (those of the protocol: 8000), SEED (1), BACKBONE (efficientnet_lite0, or another one).
 SYSTEM_NAME (SYSTEM) is what tables call the run's system, if it is a variant; LABELS ("text=colour"), what else
 tells it from others of a grid. Options after SYSTEM go to fairseq-train and win over those here; on a CPU think of
---kd-images-per-batch 16. The image size is that of DATA's packs.
+--kd-images-per-batch 8. The image size is that of DATA's packs.
 TEXT
 }
 
@@ -25,7 +25,6 @@ shift 3
 [[ -f $data/code ]] || { echo "train.sh: error: $data has no code (BPE merges): is it of prepare.sh?" >&2; exit 1; }
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
-export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
 images=$(ikd-systems "$system" --images)
 read -rd '' -a options < <(ikd-systems "$system") || true

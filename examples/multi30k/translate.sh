@@ -32,7 +32,6 @@ fi
 [[ -f $checkpoint ]] || { echo "translate.sh: error: there is no checkpoint $checkpoint" >&2; exit 1; }
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
-export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
 image_use+=($(ikd_cpu))
 run=$(dirname "$checkpoint") output=generate-$split search=$*

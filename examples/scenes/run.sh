@@ -9,7 +9,6 @@ set -euo pipefail
 here=$(CDPATH= cd -- "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 recipes=$here/../multi30k
 . "$here/../set_up.sh"
-export PYTHONUNBUFFERED=1 PYTHONWARNINGS=ignore # torch and fairseq warn of each other at every start
 
 updates=${UPDATES:-360} seed=${SEED:-1} arch=${SCENES_ARCH:-ikd_transformer_tiny}
 work=${SCENES_WORK:-$here/../../work/scenes}
