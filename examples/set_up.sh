@@ -33,10 +33,10 @@ ikd_install() {
   local what=$1 heartbeat= quiet= status=0 start=$SECONDS
   shift
   echo "set_up.sh: $what"
-  # In a log, pip says nothing while it downloads or compiles.
+  # In a log, pip says nothing while it downloads or compiles. A sleep outlives its loop, and shall hold no pipe open.
   if [[ ! -t 1 ]]; then
     quiet=--quiet
-    while sleep 15; do echo "set_up.sh: waiting for $what, $((SECONDS - start)) s"; done 9<&- &
+    while sleep 15 &>/dev/null; do echo "set_up.sh: waiting for $what, $((SECONDS - start)) s"; done 9<&- &
     heartbeat=$!
     trap 'kill "$heartbeat" 2>/dev/null' EXIT
   fi
