@@ -7,7 +7,14 @@ import shutil
 import pytest
 
 from ikd_fairseq.errors import IkdError
-from ikd_fairseq.io.atomic import copy_file, link_file, replacing, write_atomically, write_json
+from ikd_fairseq.io.atomic import (
+    copy_file,
+    link_file,
+    new_folder,
+    replacing,
+    write_atomically,
+    write_json,
+)
 
 
 def test_a_file_is_replaced_when_the_block_ends(tmp_path):
@@ -73,3 +80,19 @@ def test_copies_are_apart_and_links_are_one_file(tmp_path):
     assert not os.path.samefile(tmp_path / "a", tmp_path / "copy")
     assert os.path.samefile(tmp_path / "a", tmp_path / "link")
     assert sorted(os.listdir(tmp_path)) == ["a", "copy", "link"]
+
+
+def test_a_folder_is_new_and_whole_and_what_others_write_is_left_alone(tmp_path):
+    left, others = tmp_path / ".made.77.partial", tmp_path / ".made.en.77.partial"
+    for folder in (left, others):
+        folder.mkdir()
+    with new_folder(str(tmp_path / "made")) as partial:
+        assert not left.exists() and others.exists() and not (tmp_path / "made").exists()
+        (tmp_path / partial / "file").touch()
+    assert os.listdir(tmp_path / "made") == ["file"]
+    with pytest.raises(IkdError, match="made is not empty"), new_folder(str(tmp_path / "made")):
+        raise AssertionError("it is there")
+    with pytest.raises(IkdError, match="again cannot be written .Input/output error"):
+        with new_folder(str(tmp_path / "again")):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+    assert sorted(os.listdir(tmp_path)) == [".made.en.77.partial", "made"]
