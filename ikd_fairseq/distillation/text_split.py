@@ -10,7 +10,7 @@ from fairseq.data import Dictionary, data_utils
 from ..data.image_pack import ImagePack
 from ..errors import check
 from ..io.checksums import sha256_of_file
-from ..io.text_index import sentence_counts, text_indices
+from ..io.text_index import directed, sentence_counts, text_indices
 
 
 @dataclass(frozen=True)
@@ -45,10 +45,7 @@ class Split:
         if source is None or target is None:
             several = f"{folder} holds {name} in several pairs ({', '.join(pairs)})"
             check(len(pairs) == 1, f"{several}: give --source-lang and --target-lang")
-            first, second = pairs[0].split("-", 1)
-            if source == second or target == first:  # one that is given tells the direction
-                first, second = second, first
-            source, target = source or first, target or second
+            source, target = directed(pairs[0].split("-", 1), source, target)
         pair = next((pair for pair in (f"{source}-{target}", f"{target}-{source}") if pair in pairs), None)
         check(pair is not None, f"{folder} holds {name} in {', '.join(pairs)}, not in {source}-{target}")
         counts = sentence_counts(folder, name)

@@ -101,11 +101,9 @@ def new_folder(path: str) -> Iterator[str]:
     parent, name = os.path.split(path)
     check_new_folder(path)
     with claim(path) as locked:
-        for other in os.listdir(parent):
-            if locked and re.fullmatch(
-                rf"\.{re.escape(name)}\.\d+\.partial", other
-            ):  # of a process that was killed
-                shutil.rmtree(os.path.join(parent, other), ignore_errors=True)
+        of_killed = re.compile(rf"\.{re.escape(name)}\.\d+\.partial")
+        for left_behind in filter(of_killed.fullmatch, os.listdir(parent) if locked else []):
+            shutil.rmtree(os.path.join(parent, left_behind), ignore_errors=True)
         partial = os.path.join(parent, f".{name}.{os.getpid()}.partial")
         try:
             os.mkdir(partial)

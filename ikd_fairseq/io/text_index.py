@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,6 +90,13 @@ def sentence_count(index_path: str) -> int:
         held = min(starts.min(), sizes.min()) >= 0 and ends.max() <= size
         check(held, f"{path}.bin does not hold all sentences of {index_path}: {_REMEDY}")
     return len(found)
+
+
+def directed(pair: Sequence[str], source: str | None, target: str | None) -> tuple[str, str]:
+    """Source and target language: those given, else the *pair*, turned if one that is given says so."""
+    if (source or pair[0]) == (target or pair[1]):
+        pair = pair[::-1]
+    return source or pair[0], target or pair[1]
 
 
 def check_words(prefix: str, words: int, dictionary: str) -> None:

@@ -12,7 +12,7 @@ from fairseq.data import Dictionary, data_utils
 from ..constants import LANGUAGES, MERGES
 from ..errors import IkdError, check
 from ..io.checksums import sha256_of_file, sha256_of_words
-from ..io.text_index import check_words
+from ..io.text_index import check_words, directed
 
 
 def find_languages(folders: Sequence[str], source: str | None, target: str | None) -> tuple[str, str]:
@@ -29,9 +29,7 @@ def find_languages(folders: Sequence[str], source: str | None, target: str | Non
         for option, language in (("source", source), ("target", target)):
             known = language is None or None in pair or language in pair
             check(known, f"--{option}-lang {language}: {folder} holds {'-'.join(map(str, pair))}")
-        if (source or pair[0]) == (target or pair[1]):  # the one that is given turns it
-            pair = pair[::-1]
-        source, target = source or pair[0], target or pair[1]
+        source, target = directed(pair, source, target)
     check(
         source is not None and target is not None,
         f"{folder} holds no binarised pair to tell the languages from: run fairseq-preprocess, or give "

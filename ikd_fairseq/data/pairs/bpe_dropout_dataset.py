@@ -110,8 +110,9 @@ class BpeDropoutDataset(PairsWrapper):
     def __init__(self, pairs: FairseqDataset, samplers: dict[str, SubwordSampler], seed: int):
         super().__init__(pairs)
         self.samplers, self.seed, self.epoch = samplers, seed, 1
+        texts = {"source": pairs.src, "target": pairs.tgt}
         for side, sampler in samplers.items():
-            sampler.check_text({"source": pairs.src, "target": pairs.tgt}[side])
+            sampler.check_text(texts[side])
 
     def set_epoch(self, epoch: int) -> None:
         super().set_epoch(epoch)
