@@ -218,7 +218,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         paths = utils.split_paths(self.cfg.data)
         folder = paths[(epoch - 1) % len(paths)] if training else paths[0]
         source, target, words = self.cfg.source_lang, self.cfg.target_lang, self.src_dict
-        parts = split_parts(folder, split, (source, target), words, self.cfg.dataset_impl, combine)
+        scored = self.criterion is not None  # and not only translated
+        parts = split_parts(folder, split, (source, target), words, self.cfg.dataset_impl, combine, scored)
         check(
             bool(parts),
             f"{folder} holds no split {split} of {source}-{target} (such as "

@@ -165,7 +165,7 @@ def packs(folder: Path) -> Iterator[BadInput]:
     yield from _arrays("packs and text", "train.images.npy", fused, {})
     yield from _arrays("packs and text", "train.images.index.npy", fused, INDEXES)
     yield from _manifest("packs and text", folder, "train.images.json", fused)
-    for name in ("train.en-de.en.idx", "train.en-de.de.bin"):
+    for name in ("train.en-de.en.idx", "train.en-de.de.idx", "train.en-de.de.bin"):
         for what in ("missing", "empty", "cut in the middle", "random bytes"):
             spoil = file_spoils()[what]
             yield BadInput("packs and text", f"{name} {what}", _at(f"data/{name}", spoil), fused, "train")

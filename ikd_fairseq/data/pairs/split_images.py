@@ -46,16 +46,24 @@ class Demands(NamedTuple):
 
 
 def split_parts(
-    folder: str, split: str, pair: tuple[str, str], words: Dictionary, dataset_impl: str | None, combine: bool
+    folder: str,
+    split: str,
+    pair: tuple[str, str],
+    words: Dictionary,
+    dataset_impl: str | None,
+    combine: bool,
+    translated: bool,
 ) -> list[Part]:
     """The binarised files of *split* in *folder*: one, or all with *combine*; empty if there are none.
 
     Args:
         pair: source and target language.
         words: the source dictionary.
+        translated: whether the sentences need their translations.
 
     Raises:
-        IkdError: a file is damaged, or the two sides hold different numbers of sentences.
+        IkdError: a file is damaged, the two sides hold different numbers of sentences, or there are no
+            translations where they are needed.
     """
     source, target = pair
     parts: list[Part] = []
@@ -69,6 +77,11 @@ def split_parts(
             check(len(set(counts)) <= 1, f"{equal} instead of one number: run fairseq-preprocess again")
             prefix = f"{stem}.{source}"
             if indexed_dataset.dataset_exists(prefix, impl=dataset_impl):
+                check(
+                    not translated or f"{stem}.{target}.idx" in indexes,
+                    f"{stem}.{target}.idx is missing, and training and validation need translations: run "
+                    "fairseq-preprocess again",
+                )
                 text = data_utils.load_indexed_dataset(prefix, words, dataset_impl)
                 parts.append(Part(folder, name, len(text)))
                 break

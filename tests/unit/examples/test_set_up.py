@@ -76,7 +76,7 @@ def test_the_compiler_is_tried_before_anything_large_is_fetched(set_up):
 def test_of_two_at_once_the_second_waits_and_finds_it_made(set_up):
     slow = PYTHON.replace("mkdir -p", "sleep 3; mkdir -p")
     status, said, calls = set_up(
-        script=". examples/set_up.sh & . examples/set_up.sh; wait $!", **{"python3.12": slow}
+        script=". examples/set_up.sh & other=$!; . examples/set_up.sh; wait $other", **{"python3.12": slow}
     )
     assert status == 0 and "waiting for another set-up" in said
     assert len([call for call in calls if "-m venv" in call]) == 1

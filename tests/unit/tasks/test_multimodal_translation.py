@@ -395,6 +395,16 @@ def test_folder_without_dictionary_text_or_split_is_refused(data, tmp_path_facto
         task_of(data)
 
 
+def test_a_split_without_translations_is_refused_by_a_loss_alone(data):
+    (data / "valid.en-de.de.idx").unlink()
+    task = task_of(data, image_free=True)
+    task.load_dataset("valid")  # to be translated
+    assert task.dataset("valid").tgt is None
+    task.criterion = toy.kept(CriterionContract)
+    with pytest.raises(IkdError, match=f"{data}/valid.en-de.de.idx is missing, and training"):
+        task.load_dataset("valid")
+
+
 def test_batches_carry_the_teachers_maps_beside_the_images(data):
     facts = {"backbone": "efficientnet_lite0", "stage": None, "weights": "random", "image_size": SIZE}
     criterion = toy.kept(CriterionContract, uses_images=True, image_maps=("maps", facts))
