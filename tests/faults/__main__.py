@@ -1,6 +1,6 @@
 """The long run: every bad input, many kills, full disks and races, and a table of what was found.
 
-    python -m tests.faults --kills 100 --results FOLDER --markdown docs/reliability.md
+    python -m tests.faults --results FOLDER --markdown docs/reliability.md
 
 Results are kept in FOLDER as they come; the same command goes on where it was stopped. Run it on a machine
 with nothing else to do: what takes longer than a minute counts as hanging.
@@ -36,12 +36,12 @@ def judge_number(bench: Path, number: int) -> dict[str, Any]:
     return {"input": str(bad), "kind": bad.kind, "verdict": judgement.verdict, "said": judgement.said}
 
 
-def interrupt(bench: Path, name: str, way: str, trials: int, seed: int) -> dict[str, Any]:
-    """Interrupts one writer *trials* times in one way."""
+def interrupt(bench: Path, name: str, way: str, trials: int | None, seed: int) -> dict[str, Any]:
+    """Interrupts one writer *trials* times in one way; None: at all of its moments, twice."""
     warm_process()  # else the first duration is that of starting it
     with tempfile.TemporaryDirectory(prefix="ikd-fault-") as scratch:
         found = Trials(WRITERS[name], bench, Path(scratch) / "bench", seed)
-        for _ in range(trials):
+        for _ in range(2 * len(found.moments) if trials is None else trials):
             WAYS[way](found)
     return {"writer": name, "way": way, **asdict(found.counts), "notes": found.notes}
 
@@ -79,7 +79,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__.splitlines()[0])
     add = parser.add_argument
     add("--results", type=Path, required=True, metavar="FOLDER", help="where results are kept as they come")
-    add("--kills", type=int, default=100, help="of every writing command (default: 100)")
+    each = "of every writing command (default: before all of its changes, over older output and over none)"
+    add("--kills", type=int, metavar="N", help=each)
     add("--others", type=int, default=10, help="full disks and races of every one (default: 10)")
     add("--inputs", nargs="*", choices=list(KINDS), default=list(KINDS), help="kinds of bad inputs")
     add(
@@ -113,13 +114,12 @@ def main() -> int:
         drawn = choose.random() < args.share
         if drawn and bad.kind in args.inputs and str(bad) not in known:
             inputs.append(number)
-    trials = {"killed": args.kills}
     with ProcessPoolExecutor(args.jobs) as pool, kept.open("a") as stream:
         jobs = [pool.submit(judge_number, bench, number) for number in inputs]
         for name in args.writers:
             for way in WAYS:
                 if (name, way) not in known:
-                    n = trials.get(way, args.others)
+                    n = args.kills if way == "killed" else args.others
                     jobs.append(pool.submit(interrupt, bench, name, way, n, args.seed))
         try:
             for number, job in enumerate(jobs):

@@ -1,4 +1,4 @@
-"""What writes, interrupted: killed at a random moment, short of disk, and started twice at once.
+"""What writes, interrupted: killed before any change of files, short of disk, and started twice at once.
 
 What holds afterwards, of every file that the command makes: it is not there, or as it was, or as it shall be;
 what was whole before can still be read; and the command, run again, ends with what an uninterrupted one makes
@@ -10,6 +10,7 @@ import pickle
 import random
 import re
 import shutil
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from tests.faults.judge import sentence_of
 from tests.faults.workbench import QUICK, content, copy_workbench, must, ours, start, train, translate, walk
 
 HANG = 300
-DRAWS = 20  # of a moment to kill a command at
+KILLED = 128 + signal.SIGKILL
 TEMPORARY = re.compile(r"\.tmp$|\.partial$|\.ready$|\.ikd-lock$")
 PROGRESS = "distilled.json"  # says how far ikd-distil-data is; no reader of the data looks at it
 TRAINING = train(
@@ -158,7 +159,7 @@ _COMPARED_BY_READING = ("report",)
 
 @dataclass
 class Counts:
-    """What was found over all trials of a writer; a kill that comes too late is none."""
+    """What was found over all trials of a writer."""
 
     trials: int = 0
     corrupt: int = 0  # neither old nor new, and accepted by a reader
@@ -178,8 +179,11 @@ class Trials:
         self.counts, self.notes = Counts(), []
         folder = self._fresh(older=False)
         begun = time.monotonic()
-        must(writer.command, folder)
+        status, output = start(writer.command, folder, dies_before=0).wait(HANG)
+        assert status == 0, output[-4000:]
         self.seconds = time.monotonic() - begun
+        changes = range(1, int(re.findall(r"^(\d+) changes$", output, re.MULTILINE)[-1]) + 1)
+        self.moments = self.choose.sample(changes, len(changes))
         self.whole = _finished(writer.contents(folder))
         self.largest = max((folder / name).stat().st_size for name in self.whole)
         assert self.whole, f"{writer.name} wrote nothing"
@@ -195,20 +199,15 @@ class Trials:
         return folder
 
     def kill(self) -> None:
-        """Kills the command at a random moment of its life, drawn again if it has ended by then."""
-        has_older = self.choose.random() < 0.5
-        for _ in range(DRAWS):
-            folder = self._fresh(has_older)
-            older = self.writer.contents(folder)
-            begun = time.monotonic()
-            process = start(self.writer.command, folder)
-            runs = process.runs_after(self.choose.uniform(0, self.seconds))
-            lived = time.monotonic() - begun
-            process.kill()
-            if runs:
-                return self._judge(folder, older)
-            self.seconds = min(self.seconds, lived)
-        raise AssertionError(f"{self.writer.name} ended before each of {DRAWS} kills")
+        """Kills the command before one of its changes of files; all have their turn, and then once more."""
+        turn, number = divmod(self.counts.trials, len(self.moments))
+        moment = self.moments[number]
+        folder = self._fresh(older=(turn + moment) % 2 == 0)
+        older = self.writer.contents(folder)
+        status, output = start(self.writer.command, folder, dies_before=moment).wait(HANG)
+        # Over an older output it may have fewer changes to make.
+        assert status == KILLED or (older and status == 0), output[-4000:]
+        self._judge(folder, older)
 
     def fill_disk(self) -> None:
         """Lets no file grow beyond a random size below that of the largest output."""

@@ -95,12 +95,13 @@ class WarmCommand:
     """A command in a copy of the warm process: ``module``, or ``module:function`` as scripts have it.
 
     Args:
-        limits: bounds of its resources by their names in :mod:`resource`, such as ``RLIMIT_FSIZE``.
+        further: of the request; ``limits``, bounds of its resources by their names in :mod:`resource`, or
+            ``dies_before``, which of its changes of files in *cwd* it is killed before (0: count them).
     """
 
-    def __init__(self, command: str, argv: list[str], cwd: Path = CHECKOUT, checkout=CHECKOUT, limits=None):
+    def __init__(self, command: str, argv: list[str], cwd: Path = CHECKOUT, checkout=CHECKOUT, **further):
         request = {"command": command, "argv": [command.rpartition(":")[0] or command, *argv]}
-        request |= {"cwd": str(cwd), "environ": ENVIRONMENT, "limits": limits or {}}
+        request |= {"cwd": str(cwd), "environ": ENVIRONMENT, **further}
         self.server = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.server.connect(warm_process(checkout))
         self.output, writing = os.pipe()

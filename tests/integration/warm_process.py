@@ -10,6 +10,7 @@ A single thread, no worker pool: forking is safe. A test about processes (signal
 starts its command anew instead.
 """
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -29,6 +30,9 @@ import numpy as np
 
 # What most commands import. Not fairseq's own commands, which set up logging when imported.
 WARM = ["fairseq", "ikd_fairseq", "sacrebleu"]
+
+# Python's audit events that change files, beside opening one.
+CHANGES = {f"os.{name}" for name in ("link", "mkdir", "remove", "rename", "rmdir", "symlink", "truncate")}
 
 # What stands on PATH under a command's name. It talks to the server and has no other business.
 SHIM = """#!{python} -IS
@@ -115,6 +119,29 @@ class Server:
         client.close()
 
 
+def count_changes(folder: str, fatal: int) -> None:
+    """Kills this process, with all that it started, before its *fatal*-th change of the files in *folder*.
+
+    With 0 it lives, and prints at its end how many changes there were. A file that is opened to be written
+    is one, however much is written to it.
+    """
+    main, changes = os.getpid(), 0
+
+    def changed(event: str, args: tuple) -> None:
+        nonlocal changes
+        writes = event in CHANGES or event == "open" and args[2] & (os.O_WRONLY | os.O_RDWR)
+        if not writes or isinstance(args[0], int) or os.getpid() != main:
+            return
+        if os.path.abspath(os.fsdecode(args[0])).startswith(folder + os.sep):
+            changes += 1
+            if changes == fatal:
+                os.killpg(0, signal.SIGKILL)
+
+    sys.addaudithook(changed)
+    if not fatal:
+        atexit.register(lambda: print(f"{changes} changes", file=sys.stderr))
+
+
 def become(request: dict) -> None:
     """Makes this copy a fresh process of *request*: sets up anew what an interpreter does at its start."""
     os.chdir(request["cwd"])
@@ -123,6 +150,8 @@ def become(request: dict) -> None:
     sys.argv = request["argv"]
     for name, most in request.get("limits", {}).items():
         resource.setrlimit(getattr(resource, name), (most, most))
+    if (fatal := request.get("dies_before")) is not None:
+        count_changes(request["cwd"], fatal)
     logging.getLogger().handlers.clear()  # fairseq's import left one, its commands set theirs up before it
     random.seed()
     np.random.seed()
