@@ -487,7 +487,7 @@ SHIPPED = [
     ("table5", [], {"train": 6, "average": 6, "translate": 18}),
     ("hallucination", [], {"extract_features": 1, "train": 15, "average": 15, "translate": 15}),
     ("learning", [], {"train": 51, "average": 51, "translate": 51}),
-    ("regularisers", [], {"train": 15, "average": 15, "translate": 15}),
+    ("regularisers", [], {"train": 5, "average": 5, "translate": 5}),
     ("nano", [], {"index_images": 2, "extract_features": 2, "train": 22, "average": 22}),
     ("nano8", [], {"index_images": 2, "extract_features": 2, "train": 33, "average": 33}),
     ("coverage", [], {"extract_features": 2, "train": 24, "average": 24}),
