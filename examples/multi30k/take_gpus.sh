@@ -1,20 +1,22 @@
-# Sourced by the steps of a grid, with a number: makes so many GPUs visible to the step, of those that are visible and
-# that no other step holds. They are held until the step ends, however it ends.
+# Sourced by the steps of a grid, with two numbers: makes so many GPUs visible to the step, of those that are visible and
+# that fewer other steps hold than may share one (1). They are held until the step ends, however it ends.
 
 ikd_take_gpus() {
-  local gpu gpus lock taken=()
+  local gpu gpus lock place taken=()
   (($1 > 0)) || return 0
   gpus=$(nvidia-smi ${CUDA_VISIBLE_DEVICES:+-i "$CUDA_VISIBLE_DEVICES"} --query-gpu=uuid --format=csv,noheader) || {
     echo "take_gpus.sh: error: nvidia-smi lists no GPUs (${gpus:-it says nothing}): give gpus=0 in --config" >&2
     return 1
   }
-  for gpu in $gpus; do
-    exec {lock}>"/tmp/ikd-$(id -un)-$gpu.lock"
-    if ((${#taken[@]} < $1)) && flock --nonblock "$lock"; then
-      taken+=("$gpu")
-    else
-      exec {lock}>&-
-    fi
+  for ((place = 1; place <= ${2:-1}; place++)); do # each has a step before one has two
+    for gpu in $gpus; do
+      exec {lock}>"/tmp/ikd-$(id -un)-$gpu.$place.lock"
+      if ((${#taken[@]} < $1)) && flock --nonblock "$lock"; then
+        taken+=("$gpu")
+      else
+        exec {lock}>&-
+      fi
+    done
   done
   ((${#taken[@]} == $1)) || {
     echo "take_gpus.sh: error: $1 GPUs are needed and ${#taken[@]} are free: give --resources gpu=N to snakemake" >&2
@@ -25,4 +27,4 @@ ikd_take_gpus() {
   export CUDA_VISIBLE_DEVICES=$(IFS=, && echo "${taken[*]}")
 }
 
-ikd_take_gpus "$1"
+ikd_take_gpus "$@"

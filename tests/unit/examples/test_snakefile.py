@@ -296,7 +296,12 @@ def test_features_of_others_are_asked_for_before_anything_starts(workflow, tmp_p
 def test_gpus_of_a_run_share_the_tokens_of_an_update(workflow):
     output = workflow(PLAN, "gpus=4", options=["--dry-run"])[1]
     assert "--keep-last-epochs 2 --update-freq 1 --max-tokens 2048 --max-tokens 100" in output
-    assert "take_gpus.sh 4" in output
+    assert "take_gpus.sh 4 1" in output
+
+
+def test_runs_may_share_a_gpu(workflow):
+    output = workflow(PLAN, "gpus=1", "share=6", options=["--dry-run"])[1]
+    assert "take_gpus.sh 1 6" in output
 
 
 def test_data_may_lie_below_the_folder_that_is_filled(workflow, tmp_path):
@@ -446,6 +451,8 @@ def test_another_teacher_or_start_makes_other_students(workflow, tmp_path):
         (PLAN.replace("text,", "txet,"), [], "toy.yaml, systems, entry 1: system txet is none of"),
         (PLAN, ["updates=5"], "--config does not know updates: it takes plan, data, out"),
         (PLAN, ["gpus=many"], "gpus=many is no number of GPUs"),
+        (PLAN, ["gpus=1", "share=0"], "share=0 is no number of runs on one GPU"),
+        (PLAN, ["gpus=2", "share=3"], "share=3 is for runs of one GPU, and gpus=2"),
         (PLAN, ["data=nowhere"], "nowhere/en-de holds no en-de that prepare.sh made"),
         (PLAN + "pairs: en-fr\n", [], "data/en-fr holds no en-fr that prepare.sh made"),
         (

@@ -14,12 +14,12 @@ LISTED = "GPU-ikd-test-1\nGPU-ikd-test-2\n"
 def take(tmp_path):
     """Takes a number of GPUs; gives the status of the step, and what it printed."""
 
-    def run(number, *, says=LISTED, status=0, then='echo "[${CUDA_VISIBLE_DEVICES:-}]"'):
+    def run(number, share=1, *, says=LISTED, status=0, then='echo "[${CUDA_VISIBLE_DEVICES:-}]"'):
         (tmp_path / "said").write_text(says)
         stand_in = tmp_path / "nvidia-smi"
         stand_in.write_text(f"#!/bin/sh\ncat {tmp_path}/said\nexit {status}\n")
         stand_in.chmod(0o755)
-        command = f'set -euo pipefail; . "$0" {number}; {then}'
+        command = f'set -euo pipefail; . "$0" {number} {share}; {then}'
         environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
         call = ["bash", "-c", command, str(SCRIPT)]
         found = subprocess.run(call, env=environment, capture_output=True, text=True)
@@ -27,7 +27,8 @@ def take(tmp_path):
 
     yield run
     for gpu in LISTED.split():
-        Path(f"/tmp/ikd-{getpass.getuser()}-{gpu}.lock").unlink(missing_ok=True)
+        for lock in Path("/tmp").glob(f"ikd-{getpass.getuser()}-{gpu}.*.lock"):
+            lock.unlink()
 
 
 def test_as_many_as_are_asked_for_are_visible(take):
@@ -39,6 +40,13 @@ def test_as_many_as_are_asked_for_are_visible(take):
 def test_a_gpu_that_another_step_holds_is_passed_over(take):
     other = f"CUDA_VISIBLE_DEVICES= bash -c '. \"$0\" 1; echo $CUDA_VISIBLE_DEVICES' '{SCRIPT}'"
     assert take(1, then=other) == (0, "GPU-ikd-test-2")
+
+
+def test_gpus_that_may_be_shared_have_a_second_step_once_each_has_one(take):
+    status, output = take(1, 2, then='echo $CUDA_VISIBLE_DEVICES; . "$0" 1 2; ' * 4)
+    *gpus, refusal = output.splitlines()
+    assert gpus == 2 * LISTED.split()
+    assert status != 0 and "1 GPUs are needed and 0 are free" in refusal
 
 
 def test_too_few_are_refused(take):
