@@ -40,12 +40,13 @@ class MultimodalTranslationConfig(TranslationConfig):
     )
     bf16_autocast: bool = option(
         False,
-        "train in mixed precision, weights and gradients in float32: pays on GPUs, and with large CNNs on "
-        "processors with AVX512-BF16 or AMX; others refuse it",
+        "train in mixed precision, weights and gradients in float32: for wide models and large CNNs, on GPUs "
+        "and processors with AVX512-BF16 or AMX; others refuse it",
     )
     cpu: bool = II("common.cpu")
     fp16: bool = II("common.fp16")
     bf16: bool = II("common.bf16")
+    amp: bool = II("common.amp")
     update_ordered_indices_seed: bool = II("dataset.update_ordered_indices_seed")
     bpe_dropout: float = option(
         0.0,

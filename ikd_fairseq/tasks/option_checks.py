@@ -14,14 +14,19 @@ from ..errors import check
 
 
 def check_precision(cfg: Any) -> None:
-    """Refuses ``--fp16`` and ``--bf16`` where training could not use them.
+    """Refuses ``--fp16`` and ``--bf16`` where training could not use them, and ``--amp``.
+
+    fairseq 0.12 names one optimizer to the gradient scaler where it divides gradients by the scale, another
+    where it steps, so that ``--amp`` divides them twice: those of rare words vanish beside Adam's epsilon.
 
     Args:
-        cfg: with fairseq's options ``cpu``, ``fp16``, ``bf16``, each maybe unresolved.
+        cfg: with fairseq's options ``cpu``, ``fp16``, ``bf16``, ``amp``, each maybe unresolved or missing.
 
     Raises:
-        IkdError: there is no GPU, ``--cpu`` was given, or the GPU knows no bfloat16.
+        IkdError: there is no GPU, ``--cpu`` was given, or the GPU knows no bfloat16; or ``--amp``.
     """
+    wrong = "--amp of fairseq 0.12 divides gradients by the loss scale twice"
+    check(getattr(cfg, "amp", None) is not True, f"{wrong}: give --fp16 or --bf16-autocast")
     for name in ("fp16", "bf16"):
         if getattr(cfg, name, None) is True:
             option = f"--{name} trains in half precision on a GPU"

@@ -46,6 +46,7 @@ TRAINING = [
     ("ikd", "--train-subset nothing", "nothing"),
     ("ikd", "--fp16", "fp16"),
     ("ikd", "--bf16", "bf16"),
+    ("ikd", "--amp", "amp"),
     ("ikd", "--memory-efficient-fp16", "fp16"),
     ("ikd", "--lr 1e30 --max-update 4", "update"),
     ("ikd", "--restore-file {w}/nothing.pt", "nothing.pt"),

@@ -156,6 +156,7 @@ def test_half_precision_without_a_gpu_is_refused_before_data_are_read(tmp_path, 
     for option in ("--fp16", "--bf16", "--memory-efficient-fp16"):
         name = option.removeprefix("--memory-efficient-").strip("-")
         assert f"--{name} trains in half precision" in train(data, tmp_path / "run", TEXT, option, fails=True)
+    assert "--amp of fairseq 0.12 divides" in train(data, tmp_path / "run", TEXT, "--amp", fails=True)
 
 
 def test_small_and_split_corpora_and_separate_dictionaries_train(tmp_path):

@@ -37,6 +37,25 @@ def test_half_precision_needs_a_gpu_that_is_there_and_used(monkeypatch, option):
     check_precision(SimpleNamespace(cpu="${common.cpu}", fp16="${common.fp16}", bf16=None))  # built by hand
 
 
+def test_amp_of_fairseq_would_scale_gradients_twice():
+    """That it still would is shown here: an optimizer that steps by its gradient gets a part of it."""
+    from fairseq.optim.amp_optimizer import AMPOptimizer
+
+    weight = torch.nn.Parameter(torch.zeros(1))
+    inner = SimpleNamespace(
+        clip_grad_norm=lambda *_: weight.grad.norm(), optimizer=torch.optim.SGD([weight], 1.0)
+    )
+    inner.step, inner.param_groups = inner.optimizer.step, inner.optimizer.param_groups
+    amp = AMPOptimizer.__new__(AMPOptimizer)
+    amp.fp32_optimizer, amp._grad_scaler = inner, torch.amp.GradScaler("cpu", init_scale=128.0)
+    amp.backward(3 * weight.sum())
+    assert amp.clip_grad_norm(0) == 3
+    amp.step()
+    assert float(-weight) == 3 / 128
+    with pytest.raises(IkdError, match="--amp .* twice: give --fp16 or --bf16-autocast"):
+        check_precision(SimpleNamespace(cpu=False, fp16=False, bf16=False, amp=True))
+
+
 def test_bfloat16_needs_a_gpu_that_knows_it(monkeypatch):
     machine(monkeypatch, gpu=True, bfloat16=False)
     with pytest.raises(IkdError, match="--bf16 .* no bfloat16: give --fp16"):
