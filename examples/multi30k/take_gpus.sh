@@ -1,5 +1,5 @@
-# Sourced by the steps of a grid, with two numbers: makes so many GPUs visible to the step, of those that are visible and
-# that fewer other steps hold than may share one (1). They are held until the step ends, however it ends.
+# Sourced by the steps of a grid, with two numbers: of GPUs to make visible to the step, among those that are visible, and
+# of steps that may share one (1). They are held until the step ends, however it ends.
 
 ikd_take_gpus() {
   local gpu gpus lock place taken=()
