@@ -93,14 +93,17 @@ class Agreement:
         self.names = (*objective.names, "consistency")
 
     def __call__(self, logits: Tensor, rows: slice) -> tuple[list[Tensor], Tensor]:
-        log_probs = torch.log_softmax(logits, -1)
+        # With z the logits, KL(p_1 | p_2) = p_1 . (z_1 - z_2) - c and KL(p_2 | p_1) = c - p_2 . (z_1 - z_2):
+        # the normalisers, c, cancel in the distance and in its gradient.
+        apart, probs = logits[0] - logits[1], torch.softmax(logits, -1)
         (loss, *others), gradient = self.objective(logits, rows)
-        probs, ratio = log_probs.exp(), log_probs[0] - log_probs[1]
-        gap = probs[0] - probs[1]
-        for p, log_ratio, change, own in zip(probs, (ratio, -ratio), (gap, -gap), gradient):
-            divergence = (p * log_ratio).sum(-1, keepdim=True)
-            own.add_(p * (log_ratio - divergence) + change, alpha=self.weight / 4)
-        distance = (gap * ratio).sum() / 2
+        first, second = torch.einsum("mnv,nv->mn", probs, apart).unsqueeze(-1)
+        for own, p, other, factor in (
+            (gradient[0], probs[0], probs[1], apart + (1 - first)),
+            (gradient[1], probs[1], probs[0], (1 + second) - apart),
+        ):
+            own.addcmul_(p, factor, value=self.weight / 4).sub_(other, alpha=self.weight / 4)
+        distance = (first - second).sum() / 2
         return [loss + self.weight / 2 * distance, *others, distance], gradient
 
 
