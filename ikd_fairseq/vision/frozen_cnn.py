@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from ..errors import check
 from .backbones import Backbone
@@ -24,7 +25,8 @@ _LAYERS = (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)
 class FrozenCNN(nn.Module):
     """An image CNN that never learns: parameters without gradients, eval mode for good.
 
-    Gradients flow through it to its input, which is how an inverse image learns.
+    Gradients flow through it to its input, which is how an inverse image learns. Its batch norms, which in
+    eval mode are linear, are part of the convolutions before them: the same maps in fewer steps.
 
     Args:
         backbone: which CNN.
@@ -48,6 +50,7 @@ class FrozenCNN(nn.Module):
         self.cnn = load_weights(backbone, weights)
         for name in backbone.head:
             setattr(self.cnn, name, nn.Identity())
+        _fold_batch_norms(self.cnn)
         self.requires_grad_(False)
         self.to(memory_format=torch.channels_last)
         self.eval()
@@ -84,6 +87,22 @@ class FrozenCNN(nn.Module):
     def regions(self, images: Tensor) -> Tensor:
         """The last map of *images*, which are as a call takes them, row by row: ``K x P x C``."""
         return self(images)[-1].flatten(2).transpose(1, 2)
+
+
+def _fold_batch_norms(cnn: nn.Module) -> None:
+    """Gives every batch norm to the convolution that is registered right before it.
+
+    What stays in its place is the activation that timm's batch norms have in them, or nothing.
+    """
+    conv = None
+    for name, module in list(cnn.named_modules()):
+        if conv is not None and isinstance(module, nn.BatchNorm2d):
+            statistics = module.running_mean, module.running_var, module.eps
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, *statistics, module.weight, module.bias
+            )
+            cnn.set_submodule(name, getattr(module, "act", nn.Identity()))
+        conv = module if isinstance(module, nn.Conv2d) else None
 
 
 class UnregisteredCNN:

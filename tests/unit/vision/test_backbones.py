@@ -11,6 +11,7 @@ from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import BACKBONES, Backbone, Block, Tap, get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN
 from ikd_fairseq.vision.inverse_cnn import InverseCNN
+from ikd_fairseq.vision.weights import load_weights
 
 
 def test_an_unknown_name_is_refused_with_the_choices():
@@ -86,7 +87,7 @@ def test_efficientnet_taps_are_those_of_timm(number):
     name = f"efficientnet_lite{number}"
     features = timm.create_model(f"tf_{name}", pretrained=False, features_only=True).eval()
     teacher = FrozenCNN(get_backbone(name), "random", "block")
-    features.load_state_dict(teacher.cnn.state_dict(), strict=False)
+    features.load_state_dict(load_weights(teacher.backbone, "random").state_dict(), strict=False)
     images = torch.randn(2, 3, 100, 100)
     for tap, ours, theirs in zip(teacher.taps, teacher(images), features(images)):
         assert ours.shape[1:] == (tap.channels, -(-100 // tap.stride), -(-100 // tap.stride))

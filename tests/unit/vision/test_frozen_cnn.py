@@ -8,6 +8,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.vision.backbones import Tap, get_backbone
 from ikd_fairseq.vision.frozen_cnn import FrozenCNN, UnregisteredCNN
+from ikd_fairseq.vision.weights import load_weights
 from tests.closeness import assert_close_to_scale
 
 LITE = get_backbone("efficientnet_lite0")
@@ -29,13 +30,30 @@ def test_resnet50_maps_have_the_shapes_of_table_7_and_the_values_of_torchvision(
     images = make_images(1, 224)
     with torch.no_grad():
         maps = teacher(images)
-        plain = RESNET.build().eval()
-        plain.load_state_dict(teacher.cnn.state_dict(), strict=False)
+        plain = load_weights(RESNET, "random").eval()
         expected = create_feature_extractor(plain, [tap.path for tap in RESNET.taps])(images)
     shapes = [(64, 112, 112), (256, 56, 56), (512, 28, 28), (1024, 14, 14), (2048, 7, 7)]
     assert [tuple(m.shape[1:]) for m in maps] == shapes
     for ours, theirs in zip(maps, expected.values()):
         assert torch.allclose(ours, theirs, rtol=1e-3, atol=1e-4 * theirs.abs().max().item())
+
+
+@pytest.mark.parametrize("backbone", [RESNET, LITE], ids=lambda backbone: backbone.name)
+def test_its_batch_norms_are_in_its_convolutions(tmp_path, backbone):
+    plain = load_weights(backbone, "random").eval()
+    for norm in (module for module in plain.modules() if isinstance(module, nn.BatchNorm2d)):
+        for tensor in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+            nn.init.uniform_(tensor, 0.5, 1.0)
+    torch.save(plain.state_dict(), tmp_path / "weights.pt")
+    teacher, images = FrozenCNN(backbone, str(tmp_path / "weights.pt"), "block"), make_images()
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in teacher.modules())
+    expected: list[torch.Tensor] = []
+    for tap in backbone.taps:
+        plain.get_submodule(tap.path).register_forward_hook(lambda *call: expected.append(call[-1].clone()))
+    with torch.no_grad():
+        plain(images)
+        for ours, theirs in zip(teacher(images), expected, strict=True):
+            assert_close_to_scale(ours, theirs)
 
 
 def test_granularity_layer_gives_what_each_layer_of_resnet50_hands_on():
