@@ -11,6 +11,7 @@ from fairseq.criterions.label_smoothed_cross_entropy import (
     LabelSmoothedCrossEntropyCriterion,
     LabelSmoothedCrossEntropyCriterionConfig,
 )
+from fairseq.distributed import utils as distributed
 from fairseq.logging import metrics
 from torch import Tensor
 
@@ -150,9 +151,9 @@ class TranslationCriterion(CriterionContract, LabelSmoothedCrossEntropyCriterion
         """
         zero = sample["target"].new_zeros((), dtype=torch.float64)
         sums = torch.stack([zero + n for n in numbers])  # a GPU is waited for where numbers are sent to it
-        if self.training and torch.distributed.is_available() and torch.distributed.is_initialized():
+        if self.training and distributed.get_data_parallel_world_size() > 1:
             sums = sums * (not sample.get(IGNORED))
-            torch.distributed.all_reduce(sums)
+            distributed.all_reduce(sums, distributed.get_data_parallel_group())
         return sums
 
     @classmethod

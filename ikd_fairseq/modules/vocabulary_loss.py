@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-# Positions at a time. On a processor logits and gradient of a block stay in its cache; a GPU wants more work.
-ROWS, ROWS_ON_GPU = 256, 2048
+# Positions at a time: on a processor so few that logits and gradient of a block stay in its cache; on a GPU,
+# which wants more work, so many that the logits take a quarter of a gigabyte.
+ROWS, LOGITS_ON_GPU = 256, 2**26
 
 
 class Objective(Protocol):
@@ -129,7 +130,8 @@ def vocabulary_loss(
         low = torch.get_autocast_dtype(device)
         features, weight = features.to(low), weight.to(low)
     if rows is None:
-        rows = max(1, (ROWS if device == "cpu" else ROWS_ON_GPU) // len(features))
+        types = features.size(-1) if weight is None else len(weight)
+        rows = max(1, (ROWS if device == "cpu" else LOGITS_ON_GPU // types) // len(features))
     with torch.autocast(device, enabled=False):
         loss, others = _InBlocks.apply(features, weight, objective, rows, torch.is_grad_enabled())
     return dict(zip(objective.names, [loss, *others]))

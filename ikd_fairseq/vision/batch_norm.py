@@ -65,8 +65,7 @@ class SyncedBatchNorm(_BatchNorm):
         total = rest + size * near
         squares = _sum_by_channel(differences.square()) + 2 * near * rest + size * near.square()
 
-        totals = torch.cat([total, squares, total.new_full((1,), size)])
-        dist.all_reduce(totals)
+        totals = _sum_over_workers(torch.cat([total, squares, total.new_full((1,), size)]))
         total, squares, count = totals.split([self.num_features, self.num_features, 1])
 
         enough = count >= 2  # a tensor: reading its value would make a GPU wait
@@ -109,13 +108,19 @@ class _NormaliseOverWorkers(Function):
         normal = (_at_least_float32(input) - mean.view(shape)) * inverse_std.view(shape)
         grad_bias, grad_weight = _sum_by_channel(grad), _sum_by_channel(grad * normal)
 
-        totals = torch.stack([grad_bias, grad_weight])
-        dist.all_reduce(totals)
+        totals = _sum_over_workers(torch.stack([grad_bias, grad_weight]))
         by_mean, by_var = (totals.to(grad.dtype) * share).unbind()
         grad_normal = grad - by_mean.view(shape) - normal * by_var.view(shape)
         grad_input = grad_normal * (weight * inverse_std).view(shape)
         own = grad_weight.to(weight.dtype), grad_bias.to(weight.dtype)
         return grad_input.to(input.dtype), *own, None, None, None, None
+
+
+def _sum_over_workers(values: Tensor) -> Tensor:
+    """Sums *values*, in place, in the group that reduces gradients: in NCCL two at once can hang."""
+    from fairseq.distributed import utils as distributed  # a CNN by itself needs no fairseq
+
+    return distributed.all_reduce(values, distributed.get_data_parallel_group())
 
 
 def _sum_by_channel(values: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from fairseq.distributed import utils as distributed
 from fairseq.logging import metrics
 
 from ikd_fairseq.criterions.auxiliary_losses import (
@@ -192,11 +193,11 @@ def test_workers_count_images_and_tokens_together(monkeypatch):
     criterion, sample = criterion_of(model).train(), sample_with([1, 3])
     others = torch.tensor([80.0, 30.0, 6.0, 30.0], dtype=torch.float64)  # tokens, then counts of the terms
 
-    def all_reduce(numbers):
+    def all_reduce(numbers, group):
         numbers += others
 
-    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
-    monkeypatch.setattr(torch.distributed, "all_reduce", all_reduce)
+    monkeypatch.setattr(distributed, "get_data_parallel_world_size", lambda: 2)
+    monkeypatch.setattr(distributed, "all_reduce", all_reduce)
     loss, sample_size, logged = criterion(model, sample)
     expected = translation_loss(criterion, model, sample)
     for name, weight in criterion.weights.items():
