@@ -3,20 +3,23 @@
 Applied once, when the package and fairseq are both imported. None changes what a training run computes.
 """
 
+import atexit
 import contextlib
 import functools
-import io
 import logging
 import os
+import queue
 import shutil
+import threading
 import zipfile
 from argparse import Namespace
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from typing import IO, Any
 
 from .checkpoint_settings import check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
 from .constants import CHECKPOINT, DICTIONARIES
+from .dictionaries import check_dictionary
 from .errors import IkdError, check, check_file, naming, reading_checkpoint
 
 SUPPORTED_FAIRSEQ = "0.12."
@@ -252,39 +255,6 @@ def _saying_what_is_wrong(sentence: str) -> Iterator[None]:
         ) from error
 
 
-def check_dictionary(path: str, known: Collection[str] = ()) -> None:
-    """Refuses a dictionary that fairseq cannot read, or would read as other words than it was written with.
-
-    Args:
-        known: words that it must not hold: fairseq's own symbols.
-
-    Raises:
-        IkdError: it cannot be read, is empty, or a line is no word and its count, or repeats a word.
-    """
-    damaged, remedy = f"dictionary {path} is damaged", "prepare the data again, or take the file from a copy"
-    try:
-        with open(path, "rb") as stream:
-            lines = io.StringIO(stream.read().decode("utf-8"), newline=None).readlines()
-    except UnicodeDecodeError as error:
-        line = error.object.count(b"\n", 0, error.start) + 1
-        raise IkdError(f"{damaged}: line {line} is no UTF-8; {remedy}") from error
-    except OSError as error:
-        raise IkdError(f"dictionary {path} cannot be read ({error.strerror}); {remedy}") from error
-    check(lines, f"{damaged}: it is empty; {remedy}")
-    seen = dict.fromkeys(known, 0)
-    for number, text in enumerate(lines, 1):
-        entry = text.rstrip().removesuffix(" #fairseq:overwrite")
-        word, _, count = entry.rpartition(" ")
-        whole = word and count.isascii() and count.isdigit() and " " not in word and "\0" not in word
-        check(
-            whole, f"{damaged}: line {number}, {text.strip()[:40]!r}, is not one word and its count; {remedy}"
-        )
-        again = word in seen and entry == text.rstrip()
-        before = f"as line {seen.get(word)} has" if seen.get(word) else "which is a symbol of fairseq's"
-        check(not again, f"{damaged}: line {number} has the word {word!r}, {before}; {remedy}")
-        seen[word] = number
-
-
 def check_dictionaries() -> None:
     """Holds every dictionary that fairseq reads against :func:`check_dictionary` first."""
     from fairseq.data import Dictionary
@@ -319,6 +289,26 @@ def broadcast_objects_by_torch() -> None:
     utils._broadcast_object_slow = broadcast
 
 
+def end_loading_at_exit() -> None:
+    """Ends the threads that load batches ahead before Python ends.
+
+    fairseq's are daemons, and a run that ends within an epoch leaves one at work. Python stops such a thread
+    where it next asks for the interpreter; if that is in PyTorch's C++, the whole process aborts (exit status
+    134, "terminate called without an active exception"), although the training was done.
+    """
+    from fairseq.data.iterators import BackgroundConsumer
+
+    def end() -> None:
+        for thread in threading.enumerate():
+            if isinstance(thread, BackgroundConsumer):
+                thread._max_len = 0  # the batch that it is at is its last
+                while thread.is_alive():
+                    with contextlib.suppress(queue.Empty):
+                        thread._queue.get(timeout=0.1)  # it may be waiting for room
+
+    atexit.register(end)
+
+
 def undo_debug_logging() -> None:
     """Puts the root logger's level back to what fairseq's commands mean it to be.
 
@@ -341,3 +331,4 @@ def apply() -> None:
     refuse_unsafe_checkpoints()
     check_dictionaries()
     broadcast_objects_by_torch()
+    end_loading_at_exit()

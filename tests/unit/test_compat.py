@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 from fairseq import checkpoint_utils
-from fairseq.data import Dictionary
 from fairseq.file_io import PathManager
 
 from ikd_fairseq import compat
@@ -144,36 +143,25 @@ def test_debug_lines_that_an_import_of_fairseq_switches_on_are_off_again():
         assert run.stdout.split() == [level]
 
 
-@pytest.mark.parametrize(
-    ("content", "wrong"),
-    [
-        (b"the 3\nball\n", "line 2, 'ball', is not one word and its count"),
-        (b"the 3\n\nball 2\n", "line 2, '', is not one word"),
-        (b"the 3ball 2\n", "line 1, 'the 3ball 2', is not one word"),
-        (b"the 3\nball x\n", "line 2, 'ball x', is not one word"),
-        (b"the 3\nball 1\nthe 1\n", "line 3 has the word 'the', as line 1 has"),
-        (b"the 3\n<pad> 1\n", "line 2 has the word '<pad>', which is a symbol of fairseq's"),
-        (b"the 3\nb\xff 1\n", "line 2 is no UTF-8"),
-        (b"".join(b"w%d 1\n" % n for n in range(5000)) + b"\xff 1\n", "line 5001 is no UTF-8"),
-        (b"the 3\n\0\0\0", "line 2, "),
-        (b"", "it is empty"),
-    ],
-)
-def test_a_damaged_dictionary_is_told_with_its_file_and_line(tmp_path, content, wrong):
-    path = tmp_path / "dict.en.txt"
-    path.write_bytes(content)
-    with pytest.raises(IkdError, match=rf"dict\.en\.txt is damaged: {wrong}"):
-        Dictionary.load(str(path))
+def test_a_run_that_ends_while_a_batch_is_loaded_ends_well():
+    code = """
+import ikd_fairseq.models, torch
+from fairseq.data.iterators import BufferedIterator
 
+class Batches:
+    def __len__(self):
+        return 10_000
 
-def test_a_dictionary_that_cannot_be_read_is_told(tmp_path):
-    with pytest.raises(IkdError, match="cannot be read"):
-        Dictionary.load(str(tmp_path))
+    def __iter__(self):
+        return (torch.randn(20_000).sort() for _ in range(len(self)))
 
-
-def test_dictionaries_that_fairseq_reads_are_read(tmp_path):
-    (tmp_path / "dict.txt").write_bytes("the 3\r\n\u2028x 0\nthe 4 #fairseq:overwrite".encode())
-    assert Dictionary.load(str(tmp_path / "dict.txt")).symbols[4:] == ["the", "\u2028x", "the"]
+next(BufferedIterator({size}, Batches()))
+"""
+    for size in (1, 1_000):  # a thread that waits for room, and one at work, which PyTorch would abort
+        run = subprocess.run(
+            [sys.executable, "-c", code.format(size=size)], cwd=CHECKOUT, capture_output=True
+        )
+        assert run.returncode == 0, run.stderr
 
 
 def test_files_that_went_into_the_weights_long_ago_are_not_looked_for(tmp_path):
