@@ -18,7 +18,7 @@ from typing import IO, Any
 
 from .checkpoint_settings import check_settings, complete_settings
 from .checkpoint_weights import check_weights, verify_archive
-from .constants import CHECKPOINT, DICTIONARIES
+from .constants import CHECKPOINT, DICTIONARIES, IMAGE_FEATURES
 from .dictionaries import check_dictionary
 from .errors import IkdError, check, check_file, naming, reading_checkpoint
 
@@ -222,6 +222,8 @@ def refuse_unsafe_checkpoints() -> None:
                 setattr(model, name, None)
         if isinstance(state.get("task_state"), dict) and DICTIONARIES in state["task_state"]:
             state["task_state"][CHECKPOINT] = str(path)  # for the task to name
+            trained_on = getattr(getattr(state.get("cfg"), "task", None), "image_features", None)
+            state["task_state"][IMAGE_FEATURES] = trained_on
         return state
 
     checkpoint_utils.load_checkpoint_to_cpu = load_if_safe

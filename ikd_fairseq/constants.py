@@ -17,10 +17,11 @@ LOGGED = "logged"  # contracts.Term by name, means for the training and validati
 PROCESS = "process"
 
 # Keys of it too: fingerprints of dictionaries and merges, with the languages ("en-de") among them, see
-# tasks.vocabulary, and, in memory alone, the file that they are from.
+# tasks.vocabulary, and, in memory alone, the file that they are from and its --image-features.
 DICTIONARIES = "dictionaries"
 LANGUAGES = "languages"
 CHECKPOINT = "checkpoint"
+IMAGE_FEATURES = "image_features"
 EARLY_STOPPING = "early_stopping"  # what has been counted for --patience, see tasks.early_stopping
 
 # Key of an exported checkpoint: what its text went through, see serving.text.

@@ -85,10 +85,8 @@ def load_trained(
 
 def _open_task_of(state: State, checkpoint: str, data: str, image_free: bool) -> MultimodalTranslationTask:
     trained_on = config_section(state, "task")
-    options = {name: trained_on.get(name) for name in ("source_lang", "target_lang", "image_features")}
-    if image_free:
-        options["image_features"] = None
-    task = open_task(data, image_free=image_free, **options)
+    languages = {name: trained_on.get(name) for name in ("source_lang", "target_lang")}
+    task = open_task(data, image_free=image_free, **languages)
     words = unpacked(state["model"]).get("encoder.embed_tokens.weight")
     check(
         words is not None, f"{checkpoint} has no encoder with word embeddings, so it is no translation model"

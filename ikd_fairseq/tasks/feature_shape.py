@@ -1,6 +1,7 @@
-"""The shape of the features that a model is to learn from, which its options say before it is built."""
+"""The features that a model is to learn from, and is shown again when it translates."""
 
 import glob
+import logging
 import os
 from typing import Any
 
@@ -10,6 +11,8 @@ from ..constants import FEATURES_MANIFEST_SUFFIX
 from ..data.feature_pack import FeaturePack, made_by
 from ..errors import check
 from .config import MultimodalTranslationConfig
+
+logger = logging.getLogger(__name__)
 
 
 def fit_to_features(model: Any, task: MultimodalTranslationConfig) -> None:
@@ -48,3 +51,27 @@ def fit_to_features(model: Any, task: MultimodalTranslationConfig) -> None:
             misfit = f"those of {found[0]} are by {ours}, and those of {prefix} by {theirs}"
             check(ours == theirs, f"--image-features {name}: {misfit}: make all by one")
     model.feature_channels, model.feature_regions = pack.channels, pack.regions
+
+
+def follow_checkpoint(task: MultimodalTranslationConfig, trained_on: str | None, checkpoint: str) -> None:
+    """Names the features that *checkpoint* was trained on, *trained_on*, where the task's options name none.
+
+    Without, a CNN of the same width would be run over the images in their place.
+    """
+    if trained_on and not (task.image_features or task.image_free):
+        task.image_features = trained_on
+        logger.info("%s was trained with --image-features %s, which apply here too", checkpoint, trained_on)
+
+
+def check_teachers(task: MultimodalTranslationConfig, teachers: MultimodalTranslationConfig) -> None:
+    """Refuses teachers of other features than those that their student's batches hold.
+
+    Args:
+        task: options of the task that loads the batches.
+        teachers: those of the task that loaded the teachers, after :func:`follow_checkpoint`.
+
+    Raises:
+        IkdError: there are such.
+    """
+    name = teachers.image_features
+    check(name == task.image_features, f"the teachers look at features: name them by --image-features {name}")

@@ -14,7 +14,7 @@ from fairseq.tasks import register_task
 from fairseq.tasks.translation import TranslationTask
 
 from ..compression.pruning import check_masks
-from ..constants import CHECKPOINT, DICTIONARIES, FEATURES, IGNORED, IMAGES, MERGES, PROCESS
+from ..constants import CHECKPOINT, DICTIONARIES, FEATURES, IGNORED, IMAGE_FEATURES, IMAGES, MERGES, PROCESS
 from ..contracts import (
     CriterionContract,
     InvertingModel,
@@ -36,7 +36,7 @@ from ..modules.beam_memory import memory_by_sentence
 from . import early_stopping
 from .config import MultimodalTranslationConfig
 from .divergence import Divergence, check_finite
-from .feature_shape import fit_to_features
+from .feature_shape import check_teachers, fit_to_features, follow_checkpoint
 from .logged_values import log_values, logged_values_of
 from .mixed_precision import check_machine, in_bf16
 from .option_checks import (
@@ -111,11 +111,12 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             IkdError: it was trained with other languages, dictionaries or merges.
         """
         state = dict(state_dict)
-        checkpoint = str(state.pop(CHECKPOINT, "given"))
-        trained = state.pop(DICTIONARIES, None)
+        checkpoint, trained = str(state.pop(CHECKPOINT, "given")), state.pop(DICTIONARIES, None)
+        trained_on = state.pop(IMAGE_FEATURES, None)
         self.trained_with = trained if isinstance(trained, Mapping) else {}
         languages, folder = (self.cfg.source_lang, self.cfg.target_lang), utils.split_paths(self.cfg.data)[0]
         check_fingerprints(self.trained_with, self.fingerprints, languages, folder, checkpoint)
+        follow_checkpoint(self.cfg, None if self.models else trained_on, checkpoint)  # a training has its own
         super().load_state_dict(state)
 
     def build_bpe(self, args):
@@ -163,11 +164,11 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         """
         for path in paths:
             check_teacher(path, self.src_dict, self.tgt_dict, self.cfg.source_lang, self.cfg.target_lang)
-        cfg = copy.copy(self.cfg)
-        cfg.eval_bleu = False
-        task = type(self)(cfg, self.src_dict, self.tgt_dict)
+        task = type(self)(copy.copy(self.cfg), self.src_dict, self.tgt_dict)
+        task.cfg.eval_bleu = False
         with torch.random.fork_rng(devices=[]):
             self.teachers, _ = checkpoint_utils.load_model_ensemble(list(paths), decoding_overrides(), task)
+        check_teachers(self.cfg, task.cfg)
         return self.teachers
 
     @property
@@ -330,9 +331,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         fairseq 0.12 drops the last batch (of the longest sentences) when its size is no multiple of
         ``--required-batch-size-multiple``, 8 by default.
         """
-        known = self._trains and self.criterion is not None
-        training = known and dataset is self.datasets.get(self.cfg.train_subset)
-        epoch = kwargs.get("epoch", 1)
+        trains, epoch = self._trains and self.criterion is not None, kwargs.get("epoch", 1)
+        training = trains and dataset is self.datasets.get(self.cfg.train_subset)
         if not training or len(dataset) < required_batch_size_multiple:
             required_batch_size_multiple = 1  # fairseq would drop the last batch, which may be the only one
         if training and not (self.has_sharded_data("train") or kwargs.get("update_epoch_batch_itr")):
