@@ -3,7 +3,10 @@
 
 ikd_take_gpus() {
   local gpu gpus lock place taken=()
-  (($1 > 0)) || return 0
+  (($1 > 0)) || {
+    export CUDA_VISIBLE_DEVICES= # many steps at once would train on all that there are
+    return 0
+  }
   gpus=$(nvidia-smi ${CUDA_VISIBLE_DEVICES:+-i "$CUDA_VISIBLE_DEVICES"} --query-gpu=uuid --format=csv,noheader) || {
     echo "take_gpus.sh: error: nvidia-smi lists no GPUs (${gpus:-it says nothing}): give gpus=0 in --config" >&2
     return 1

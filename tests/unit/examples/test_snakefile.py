@@ -217,6 +217,12 @@ def test_other_data_is_not_mixed_into_a_run(workflow, tmp_path):
     assert not calls and "runs/toy/en-de/text-seed3 (data)" in status
 
 
+@pytest.mark.parametrize("value", ["false", "no", "2"])
+def test_discard_takes_no_word_for_a_yes(workflow, value):
+    status, _, calls = workflow(PLAN, f"discard={value}")
+    assert f"discard={value} is neither 1, for yes, nor 0" in status and not calls
+
+
 def test_discard_leaves_the_average(workflow, tmp_path):
     assert workflow(PLAN, "discard=1")[0] in (0, None)
     run = tmp_path / "runs/toy/en-de/kl-seed3"

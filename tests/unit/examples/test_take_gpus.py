@@ -14,7 +14,7 @@ LISTED = "GPU-ikd-test-1\nGPU-ikd-test-2\n"
 def take(tmp_path):
     """Takes a number of GPUs; gives the status of the step, and what it printed."""
 
-    def run(number, share=1, *, says=LISTED, status=0, then='echo "[${CUDA_VISIBLE_DEVICES:-}]"'):
+    def run(number, share=1, *, says=LISTED, status=0, then='echo "[${CUDA_VISIBLE_DEVICES-all}]"'):
         (tmp_path / "said").write_text(says)
         stand_in = tmp_path / "nvidia-smi"
         stand_in.write_text(f"#!/bin/sh\ncat {tmp_path}/said\nexit {status}\n")
