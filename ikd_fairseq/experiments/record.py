@@ -183,8 +183,8 @@ class Record:
         """Adds *facts* to the record in *folder*, which may not be there yet, and returns it.
 
         Dictionaries are added to, entry by entry; a :class:`Score` replaces those of the same output, and
-        that of the same split, group and search; everything else is replaced. Where the run was trained on,
-        as its updates tell, scores of before go. Several processes may do this at once.
+        that of the same split, group and search; everything else is replaced. Of a run that was trained on,
+        or anew, nothing of before stays. Several processes may do this at once.
 
         Raises:
             IkdError: the record cannot be read or written.
@@ -193,11 +193,11 @@ class Record:
         with claim(Path(folder, FILE), PATIENCE):
             there = os.path.lexists(Path(folder, FILE))
             record = cls.load(folder) if there else cls._of_json(Path(folder), {})
-            if record.updates not in (None, updates := facts.get("updates", record.updates)):
+            if record._is_before(facts):
                 if record.scores:
-                    trained_on = f"was trained on from {record.updates} to {updates} updates"
-                    logger.warning("%s %s: scores of before are left out of its record", folder, trained_on)
-                record.model, record.scores, record.searches = {}, {}, {}
+                    went = "%s was trained on, or anew: scores of before are left out of its record"
+                    logger.warning(went, folder)
+                record = cls._of_json(Path(folder), {})
             for split, scores in facts.pop("scores", {}).items():
                 record._add(split, scores)
             for name, value in facts.items():
@@ -213,6 +213,15 @@ class Record:
             del known["folder"]
             write_json(record.folder / FILE, {"format": FORMAT, **known})
         return record
+
+    def _is_before(self, facts: dict[str, Any]) -> bool:
+        """Whether *facts* are of another training than this record is, as updates, seed and time tell."""
+
+        def identity(steps: dict[str, dict[str, Any]], **told: Any) -> tuple[Any, ...]:
+            return told.get("updates"), told.get("seed"), steps.get("train", {}).get("seconds")
+
+        told = zip(identity(**vars(self)), identity(**{"steps": {}, **facts}))
+        return any(None not in pair and pair[0] != pair[1] for pair in told)
 
     def _add(self, split: str, scores: Sequence[Score]) -> None:
         """Puts new *scores* of *split* among the others of its kind of search."""

@@ -33,7 +33,7 @@ def _what_stays() -> dict[str, Any]:
     hardware = {"machine": platform.machine(), "processor": _processor(), "cores": os.cpu_count()}
     if torch.cuda.is_initialized():  # not with --cpu
         hardware["gpus"] = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"code": _code(), "versions": versions, "hardware": hardware}
+    return {"code": code(), "versions": versions, "hardware": hardware}
 
 
 def run_facts() -> dict[str, Any]:
@@ -61,7 +61,9 @@ def note_gpu_memory() -> None:
         _peak_gpu_memory = max(_peak_gpu_memory, torch.cuda.max_memory_allocated())
 
 
-def _code() -> dict[str, Any]:
+@functools.cache
+def code() -> dict[str, Any]:
+    """Version, commit and state of the code, which are to be asked for when training starts."""
     commit, changes = _git("rev-parse", "HEAD"), _git("status", "--porcelain", "--", ".")
     known = {} if commit is None or changes is None else {"commit": commit, "clean": not changes}
     return {"version": __version__, **known}

@@ -21,6 +21,7 @@ from .divergence import Divergence
 from .early_stopping import go_on_counting
 from .init_from import take_weights
 from .option_checks import check_batches
+from .run_facts import code as note_code
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +81,7 @@ def prepare(trainer: Trainer, filename: str) -> None:
         IkdError: it was trained with other dictionaries, is asked for and missing, or does not go with
             ``--init-from``.
     """
+    note_code()
     task, settings = trainer.task, trainer.cfg.checkpoint
     first = task.cfg.init_from
     Divergence.folder = settings.save_dir

@@ -76,7 +76,24 @@ def test_scores_of_before_go_where_a_run_was_trained_on(tmp_path, caplog):
     assert Record.update(tmp_path, updates=500).scores and not caplog.messages
     record = Record.update(tmp_path, updates=8000)
     assert record.updates == 8000 and record.scores == {} and record.model == {}
-    assert "was trained on from 500 to 8000 updates: scores of before are left out" in caplog.text
+    assert "was trained on, or anew: scores of before are left out" in caplog.text
+
+
+def test_of_a_training_begun_anew_nothing_of_before_stays(tmp_path):
+    first = {
+        "updates": 8000,
+        "seed": 1,
+        "steps": {"train": {"seconds": 90.0}},
+        "hardware": {"gpus": ["H100"]},
+    }
+    Record.update(tmp_path, **first)
+    Record.update(tmp_path, scores={"test": [score(1.0)]})
+    assert Record.update(tmp_path, **first).scores
+    for change in ({"seed": 7}, {"steps": {"train": {"seconds": 80.0}}}):
+        Record.update(tmp_path, scores={"test": [score(1.0)]}, speeds={"beam 5": 1.0})
+        record = Record.update(tmp_path, **{**first, **change, "hardware": {"cores": 2}})
+        assert record.scores == {} and record.speeds == {} and record.hardware == {"cores": 2}
+        first |= change
 
 
 def test_several_processes_add_at_once(tmp_path):
