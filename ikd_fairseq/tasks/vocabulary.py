@@ -12,24 +12,29 @@ from fairseq.data import Dictionary, data_utils
 from ..constants import LANGUAGES, MERGES
 from ..errors import IkdError, check
 from ..io.checksums import sha256_of_file, sha256_of_words
-from ..io.text_index import check_words, directed
+from ..io.text_index import check_words, directed, text_indices
 
 
 def find_languages(folders: Sequence[str], source: str | None, target: str | None) -> tuple[str, str]:
     """Source and target language of data folders: those given, or the pair of the files in the first.
 
     Raises:
-        IkdError: a folder or a dictionary is missing, there is no pair, or it lacks the language given.
+        IkdError: a folder or a dictionary is missing; there is no pair, or several, or none with the language
+            given.
     """
     for folder in folders:
         check(os.path.isdir(folder), f"data folder {folder} does not exist")
     folder = folders[0]
     if source is None or target is None:
-        pair = data_utils.infer_language_pair(folder)
+        pairs = sorted({index.pair for index in text_indices(folder) if index.pair.count("-") == 1})
         for option, language in (("source", source), ("target", target)):
-            known = language is None or None in pair or language in pair
-            check(known, f"--{option}-lang {language}: {folder} holds {'-'.join(map(str, pair))}")
-        source, target = directed(pair, source, target)
+            fitting = [pair for pair in pairs if language is None or language in pair.split("-")]
+            check(fitting or not pairs, f"--{option}-lang {language}: {folder} holds {', '.join(pairs)}")
+            pairs = fitting
+        found = {directed(pair.split("-"), source, target) for pair in pairs}
+        several = f"{folder} holds several pairs ({', '.join(pairs)})"
+        check(len(found) <= 1, f"{several}: give --source-lang and --target-lang")
+        source, target = found.pop() if found else data_utils.infer_language_pair(folder)
     check(
         source is not None and target is not None,
         f"{folder} holds no binarised pair to tell the languages from: run fairseq-preprocess, or give "

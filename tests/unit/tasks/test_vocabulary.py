@@ -39,6 +39,20 @@ def swap(path, first, second):
     path.write_text("\n".join(lines) + "\n")
 
 
+def test_of_several_pairs_the_languages_given_settle_which(data):
+    (data / "train.en-fr.en.idx").touch()
+    toy.dictionary().save(str(data / "dict.fr.txt"))
+    with pytest.raises(
+        IkdError, match=r"several pairs \(en-de, en-fr\): give --source-lang and --target-lang"
+    ):
+        task_of(data, source_lang="en")
+    with pytest.raises(IkdError, match="--target-lang es: .* holds en-de, en-fr"):
+        task_of(data, target_lang="es")
+    for options in ({"target_lang": "fr"}, {"source_lang": "fr"}):
+        cfg = task_of(data, **options).cfg
+        assert {cfg.source_lang, cfg.target_lang} == {"en", "fr"} and vars(cfg).items() >= options.items()
+
+
 def test_the_same_words_and_merges_are_taken_whatever_their_counts(data):
     state = state_of(data)
     words = Dictionary.load(str(data / "dict.de.txt"))
