@@ -40,7 +40,12 @@ fi
 options+=($(ikd_cpu))
 
 mkdir -p "$out"
-cp "$data/code" "$out/code" # fairseq's hub interface looks for it beside the checkpoint
+if [[ -f $out/code ]]; then
+  cmp -s "$data/code" "$out/code" ||
+    { echo "train.sh: error: $out is of other BPE merges than those of $data: name another folder" >&2; exit 1; }
+else
+  cp "$data/code" "$out/code.partial" && mv "$out/code.partial" "$out/code" # fairseq's hub looks for it there
+fi
 
 fairseq-train "$data" \
   --user-dir "$(ikd-fairseq-dir)" --task multimodal_translation \

@@ -69,6 +69,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         parser.error("--quantization is for --format ctranslate2")
     if args.half and args.format != CHECKPOINT:
         parser.error(f"--half is for checkpoints; with --format {CTRANSLATE2} give --quantization float16")
+    if args.data_licence and args.format == CHECKPOINT:
+        parser.error("--data-licence stands in the card that the other formats have")
     if args.format != CHECKPOINT:
         check_new_folder(args.output)
     import fairseq  # noqa: F401  the plugin registers before its parts are asked for

@@ -50,7 +50,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="sentences at once (default: %(default)s)",
     )
     read = "lines that are read before the first of them is printed; 1 answers every line at once "
-    add("--buffer-size", type=positive_int, default=4096, metavar="N", help=f"{read}(default: %(default)s)")
+    buffer = f"{read}(default: 4096; with images four batches)"
+    add("--buffer-size", type=positive_int, metavar="N", help=buffer)
     add("--cpu", action="store_true", help="use no GPU (default: one, where there is one)")
     words = "how words are told apart: moses, or none for sentences in words parted by spaces (default: what "
     add("--tokenizer", choices=TOKENIZERS, help=f"{words}the export says, else moses)")
@@ -74,7 +75,8 @@ def _results(
 
         images = ImageFiles(args.images, args.list, translator.engine.image_size)
     lines, first = input_lines(args.files), 1
-    while chunk := list(itertools.islice(lines, args.buffer_size)):
+    size = args.buffer_size or (4 * args.batch_size if args.images else 4096)
+    while chunk := list(itertools.islice(lines, size)):
         pictures = None if images is None else images.of_sentences(first, len(chunk))
         yield from zip(chunk, translator.translate(chunk, options, pictures, first, sys.stderr.isatty()))
         first += len(chunk)

@@ -8,6 +8,7 @@ anything, so such output is refused here.
 
 import itertools
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
@@ -82,7 +83,12 @@ def remove_bpe(line: str) -> str:
 
 
 def detokenise(lines: Sequence[str], language: str) -> list[str]:
-    """Undoes Moses tokenisation, by sacremoses; *language* is a code such as "de"."""
+    """Undoes Moses tokenisation, by sacremoses; *language* is a code such as "de".
+
+    Raises :class:`IkdError` for what is no such code: sacremoses would do as for another language.
+    """
+    code = re.fullmatch("[a-z]{2,3}", language)
+    check(code, f"--detokenise {language}: give the code of the language, such as de")
     from sacremoses import MosesDetokenizer  # here, because few need it and it takes half a second
 
     detokeniser = MosesDetokenizer(lang=language)

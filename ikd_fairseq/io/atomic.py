@@ -42,16 +42,17 @@ def replacing(path: StrPath) -> Iterator[str]:
         IkdError: the file cannot be written (permissions, disk full), the block names a file of its own that
             cannot be read, or another process does not stop writing this one.
     """
-    partial = partial_name(path)
-    with claimed(path, PATIENCE):
+    target = os.path.realpath(path)  # where a link leads, which stays one
+    partial = partial_name(target)
+    with claimed(target, PATIENCE):
         try:
             yield partial
             _sync(partial)
-            os.replace(partial, path)
-            sync_folder(path)
+            os.replace(partial, target)
+            sync_folder(target)
         except OSError as error:
             named = {error.filename, error.filename2} - {None}
-            ours = not named or named & {partial, os.path.dirname(path) or "."}
+            ours = not named or named & {partial, os.path.dirname(target)}
             failed = f"{path} cannot be written" if ours else f"{error.filename} cannot be read"
             raise IkdError(f"{failed} ({error.strerror or error})") from error
         finally:
@@ -68,7 +69,8 @@ def write_atomically(path: StrPath, mode: str = "wb", **options: Any) -> Iterato
 
 def write_json(path: StrPath, value: Any) -> None:
     """Writes *value* as indented JSON in UTF-8. Raises as :func:`write_atomically` does."""
-    with write_atomically(path, "w", encoding="utf-8") as stream:
+    # A path need not be text: what is none becomes an escape of JSON's, and is read as it was.
+    with write_atomically(path, "w", encoding="utf-8", errors="backslashreplace") as stream:
         stream.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
@@ -97,7 +99,7 @@ def new_folder(path: str) -> Iterator[str]:
     Raises:
         IkdError: *path* is there and holds something, cannot be written, or is being written.
     """
-    path = os.path.abspath(path)
+    path = os.path.realpath(path)
     parent, name = os.path.split(path)
     check_new_folder(path)
     with claim(path) as locked:
@@ -121,7 +123,9 @@ def new_folder(path: str) -> Iterator[str]:
 
 def check_new_folder(path: str) -> None:
     """Refuses, before any work, a folder that is not empty or cannot be made. Raises :class:`IkdError`."""
-    parent = os.path.dirname(os.path.abspath(path))
+    parent = os.path.dirname(os.path.realpath(path))
+    mounted = f"{path} is a mount point, which cannot be replaced: give the name of a new folder in it"
+    check(not os.path.ismount(path), mounted)
     check(os.path.isdir(parent), f"{path}: the folder {parent} does not exist: make it first")
     check(os.access(parent, os.W_OK), f"{path}: the folder {parent} cannot be written to")
     there = os.path.lexists(path)

@@ -36,7 +36,8 @@ class OnnxEngine(FolderEngine):
         except ImportError as error:
             raise IkdError(f"{folder} needs onnxruntime ({error}): pip install onnxruntime") from error
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or int(os.environ.get("OMP_NUM_THREADS") or 0)
+        outermost = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]  # "4,2": 4, and 2 within each
+        options.intra_op_num_threads = threads or int(outermost or 0)
         options.log_severity_level = 3
         try:
             self._encoder, self._decoder = (

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from ikd_fairseq.cli import score
+from ikd_fairseq.errors import IkdError
 from ikd_fairseq.evaluation import translations
 from ikd_fairseq.evaluation.metrics import compute_scores
 from tests.generated import HYPOTHESES, REFERENCES, SOURCES, generate_text, plain_bleu, write
@@ -183,6 +184,9 @@ def test_unknown_words_in_references_are_warned_of(tmp_path, capsys):
 
 
 def test_detokenising_undoes_moses(tmp_path):
+    for word in ("german", "DE"):
+        with pytest.raises(IkdError, match=f"--detokenise {word}: give the code"):
+            translations.detokenise([], word)
     plain = translations.detokenise(["Ein Mann , der &quot; läuft &quot; ."], "de")
     assert plain == ['Ein Mann, der "läuft".']
     hypotheses = write(tmp_path / "hyp", "Ein Mann , der läuft .")

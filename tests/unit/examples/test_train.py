@@ -53,6 +53,14 @@ def test_a_gpu_that_pytorch_cannot_use_is_not_passed_over_in_silence(train):
         assert "--cpu" in options and ("PyTorch cannot use the GPU" in said) == expected
 
 
+def test_a_folder_of_other_merges_is_refused_and_keeps_them(train, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "code").write_text("others")
+    with pytest.raises(AssertionError, match="run is of other BPE merges than those of "):
+        train("text")
+    assert (tmp_path / "run" / "code").read_text() == "others"
+
+
 def test_the_published_protocol_is_that_of_the_systems_authors(train):
     options, _ = train("ikd", PROTOCOL="published")
     wanted = {"--arch": "ikd_transformer_tiny_paper", "--lr": "0.004", "--max-update": "70000"}

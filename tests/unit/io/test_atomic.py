@@ -1,6 +1,7 @@
 """Files appear under their names complete or not at all, and an output is refused before the work."""
 
 import errno
+import json
 import os
 import shutil
 
@@ -8,6 +9,7 @@ import pytest
 
 from ikd_fairseq.errors import IkdError
 from ikd_fairseq.io.atomic import (
+    check_new_folder,
     copy_file,
     link_file,
     new_folder,
@@ -69,6 +71,30 @@ def test_a_disk_that_is_full_is_the_outputs_fault(tmp_path, monkeypatch):
 def test_json_is_readable_by_people(tmp_path):
     write_json(tmp_path / "a.json", {"ü": [1]})
     assert (tmp_path / "a.json").read_text(encoding="utf-8") == '{\n  "ü": [\n    1\n  ]\n}\n'
+
+
+def test_a_path_that_is_no_text_goes_through_json(tmp_path):
+    name = os.fsdecode(b"im\xe9")
+    write_json(tmp_path / "a.json", name)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == name
+
+
+def test_an_output_that_is_a_link_is_written_where_it_leads(tmp_path):
+    for name in ("file", "folder"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "link").symlink_to("file/a.json")
+    write_json(tmp_path / "link", 1)
+    (tmp_path / "new").symlink_to("folder")
+    with new_folder(str(tmp_path / "new")) as partial:
+        (tmp_path / partial / "b").touch()
+    assert os.readlink(tmp_path / "link") == "file/a.json" and os.readlink(tmp_path / "new") == "folder"
+    assert os.listdir(tmp_path / "file") == ["a.json"] and os.listdir(tmp_path / "folder") == ["b"]
+
+
+def test_a_mount_point_is_no_new_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(os.path, "ismount", lambda path: True)
+    with pytest.raises(IkdError, match="is a mount point"):
+        check_new_folder(str(tmp_path))
 
 
 def test_copies_are_apart_and_links_are_one_file(tmp_path):
