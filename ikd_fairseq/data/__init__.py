@@ -1,1 +1,1 @@
-"""Images and image features beside binarised text: files, readers and the dataset that batches them."""
+"""Images and image features beside binarised text: files and readers; their batches in :mod:`.pairs`."""

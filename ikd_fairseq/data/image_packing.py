@@ -25,10 +25,11 @@ from typing import Any
 import numpy as np
 
 from ..constants import NO_IMAGE
-from ..errors import IkdError, check, check_file
+from ..errors import IkdError, check
 from ..io.locks import claim
 from ..io.manifests import text_fingerprint
 from ..io.progress import progress
+from ..io.text_lines import numbered_lines
 from .image_pack import ImagePack, ImagePackWriter, progress_paths, sources_digest
 from .image_transforms import decode_image
 
@@ -60,15 +61,10 @@ def read_image_list(path: str) -> list[str]:
 
     Raises :class:`IkdError` if the file cannot be read or a line has a caption number alone.
     """
-    check_file(path)
-    try:
-        with open(path, encoding="utf-8-sig") as stream:
-            lines = [line.strip() for line in stream]
-    except UnicodeDecodeError as error:
-        raise IkdError(f"--list {path} is not text in UTF-8 ({error})") from error
-    names = [_CAPTION_ID.sub("", line).strip() for line in lines]
-    for number, (line, name) in enumerate(zip(lines, names), start=1):
-        check(name or not line, f"line {number} of {path} has no image name before {line!r}")
+    names = []
+    for number, line in numbered_lines(path):
+        names.append(_CAPTION_ID.sub("", line.strip()).strip())
+        check(names[-1] or not line.strip(), f"line {number} of {path} has no image name before {line!r}")
     return names
 
 

@@ -193,7 +193,7 @@ def test_a_line_that_names_no_file_is_refused_with_its_number(place, line, named
 def test_a_list_that_is_no_text_is_refused(place):
     place.name("a.png")
     place.list.write_bytes(b"\xff\xfe\x00")
-    place.refused("--list .*train.txt is not text in UTF-8")
+    place.refused(r"train\.txt, line 1: not UTF-8")
 
 
 def test_what_is_not_there_is_named(place):
