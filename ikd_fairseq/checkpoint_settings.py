@@ -135,3 +135,16 @@ def complete_settings(state: Any, overrides: dict[str, Any] | None = None) -> No
     missing = {**getattr(preset, "before", {}), **wanted}
     with open_dict(named) if isinstance(named, DictConfig) else contextlib.nullcontext():
         named.update({name: value for name, value in missing.items() if name not in named})
+
+
+def check_history(state: dict[str, Any], refused: str) -> None:
+    """Refuses a checkpoint that does not say in numbers how many updates it has had; *refused* names it.
+
+    Raises:
+        IkdError: naming the entry.
+    """
+    history = state.get("optimizer_history", [])
+    counted = isinstance(history, list) and all(
+        isinstance(one, dict) and type(one.get("num_updates", 0)) is int for one in history
+    )
+    check(counted, f"{refused}: its entry 'optimizer_history' is malformed")

@@ -11,16 +11,15 @@ import os
 import queue
 import shutil
 import threading
-import zipfile
-from argparse import Namespace
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any
 
-from .checkpoint_settings import check_settings, complete_settings
-from .checkpoint_weights import check_weights, verify_archive
+from .checkpoint_settings import check_history, check_settings, complete_settings
+from .checkpoint_weights import check_weights
 from .constants import CHECKPOINT, DICTIONARIES, IMAGE_FEATURES
 from .dictionaries import check_dictionary
-from .errors import IkdError, check, check_file, naming, reading_checkpoint
+from .errors import IkdError, check, naming
+from .torch_files import load_safely, register_safe_globals, save
 
 SUPPORTED_FAIRSEQ = "0.12."
 
@@ -49,47 +48,6 @@ def require_fairseq() -> None:
     version = str(getattr(fairseq, "__version__", "unknown"))
     other = f"this plugin extends fairseq {SUPPORTED_FAIRSEQ}x, but fairseq {version} is installed"
     check(version.startswith(SUPPORTED_FAIRSEQ), f"{other}; {remedy}")
-
-
-def register_safe_globals() -> None:
-    """Lets PyTorch's safe loader (``weights_only=True``) read the checkpoints of fairseq.
-
-    A checkpoint's ``args`` entry may be an :class:`argparse.Namespace`, a plain holder of attributes, and
-    runs with ``--eval-bleu`` store their n-gram counts as numpy arrays. Turning the safe loader off instead
-    would let a checkpoint run code. Called before every load: timm takes Namespace off the list again.
-    """
-    import numpy as np
-    import torch
-
-    # How numpy pickles an array and a scalar, and the types of both.
-    rebuild_array: Any = np.empty(0).__reduce__()[0]
-    rebuild_scalar: Any = np.float64(0).__reduce__()[0]
-    types = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
-    torch.serialization.add_safe_globals(
-        [Namespace, np.ndarray, np.dtype, rebuild_array, rebuild_scalar, *types]
-    )
-    # numpy 2 moved both functions; a file written under numpy 1 names the old place, and the other way round.
-    for function in (rebuild_array, rebuild_scalar):
-        for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
-            torch.serialization.add_safe_globals([(function, f"{module}.{function.__name__}")])
-
-
-def load_safely(path: str | os.PathLike, what: str = "checkpoint") -> Any:
-    """Reads a file of ``torch.save`` and runs no code that it may hold. Its tensors are views of the file.
-
-    Raises:
-        IkdError: the file is damaged, or holds more than tensors and plain values.
-    """
-    import torch
-
-    check_file(path)
-    register_safe_globals()
-    with reading_checkpoint(path, what):
-        archive = zipfile.is_zipfile(path)  # files of PyTorch < 1.6 are none, and cannot be mapped
-        state = os.stat(path)
-        if archive:
-            verify_archive(os.path.realpath(path), state.st_size, state.st_mtime_ns)
-        return torch.load(str(path), map_location="cpu", weights_only=True, mmap=archive)
 
 
 def _unwritten(filename: str, error: Exception) -> IkdError:
@@ -127,37 +85,6 @@ def copy_checkpoints_atomically() -> None:
     PathManager.copy = staticmethod(copy)
 
 
-class _Stream:
-    """A file that ``torch.save`` writes to, and the error that it makes something else of."""
-
-    def __init__(self, stream: IO[bytes]):
-        self._stream = stream
-        self.error: OSError | None = None
-
-    def write(self, content: bytes) -> int:
-        try:
-            return self._stream.write(content)
-        except OSError as error:
-            self.error = error
-            raise
-
-    def flush(self) -> None:
-        """What whoever opened the file does."""
-
-
-def save(value: Any, stream: IO[bytes]) -> None:
-    """``torch.save`` into an open file; a full disk is the :class:`OSError` that it is."""
-    import torch
-
-    file = _Stream(stream)
-    try:
-        torch.save(value, file)
-    except RuntimeError as error:
-        if file.error is not None:
-            raise file.error from error
-        raise
-
-
 def tell_of_unwritten_checkpoints() -> None:
     """Makes a checkpoint that fairseq cannot write one sentence, and leaves no part of it behind."""
     from fairseq import checkpoint_utils
@@ -174,19 +101,6 @@ def tell_of_unwritten_checkpoints() -> None:
     checkpoint_utils.torch_persistent_save = save_or_tell
     # fairseq's tries again on a file that has moved on, waits, and prints a traceback.
     checkpoint_utils._torch_persistent_save = save
-
-
-def check_history(state: dict[str, Any], refused: str) -> None:
-    """Refuses a checkpoint that does not say in numbers how many updates it has had; *refused* names it.
-
-    Raises:
-        IkdError: naming the entry.
-    """
-    history = state.get("optimizer_history", [])
-    counted = isinstance(history, list) and all(
-        isinstance(one, dict) and type(one.get("num_updates", 0)) is int for one in history
-    )
-    check(counted, f"{refused}: its entry 'optimizer_history' is malformed")
 
 
 def refuse_unsafe_checkpoints() -> None:

@@ -7,11 +7,9 @@ sentence that names the file, line or option and says what to do. ``assert`` is 
 import contextlib
 import functools
 import os
-import pickle
 import re
 import stat
 import sys
-import zipfile
 from collections.abc import Callable, Iterator
 
 
@@ -39,32 +37,6 @@ def check_file(path: str | os.PathLike, remedy: str = "") -> None:
     check(not stat.S_ISDIR(mode), f"{path} is a folder, not a file{end}")
     check(stat.S_ISREG(mode), f"{path} is a pipe or a device, not a file: save what comes from it in a file")
     check(os.access(path, os.R_OK), f"{path} cannot be read (Permission denied){end}")
-
-
-@contextlib.contextmanager
-def reading_checkpoint(path: str | os.PathLike, what: str = "checkpoint") -> Iterator[None]:
-    """Turns every way in which PyTorch's safe loader refuses the file *path* into one sentence.
-
-    Raises:
-        IkdError: the file holds a type that could run code when loaded (none was), or is damaged.
-    """
-    damaged = f"{what} {path} is truncated or is no checkpoint of PyTorch"
-    try:
-        yield
-    except IkdError:
-        raise
-    except pickle.UnpicklingError as error:
-        if refused := re.search(r"(?:GLOBAL|class) ([\w.]+)", str(error)):
-            raise IkdError(
-                f"{what} {path} is refused: it holds {refused[1]}, which would run code when loaded (nothing "
-                "of it was run); save plain tensors and numbers instead"
-            ) from error
-        raise IkdError(damaged) from error
-    except zipfile.BadZipFile as error:
-        raise IkdError(f"{what} {path} is damaged ({error}): copy it again, or take another one") from error
-    except (OSError, EOFError, RuntimeError, ValueError, LookupError, AttributeError, TypeError) as error:
-        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
-        raise IkdError(f"{damaged} ({reason})") from error
 
 
 @contextlib.contextmanager

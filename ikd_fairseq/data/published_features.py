@@ -8,9 +8,9 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..compat import load_safely
 from ..errors import IkdError, check, naming
 from ..io.arrays import map_array
+from ..torch_files import load_safely
 
 Layout = Literal["channels-first", "channels-last"]
 LAYOUTS: tuple[Layout, ...] = ("channels-first", "channels-last")

@@ -15,10 +15,11 @@ from typing import Any, NamedTuple
 
 import torch
 
+from ..checkpoint_settings import check_history
 from ..checkpoint_weights import check_weights
-from ..compat import check_history, load_safely, save
 from ..constants import DICTIONARIES, LANGUAGES
 from ..errors import IkdError, check
+from ..torch_files import load_safely, save
 from .atomic import check_output, write_atomically
 from .locks import StrPath, claim
 from .progress import progress

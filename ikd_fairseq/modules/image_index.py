@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from fairseq.data import Dictionary
 from torch import Tensor, nn
 
-from ..compat import load_safely
 from ..errors import IkdError, check
 from ..io.checkpoints import write_checkpoint
 from ..io.checksums import sha256_of_words
+from ..torch_files import load_safely
 
 FORMAT = 1  # raised when an older reader would misread a newer index
 FILE_NAME = "image-index.{kind}.pt"  # in the data folder, unless the user names another

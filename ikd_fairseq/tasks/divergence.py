@@ -12,8 +12,8 @@ import torch
 from fairseq import trainer
 
 from ..checkpoint_weights import check_weights
-from ..compat import load_safely
 from ..errors import IkdError, check
+from ..torch_files import load_safely
 
 
 class Divergence:

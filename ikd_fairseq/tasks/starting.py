@@ -13,10 +13,10 @@ from typing import Any
 from fairseq import checkpoint_utils
 from fairseq.trainer import Trainer
 
-from ..compat import load_safely
 from ..constants import CHECKPOINT, DICTIONARIES, EARLY_STOPPING, LANGUAGES
 from ..contracts import TaskContract
 from ..errors import IkdError, check, naming
+from ..torch_files import load_safely
 from .divergence import Divergence
 from .early_stopping import go_on_counting
 from .init_from import take_weights

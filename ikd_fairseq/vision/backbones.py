@@ -11,8 +11,8 @@ from importlib import import_module
 import torch
 from torch import Tensor, nn
 
-from ..compat import load_safely
 from ..errors import IkdError, check
+from ..torch_files import load_safely
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..compat import load_safely
 from ..errors import IkdError, check
+from ..torch_files import load_safely
 from .backbones import TIMM
 from .weights import IMAGENET, RANDOM, RANDOM_SEED
 

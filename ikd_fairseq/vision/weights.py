@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..compat import load_safely
 from ..errors import check
+from ..torch_files import load_safely
 from .backbones import Backbone
 
 logger = logging.getLogger(__name__)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from ikd_fairseq import compat
 from ikd_fairseq.checkpoint_weights import check_weights
 from ikd_fairseq.errors import IkdError
+from ikd_fairseq.torch_files import load_safely
 
 
 def test_fairseqs_marks_of_modules_may_hold_anything(tmp_path):
@@ -21,7 +21,7 @@ def test_a_flipped_bit_of_a_weight_is_found_unless_pytorch_wrote_no_checksums(tm
         content = bytearray(path.read_bytes())
         content[content.find(weight.numpy().tobytes()) + 1] ^= 1
         path.write_bytes(content)
-        return compat.load_safely(path)
+        return load_safely(path)
 
     with pytest.raises(IkdError, match=r"a\.pt is damaged \(Bad CRC-32 for file 'a/data/0'\)"):
         flipped()

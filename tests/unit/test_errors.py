@@ -1,7 +1,6 @@
 """Errors of the user's end in one sentence, those of ours in a traceback."""
 
 import os
-import pickle
 import sys
 
 import pytest
@@ -9,7 +8,7 @@ import torch
 from torch._utils import ExceptionWrapper
 
 from ikd_fairseq import errors
-from ikd_fairseq.errors import IkdError, check, check_file, command, reading_checkpoint
+from ikd_fairseq.errors import IkdError, check, check_file, command
 from ikd_fairseq.io.progress import progress
 
 
@@ -119,15 +118,3 @@ def test_only_plain_files_are_read(tmp_path):
     ):
         with pytest.raises(IkdError, match=message):
             check_file(path, "copy it")
-
-
-def test_unreadable_checkpoint_is_named():
-    with pytest.raises(IkdError, match=r"checkpoint a\.pt is truncated or is no checkpoint"):
-        with reading_checkpoint("a.pt"):
-            raise EOFError
-    with pytest.raises(IkdError, match=r"weights a\.pt is refused: it holds posix\.system"):
-        with reading_checkpoint("a.pt", "weights"):
-            raise pickle.UnpicklingError("Unsupported global: GLOBAL posix.system was not an allowed global")
-    with pytest.raises(IkdError, match="^as it was$"):
-        with reading_checkpoint("a.pt"):
-            raise IkdError("as it was")
