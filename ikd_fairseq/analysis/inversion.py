@@ -147,7 +147,8 @@ def judge(
     backbone: Backbone = cnn.backbone
     real = backbone.normalise(torch.from_numpy(kept).to(device))
     regions = cnn.regions(real)
-    mean = backbone.normalise(torch.from_numpy(learnt[:: max(1, len(learnt) // 1000)]).to(device)).mean(dim=0)
+    pixels = learnt[:: max(1, len(learnt) // 1000)].mean(axis=0, dtype=np.float32)
+    mean = backbone.normalise(torch.from_numpy(pixels).to(device).unsqueeze(0))
     columns: list[np.ndarray] = [kept[:DEFAULT_COUNT]]
     rows: list[tuple] = []
     for kernels, painter in painters.items():

@@ -122,6 +122,8 @@ def run(
     entries: list[dict[str, Any]] = []
     for system in systems:
         system.trained.model.encoder.no_text = system.no_text
+        if system.no_text:
+            system.trained.model.encoder.regions_at_test = "shown"  # there is nothing else to attend to
         scores: dict[str, list[dict[str, Any]]] = {}
         for name, dataset in datasets.items():
             what = f"{name}, {system.name}"

@@ -143,6 +143,7 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
             return entry
         target = sample["target"][entry.positions]
         tokens = target.ne(self.padding_idx)
+        tokens[:, : self.ignore_prefix_size] = False
         if isinstance(entry, Prediction):
             loss, _ = self.compute_loss(model, (entry.logits, {}), {"target": target})
         else:

@@ -30,13 +30,14 @@ Deviations:
 - Positions of regions are, as theirs, sums of a sinusoid of the row and one of the column, but nothing is
   pooled to their 4 x 4 grid, and the projected feature is not scaled by the square root of the width.
 - Layer normalisation comes first in every block of ``hallucination_transformer_tiny``. In their code it comes
-  last, which is ``hallucination_transformer_tiny_postnorm``.
+  last, which is ``hallucination_transformer_tiny_postnorm``, the predictor's blocks apart.
 """
 
 import math
 from dataclasses import dataclass
 
 import torch
+from fairseq import utils
 from fairseq.models import register_model
 from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
@@ -68,8 +69,8 @@ class FeatureHallucinator(nn.Module):
     """P learned queries that attend to each other and to the text, each of which becomes a region's feature.
 
     Args:
-        cfg: fairseq's Transformer configuration, with ``hallucination_layers``. Heads, feed-forward width and
-            dropout are the encoder's.
+        cfg: fairseq's Transformer configuration, with ``hallucination_layers``. Heads, feed-forward width,
+            activation and all dropout are the encoder's.
         embed_dim: d, width of the text vectors.
         regions: P.
         channels: C, channels of a region.
@@ -78,10 +79,25 @@ class FeatureHallucinator(nn.Module):
     def __init__(self, cfg, embed_dim: int, regions: int, channels: int):
         super().__init__()
         self.queries = nn.Parameter(torch.randn(regions, embed_dim) * embed_dim**-0.5)
-        sizes = cfg.encoder.attention_heads, cfg.encoder.ffn_embed_dim
-        layer = nn.TransformerDecoderLayer(embed_dim, *sizes, cfg.dropout, batch_first=True, norm_first=True)
-        self.layers = nn.TransformerDecoder(layer, cfg.hallucination_layers, norm=nn.LayerNorm(embed_dim))
+        layers = [self._layer(cfg, embed_dim) for _ in range(cfg.hallucination_layers)]
+        self.layers = nn.TransformerDecoder(layers[0], len(layers), norm=nn.LayerNorm(embed_dim))
+        self.layers.layers = nn.ModuleList(layers)  # PyTorch's are copies of the first, weights and all
         self.projection = nn.Linear(embed_dim, channels)
+
+    @staticmethod
+    def _layer(cfg, embed_dim: int) -> nn.TransformerDecoderLayer:
+        layer = nn.TransformerDecoderLayer(
+            embed_dim,
+            cfg.encoder.attention_heads,
+            cfg.encoder.ffn_embed_dim,
+            cfg.dropout,
+            utils.get_activation_fn(cfg.activation_fn),
+            batch_first=True,
+            norm_first=True,
+        )
+        layer.self_attn.dropout = layer.multihead_attn.dropout = cfg.attention_dropout
+        layer.dropout.p = cfg.activation_dropout
+        return layer
 
     def forward(self, text: Tensor, padding_mask: Tensor) -> Tensor:
         """

@@ -41,6 +41,8 @@ class Translator(hub_utils.GeneratorHubInterface):
             not isinstance(sentences, str) and len(sentences) == len(targets),
             "score: give as many targets as sentences, two strings or two lists",
         )
+        if not sentences:
+            return []
         sources = [self.encode(sentence) for sentence in sentences]
         lengths = torch.tensor([len(tokens) for tokens in sources])
         self.task.build_dataset_for_inference(sources, lengths)  # refuses a model that needs images

@@ -28,7 +28,7 @@ from dataclasses import dataclass
 
 import torch
 from fairseq.models import register_model
-from fairseq.modules import MultiheadAttention
+from fairseq.modules import FairseqDropout, MultiheadAttention
 from torch import Tensor, nn
 
 from ..compression.pruning import MASK_SUFFIX
@@ -65,7 +65,7 @@ class SelectiveAttentionFusion(nn.Module):
         self, embed_dim: int, channels: int, attention_dropout: float = 0.1, image_dropout: float = 0.1
     ):
         super().__init__()
-        self.image_dropout = nn.Dropout(image_dropout)
+        self.image_dropout = FairseqDropout(image_dropout)
         self.attention = MultiheadAttention(
             embed_dim, num_heads=1, kdim=channels, vdim=channels, dropout=attention_dropout
         )

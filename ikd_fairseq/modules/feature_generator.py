@@ -143,7 +143,7 @@ class FrozenGenerator(FeatureGenerator):
 
     def make_generation_fast_(self, **options) -> None:
         """What fairseq's commands and hub call before they decode."""
-        self.load_state_dict(FeatureGenerator(*self.sizes).state_dict())
+        self.load_state_dict(FeatureGenerator(*self.sizes).state_dict(), strict=False)  # masks of pruning
 
 
 GENERATORS: dict[str, type[FeatureGenerator]] = {"trained": FeatureGenerator, "frozen": FrozenGenerator}

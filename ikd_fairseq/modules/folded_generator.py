@@ -9,8 +9,8 @@ from .feature_generator import FeatureGenerator, masked_mean
 class FoldedGenerator(nn.Module):
     """A :class:`FeatureGenerator` with one matrix ``d x P*C`` instead of projection, unpool and norm.
 
-    With ResNet-50 at 224 pixels a sixteenth of the weights, which decoding a sentence alone has to read. Of
-    rounding apart the same. It has no state of its own to save.
+    With ``conv`` and ResNet-50 at 224 pixels a sixteenth of the weights, which decoding a sentence alone has
+    to read. Rounding apart the same. It has no state of its own to save.
 
     Args:
         generator: in eval mode. Its images of zero and of the unit vectors are the map, so any kind of unpool
@@ -47,7 +47,10 @@ class FoldedGenerator(nn.Module):
 
 
 def fold(generator: nn.Module) -> nn.Module:
-    """*generator* folded, in eval mode; itself where its batch norm takes the statistics of every batch."""
+    """*generator* folded, in eval mode; itself where it would grow, or its statistics are a batch's."""
     generator.eval()
-    foldable = isinstance(generator, FeatureGenerator) and not generator.batch_norm.training
-    return FoldedGenerator(generator) if foldable else generator
+    if not isinstance(generator, FeatureGenerator) or generator.batch_norm.training:
+        return generator
+    embed_dim, channels, regions, *_ = generator.sizes
+    weights = sum(weight.numel() for weight in generator.parameters())
+    return FoldedGenerator(generator) if embed_dim * channels * regions < weights else generator

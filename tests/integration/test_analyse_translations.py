@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from ikd_fairseq.cli.analyse import main
 from tests.integration.command_line import IKD, OPTIMIZER, TASK, run, translations
@@ -36,7 +37,12 @@ def test_no_text_compares_taking_the_text_away_with_training_without_it(
     saved = f"--save-dir {tmp_path}"
     run("fairseq_cli.train", [str(toy_data)], TASK, IKD, "--no-text", OPTIMIZER, TRAINING, saved)
     without = tmp_path / "checkpoint_last.pt"
-    status, output = analyse("no-text", trained.last, "--retrained", without, "--split", "test", "valid")
+    # Regions that are hidden at test are shown where there is nothing else.
+    state = torch.load(trained.last, weights_only=False)
+    state["cfg"]["model"]["regions_at_test"] = "hidden"
+    hiding = tmp_path / "hiding.pt"
+    torch.save(state, hiding)
+    status, output = analyse("no-text", hiding, "--retrained", without, "--split", "test", "valid")
     assert not status
     rows = table(output / "no-text.tsv")
     systems = ["with text", "text taken away at test", "trained without text"]
@@ -46,7 +52,7 @@ def test_no_text_compares_taking_the_text_away_with_training_without_it(
     assert [len(lines) for lines in texts] == [39] * 3
     assert len({tuple(lines) for lines in texts}) == 3
     report = json.loads((output / "no-text.json").read_text(encoding="utf-8"))
-    assert [entry["checkpoint"] for entry in report["systems"]] == [str(trained.last)] * 2 + [str(without)]
+    assert [entry["checkpoint"] for entry in report["systems"]] == [str(hiding)] * 2 + [str(without)]
     assert "tok:none" in report["systems"][2]["scores"]["valid"][0]["signature"]
     assert (output / "no-text.png").read_bytes().startswith(b"\x89PNG")
 

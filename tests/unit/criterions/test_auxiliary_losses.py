@@ -95,6 +95,8 @@ def test_hallucination_terms_are_those_of_a_loop_over_sentences():
     logged = criterion(model, sample)[2]
     assert (logged["aux_count_feature"], int(logged["aux_count_consistency"])) == (2, tokens)
     assert float(logged["aux_real"]) == pytest.approx(real_loss, rel=1e-3)
+    logged = criterion_of(model, ignore_prefix_size=1).eval()(model, sample)[2]
+    assert int(logged["aux_count_real"]) == int(logged["aux_count_consistency"]) == tokens - 2
 
 
 @pytest.mark.parametrize(
