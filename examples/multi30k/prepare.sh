@@ -33,7 +33,7 @@ fail() {
 }
 
 positional=()
-pair=en-de image_size=224 images= merges=10000 workers=$(nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
+pair=en-de image_size=224 images= merges=10000 workers=$(env -u OMP_NUM_THREADS -u OMP_THREAD_LIMIT nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 like= keep=
 while (($#)); do
   case $1 in

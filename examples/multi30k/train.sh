@@ -44,7 +44,8 @@ if [[ -f $out/code ]]; then
   cmp -s "$data/code" "$out/code" ||
     { echo "train.sh: error: $out is of other BPE merges than those of $data: name another folder" >&2; exit 1; }
 else
-  cp "$data/code" "$out/code.partial" && mv "$out/code.partial" "$out/code" # fairseq's hub looks for it there
+  cp "$data/code" "$out/code.partial"
+  mv "$out/code.partial" "$out/code" # fairseq's hub looks for it there
 fi
 
 fairseq-train "$data" \

@@ -121,9 +121,10 @@ def run(
     rows: list[tuple] = []
     entries: list[dict[str, Any]] = []
     for system in systems:
-        system.trained.model.encoder.no_text = system.no_text
-        if system.no_text:
-            system.trained.model.encoder.regions_at_test = "shown"  # there is nothing else to attend to
+        encoder = system.trained.model.encoder
+        encoder.no_text = system.no_text
+        if system.no_text:  # then there is nothing but regions to attend to
+            encoder.regions_at_test, encoder.region_warmup = "shown", 0
         scores: dict[str, list[dict[str, Any]]] = {}
         for name, dataset in datasets.items():
             what = f"{name}, {system.name}"

@@ -30,7 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--image-size", type=positive_int, default=224, metavar="PIXELS", help="height and width")
     add("--allow-missing", action="store_true", help="use sentences whose image is missing without one")
     # Those that a job may use, where the system tells.
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     add("--workers", type=positive_int, default=processors, metavar="N", help="decoding processes")
     add("--verify", action="store_true", help="read the finished pack back and compare its SHA-256")
     return parser

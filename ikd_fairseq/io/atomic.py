@@ -42,17 +42,16 @@ def replacing(path: StrPath) -> Iterator[str]:
         IkdError: the file cannot be written (permissions, disk full), the block names a file of its own that
             cannot be read, or another process does not stop writing this one.
     """
-    target = os.path.realpath(path)  # where a link leads, which stays one
-    partial = partial_name(target)
-    with claimed(target, PATIENCE):
+    partial = partial_name(path)
+    with claimed(path, PATIENCE):
         try:
             yield partial
             _sync(partial)
-            os.replace(partial, target)
-            sync_folder(target)
+            os.replace(partial, path)
+            sync_folder(path)
         except OSError as error:
             named = {error.filename, error.filename2} - {None}
-            ours = not named or named & {partial, os.path.dirname(target)}
+            ours = not named or named & {partial, os.path.dirname(path) or "."}
             failed = f"{path} cannot be written" if ours else f"{error.filename} cannot be read"
             raise IkdError(f"{failed} ({error.strerror or error})") from error
         finally:
@@ -123,7 +122,8 @@ def new_folder(path: str) -> Iterator[str]:
 
 def check_new_folder(path: str) -> None:
     """Refuses, before any work, a folder that is not empty or cannot be made. Raises :class:`IkdError`."""
-    parent = os.path.dirname(os.path.realpath(path))
+    path = os.path.realpath(path)
+    parent = os.path.dirname(path)
     mounted = f"{path} is a mount point, which cannot be replaced: give the name of a new folder in it"
     check(not os.path.ismount(path), mounted)
     check(os.path.isdir(parent), f"{path}: the folder {parent} does not exist: make it first")

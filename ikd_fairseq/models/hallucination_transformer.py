@@ -37,7 +37,6 @@ import math
 from dataclasses import dataclass
 
 import torch
-from fairseq import utils
 from fairseq.models import register_model
 from fairseq.modules import SinusoidalPositionalEmbedding
 from torch import Tensor, nn
@@ -69,8 +68,8 @@ class FeatureHallucinator(nn.Module):
     """P learned queries that attend to each other and to the text, each of which becomes a region's feature.
 
     Args:
-        cfg: fairseq's Transformer configuration, with ``hallucination_layers``. Heads, feed-forward width,
-            activation and all dropout are the encoder's.
+        cfg: fairseq's Transformer configuration, with ``hallucination_layers``. Heads, feed-forward width
+            and all dropout are the encoder's.
         embed_dim: d, width of the text vectors.
         regions: P.
         channels: C, channels of a region.
@@ -91,7 +90,6 @@ class FeatureHallucinator(nn.Module):
             cfg.encoder.attention_heads,
             cfg.encoder.ffn_embed_dim,
             cfg.dropout,
-            utils.get_activation_fn(cfg.activation_fn),
             batch_first=True,
             norm_first=True,
         )

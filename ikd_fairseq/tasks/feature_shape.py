@@ -8,6 +8,7 @@ from typing import Any
 from fairseq import utils
 
 from ..constants import FEATURES_MANIFEST_SUFFIX
+from ..contracts import contract_of_architecture
 from ..data.feature_pack import FeaturePack, made_by
 from ..errors import check
 from .config import MultimodalTranslationConfig
@@ -53,25 +54,55 @@ def fit_to_features(model: Any, task: MultimodalTranslationConfig) -> None:
     model.feature_channels, model.feature_regions = pack.channels, pack.regions
 
 
-def follow_checkpoint(task: MultimodalTranslationConfig, trained_on: str | None, checkpoint: str) -> None:
-    """Names the features that *checkpoint* was trained on, *trained_on*, where the task's options name none.
+class TrainedOn:
+    """Shows image-must checkpoints the features that they were trained on, where no option names features.
 
     Without, a CNN of the same width would be run over the images in their place.
-    """
-    if trained_on and not (task.image_features or task.image_free):
-        task.image_features = trained_on
-        logger.info("%s was trained with --image-features %s, which apply here too", checkpoint, trained_on)
-
-
-def check_teachers(task: MultimodalTranslationConfig, teachers: MultimodalTranslationConfig) -> None:
-    """Refuses teachers of other features than those that their student's batches hold.
 
     Args:
-        task: options of the task that loads the batches.
-        teachers: those of the task that loaded the teachers, after :func:`follow_checkpoint`.
+        task: the options of the task that loads the checkpoints.
+
+    Attributes:
+        found: of the checkpoint that is being loaded: its file, and the features that it was trained on.
+    """
+
+    def __init__(self, task: MultimodalTranslationConfig):
+        self.task = task
+        self.found: tuple[str, str | None] = ("", None)
+        self._named = bool(task.image_features or task.image_free)
+        self._first: str | None = None  # the first image-must checkpoint
+
+    def apply(self, model: Any) -> None:
+        """To be called before the checkpoint's model is built; *model* is its options.
+
+        Raises:
+            IkdError: it was trained on other features than one that was loaded before.
+        """
+        architecture = contract_of_architecture(getattr(model, "_name", None))
+        if self._named or architecture is None or not architecture.requires_images:
+            return
+        checkpoint, features = self.found
+        if self._first is None:
+            self._first, self.task.image_features = checkpoint, features
+            if features:
+                logger.info("%s was trained with --image-features %s, as if given", checkpoint, features)
+        others = f"{self._first} looks at {self.task.image_features or 'images'}"
+        misfit = f"{others}, {checkpoint} at {features or 'images'}: use them one by one"
+        check(features == self.task.image_features, misfit)
+
+
+def look_with(teachers: MultimodalTranslationConfig, task: MultimodalTranslationConfig, learns: bool) -> None:
+    """Has the batches of a task hold the features that its teachers look at.
+
+    Args:
+        teachers: options of the task that loaded the teachers, after :meth:`TrainedOn.apply`.
+        task: those of the task that loads the batches.
+        learns: whether a student is trained by them, whose own they are then.
 
     Raises:
-        IkdError: there are such.
+        IkdError: the student's are others.
     """
     name = teachers.image_features
-    check(name == task.image_features, f"the teachers look at features: name them by --image-features {name}")
+    other = f"the teachers look at the features {name}: name them by --image-features"
+    check(not learns or name == task.image_features, other)
+    task.image_features = name

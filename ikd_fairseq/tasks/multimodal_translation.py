@@ -36,7 +36,7 @@ from ..modules.beam_memory import memory_by_sentence
 from . import early_stopping
 from .config import MultimodalTranslationConfig
 from .divergence import Divergence, check_finite
-from .feature_shape import check_teachers, fit_to_features, follow_checkpoint
+from .feature_shape import TrainedOn, fit_to_features, look_with
 from .logged_values import log_values, logged_values_of
 from .mixed_precision import check_machine, in_bf16
 from .option_checks import (
@@ -72,6 +72,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         self.criterion = None
         self.trained_with: Mapping[str, Any] = {}  # those of the checkpoint that was loaded, if it has any
         self._masks_checked = False
+        self._trained_on = TrainedOn(cfg)
         self._trains = True  # until a checkpoint is loaded to decode or validate with
 
     @classmethod
@@ -112,11 +113,10 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         """
         state = dict(state_dict)
         checkpoint, trained = str(state.pop(CHECKPOINT, "given")), state.pop(DICTIONARIES, None)
-        trained_on = state.pop(IMAGE_FEATURES, None)
+        self._trained_on.found = checkpoint, state.pop(IMAGE_FEATURES, None)
         self.trained_with = trained if isinstance(trained, Mapping) else {}
         languages, folder = (self.cfg.source_lang, self.cfg.target_lang), utils.split_paths(self.cfg.data)[0]
         check_fingerprints(self.trained_with, self.fingerprints, languages, folder, checkpoint)
-        follow_checkpoint(self.cfg, None if self.models else trained_on, checkpoint)  # a training has its own
         super().load_state_dict(state)
 
     def build_bpe(self, args):
@@ -135,6 +135,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         if self._trains:
             check_precision(self.cfg)
             fit_to_features(cfg, self.cfg)
+        else:
+            self._trained_on.apply(cfg)
         model = super().build_model(cfg, from_checkpoint)
         self.models.append(model)
         return model
@@ -168,7 +170,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         task.cfg.eval_bleu = False
         with torch.random.fork_rng(devices=[]):
             self.teachers, _ = checkpoint_utils.load_model_ensemble(list(paths), decoding_overrides(), task)
-        check_teachers(self.cfg, task.cfg)
+        look_with(task.cfg, self.cfg, bool(self.models))
         return self.teachers
 
     @property
@@ -187,9 +189,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
     @property
     def reads_images(self) -> bool:
         """Whether splits are loaded with their images. True as long as no model says that it needs none."""
-        if self.cfg.image_free:
-            return False
-        return not self._contracts or self._image_must is not None or self._criterion.uses_images
+        look = not self._contracts or self._image_must is not None or self._criterion.uses_images
+        return look and not self.cfg.image_free
 
     @property
     def _demands(self) -> Demands:
@@ -245,9 +246,8 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
             "the two",
         )
         codes, dropout = self.cfg.bpe_dropout_codes or os.path.join(folder, MERGES), self.cfg.bpe_dropout
-        samplers = {"source": SubwordSampler(codes, self.src_dict, dropout)}
-        if self.cfg.bpe_dropout_target:
-            samplers["target"] = SubwordSampler(codes, self.tgt_dict, dropout)
+        sides = {"source": self.src_dict} | ({"target": self.tgt_dict} if self.cfg.bpe_dropout_target else {})
+        samplers = {side: SubwordSampler(codes, words, dropout) for side, words in sides.items()}
         self.datasets[split] = BpeDropoutDataset(self.datasets[split], samplers, self.cfg.seed)
 
     def _add_images(self, split: str, parts: list[Part], training: bool) -> None:

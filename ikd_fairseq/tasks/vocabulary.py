@@ -26,15 +26,20 @@ def find_languages(folders: Sequence[str], source: str | None, target: str | Non
         check(os.path.isdir(folder), f"data folder {folder} does not exist")
     folder = folders[0]
     if source is None or target is None:
-        pairs = sorted({index.pair for index in text_indices(folder) if index.pair.count("-") == 1})
+        of_files = {tuple(index.pair.split("-")) for index in text_indices(folder)}
+        pairs = sorted(pair for pair in of_files if len(pair) == 2 and "None" not in pair)
+        if not pairs and None not in (pair := data_utils.infer_language_pair(folder)):  # of raw text
+            pairs = [tuple(pair)]
         for option, language in (("source", source), ("target", target)):
-            fitting = [pair for pair in pairs if language is None or language in pair.split("-")]
-            check(fitting or not pairs, f"--{option}-lang {language}: {folder} holds {', '.join(pairs)}")
+            holds = f"{folder} holds {', '.join(map('-'.join, pairs))}"
+            fitting = [pair for pair in pairs if language in (None, *pair)]
+            check(fitting or not pairs, f"--{option}-lang {language}: {holds}")
             pairs = fitting
-        found = {directed(pair.split("-"), source, target) for pair in pairs}
-        several = f"{folder} holds several pairs ({', '.join(pairs)})"
+        found = {directed(pair, source, target) for pair in pairs}
+        several = f"{folder} holds several pairs ({', '.join(map('-'.join, pairs))})"
         check(len(found) <= 1, f"{several}: give --source-lang and --target-lang")
-        source, target = found.pop() if found else data_utils.infer_language_pair(folder)
+        if found:
+            source, target = found.pop()
     check(
         source is not None and target is not None,
         f"{folder} holds no binarised pair to tell the languages from: run fairseq-preprocess, or give "

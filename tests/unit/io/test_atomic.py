@@ -79,16 +79,16 @@ def test_a_path_that_is_no_text_goes_through_json(tmp_path):
     assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == name
 
 
-def test_an_output_that_is_a_link_is_written_where_it_leads(tmp_path):
-    for name in ("file", "folder"):
-        (tmp_path / name).mkdir()
-    (tmp_path / "link").symlink_to("file/a.json")
+def test_a_file_that_is_a_link_becomes_one_of_its_own_and_a_folder_is_filled_where_it_is(tmp_path):
+    (tmp_path / "others").write_text("theirs")
+    (tmp_path / "link").symlink_to("others")
     write_json(tmp_path / "link", 1)
+    assert (tmp_path / "others").read_text() == "theirs" and not (tmp_path / "link").is_symlink()
+    (tmp_path / "folder").mkdir()
     (tmp_path / "new").symlink_to("folder")
     with new_folder(str(tmp_path / "new")) as partial:
         (tmp_path / partial / "b").touch()
-    assert os.readlink(tmp_path / "link") == "file/a.json" and os.readlink(tmp_path / "new") == "folder"
-    assert os.listdir(tmp_path / "file") == ["a.json"] and os.listdir(tmp_path / "folder") == ["b"]
+    assert os.readlink(tmp_path / "new") == "folder" and os.listdir(tmp_path / "folder") == ["b"]
 
 
 def test_a_mount_point_is_no_new_folder(tmp_path, monkeypatch):

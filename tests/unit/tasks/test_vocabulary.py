@@ -41,6 +41,7 @@ def swap(path, first, second):
 
 def test_of_several_pairs_the_languages_given_settle_which(data):
     (data / "train.en-fr.en.idx").touch()
+    (data / "test.en-None.en.idx").touch()  # of fairseq-preprocess --only-source
     toy.dictionary().save(str(data / "dict.fr.txt"))
     with pytest.raises(
         IkdError, match=r"several pairs \(en-de, en-fr\): give --source-lang and --target-lang"
