@@ -10,6 +10,7 @@ from ikd_fairseq.experiments.record import Record, find_records
 
 FOLDER = Path(__file__).resolve().parents[3] / "examples" / "multi30k"
 RECORDS = find_records([FOLDER / "records"])
+PLANS = sorted(folder.name for folder in (FOLDER / "records").iterdir())
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.name)
@@ -22,14 +23,16 @@ def test_published_figures_are_those_of_the_record(record: Record):
         assert f"| {bleu:.2f} ({chrf:.2f}, {meteor:.2f}) |" in published
 
 
-def test_records_alone_make_their_plans_table(tmp_path):
-    plan = FOLDER / "plans" / "converged.yaml"
+@pytest.mark.parametrize("name", PLANS)
+def test_records_alone_make_their_plans_table(name: str, tmp_path: Path):
+    plan, records = FOLDER / "plans" / f"{name}.yaml", FOLDER / "records" / name
     made = tmp_path / "table.md"
-    assert main([str(FOLDER / "records" / "converged"), "--plan", str(plan), "--output", str(made)]) is None
+    assert main([str(records), "--plan", str(plan), "--output", str(made)]) is None
     table = made.read_text(encoding="utf-8")
     published = (FOLDER / "RESULTS.md").read_text(encoding="utf-8")
-    for system in {record.system for record in RECORDS}:
-        seeds = [record for record in RECORDS if record.system == system]
+    runs = find_records([records])
+    for system in {record.system for record in runs}:
+        seeds = [record for record in runs if record.system == system]
         for split in ("test", "test1", "test2"):
             found = [record.score(split).metrics["bleu"].value for record in seeds]
             spread = f" ± {stdev(found):.2f}" if len(found) > 1 else ""
