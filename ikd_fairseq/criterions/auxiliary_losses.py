@@ -70,7 +70,8 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
     :class:`UnregisteredCNN`). Sentences without an image train on translation alone.
 
     Raises:
-        IkdError: the model has no auxiliary terms, weights that cannot be read, or a CNN that cannot be had.
+        IkdError: the model has no auxiliary terms or was built without what they train, weights cannot be
+            read, or a CNN cannot be had.
     """
 
     def __init__(self, cfg: AuxiliaryLossesConfig, task):
@@ -82,6 +83,9 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
             f"imagination_transformer, on --task multimodal_translation, not {type(model).__name__}; use "
             "--criterion translation instead",
         )
+        parts = [part.removesuffix(".") for part in model.training_only]
+        lacks = " ".join(f"--no-{part}" for part in parts if getattr(model, part) is None)
+        check(not lacks, f"{lacks} leaves out what --criterion auxiliary_losses trains: drop one of the two")
         self.weights = parse_weights(cfg.auxiliary_weights, model.auxiliary_weights)
         self.uses_images = any(self.weights.values())
         backbone, self.channels = model.backbone, model.feature_channels

@@ -17,7 +17,6 @@ from ..compression.pruning import check_masks
 from ..constants import CHECKPOINT, DICTIONARIES, FEATURES, IGNORED, IMAGE_FEATURES, IMAGES, MERGES, PROCESS
 from ..contracts import (
     CriterionContract,
-    InvertingModel,
     ModelContract,
     TaskContract,
     contract_of,
@@ -47,6 +46,7 @@ from .option_checks import (
     check_model_options,
     check_precision,
     check_search,
+    warn_of_idle_parts,
 )
 from .run_facts import note_gpu_memory, run_facts
 from .vocabulary import check_fingerprints, check_merges, check_words_of, find_languages, fingerprints
@@ -133,7 +133,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         check_model_options(cfg, self.src_dict, self.tgt_dict)
         self._trains = not from_checkpoint
         if self._trains:
-            check_precision(self.cfg)
+            check_precision(self.cfg, cfg)
             fit_to_features(cfg, self.cfg)
         else:
             self._trained_on.apply(cfg)
@@ -145,14 +145,7 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         self.criterion = super().build_criterion(cfg, from_checkpoint)
         model = self.models[-1]
         check_criterion(self.criterion, model)
-        student = model.student if isinstance(model, InvertingModel) else None
-        learns = student is not None and any(weight.requires_grad for weight in student.parameters())
-        if learns and not self._criterion.uses_images:
-            logger.warning(
-                "the model has a student that %s does not train: build it with --no-student (PyTorch's own "
-                "DDP refuses parameters that get no gradient)",
-                type(self.criterion).__name__,
-            )
+        warn_of_idle_parts(self.criterion, model)
         return self.criterion
 
     def load_teachers(self, paths: Sequence[str]) -> list[BaseFairseqModel]:
@@ -194,8 +187,9 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
 
     @property
     def _demands(self) -> Demands:
-        """What the images of a split have to be; of teachers, those that need none do not count."""
-        looking = [model for model in self._contracts if model.requires_images or model in self.models]
+        """What the images of a split have to be, by the models that something shows them to."""
+        learns = self._criterion.uses_images  # of a model in training that needs none itself
+        looking = [m for m in self._contracts if m.requires_images or (learns and m in self.models)]
         sizes = {m.feature_channels if self.cfg.image_features else m.image_size for m in looking}
         must, asked_by = self._image_must, "--require-images" if self.cfg.require_images else None
         if must is not None and asked_by is None:
@@ -232,10 +226,14 @@ class MultimodalTranslationTask(TaskContract, TranslationTask):
         super().load_dataset(split, epoch, combine, **kwargs)
         if training and self.cfg.bpe_dropout:
             self._drop_merges(split, paths[0])
-        if self.reads_images or self.cfg.require_images:
-            self._add_images(split, parts, training)
         times = self.cfg.upsample_primary
         answers = open_answers(parts, self._criterion, self.tgt_dict.symbols, training, times)
+        teachers = self.teachers
+        if answers is not None:
+            self.teachers = []  # who have answered, and look at no image of this split
+        if self.reads_images or self.cfg.require_images:
+            self._add_images(split, parts, training)
+        self.teachers = teachers
         if answers is not None:
             self.datasets[split] = TaughtPairDataset(self.datasets[split], answers, self.tgt_dict.pad())
 

@@ -3,28 +3,37 @@
 Refused when the model is built, before any data is read.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from fairseq.data import Dictionary
 
-from ..contracts import CriterionContract, ModelContract
+from ..contracts import CriterionContract, ModelContract, contract_of
 from ..errors import check
 
+logger = logging.getLogger(__name__)
 
-def check_precision(cfg: Any) -> None:
+
+def check_precision(cfg: Any, model: Any = None) -> None:
     """Refuses ``--fp16`` and ``--bf16`` where training could not use them, and ``--amp``.
 
     fairseq 0.12 names one optimizer to the gradient scaler where it divides gradients by the scale, another
     where it steps, so that ``--amp`` divides them twice: those of rare words vanish beside Adam's epsilon.
+    Its checkpointed layers are computed again outside autocast: in float32, at its cost.
 
     Args:
         cfg: with fairseq's options ``cpu``, ``fp16``, ``bf16``, ``amp``, each maybe unresolved or missing.
+        model: the options of the model, flat.
 
     Raises:
-        IkdError: there is no GPU, ``--cpu`` was given, or the GPU knows no bfloat16; or ``--amp``.
+        IkdError: there is no GPU, ``--cpu`` was given, or the GPU knows no bfloat16; or ``--amp``, or
+            ``--bf16-autocast`` with checkpointed layers.
     """
+    both = "--checkpoint-activations computes layers again in float32, --bf16-autocast or not"
+    again = getattr(cfg, "bf16_autocast", False) and getattr(model, "checkpoint_activations", False) is True
+    check(not again, f"{both}: drop one of the two, or train in half precision by --bf16")
     wrong = "--amp of fairseq 0.12 divides gradients by the loss scale twice"
     check(getattr(cfg, "amp", None) is not True, f"{wrong}: give --fp16 or --bf16-autocast")
     for name in ("fp16", "bf16"):
@@ -162,3 +171,20 @@ def check_criterion(criterion: Any, model: Any) -> None:
         f"--adaptive-softmax-cutoff leaves no logits of all words for {type(criterion).__name__}: leave it "
         "out, or train with --criterion adaptive_loss",
     )
+
+
+def warn_of_idle_parts(criterion: Any, model: Any) -> None:
+    """Names what *model* has for training alone and a *criterion* without images leaves as it is."""
+    if contract_of(criterion, CriterionContract).uses_images:
+        return
+    for part in contract_of(model, ModelContract).training_only:
+        name = part.removesuffix(".")
+        idle = getattr(model, name)
+        if idle is not None and any(weight.requires_grad for weight in idle.parameters()):
+            logger.warning(
+                "%s does not train the model's %s: build it with --no-%s (PyTorch's own DDP refuses "
+                "parameters that get no gradient)",
+                type(criterion).__name__,
+                name,
+                name,
+            )

@@ -134,5 +134,21 @@ def begin(settings: Any, trainer: Trainer, **kwargs: Any) -> Any:
     return extra_state, batches
 
 
+_build_ema = Trainer._build_ema
+
+
+@functools.wraps(_build_ema)
+def build_ema(self: Trainer) -> None:
+    """As fairseq's, which averages all that a model keeps (``--store-ema``), and fails at what is no float.
+
+    Counts of batches and the masks of pruned weights are taken over as they are.
+    """
+    _build_ema(self)
+    if self._ema is not None:
+        state = self.get_model().state_dict()
+        self._ema.skip_keys = {name for name, value in state.items() if not value.is_floating_point()}
+
+
+Trainer._build_ema = build_ema
 Trainer.load_checkpoint = load_checkpoint
 checkpoint_utils.load_checkpoint = begin

@@ -150,6 +150,18 @@ def test_divergence_ends_training_and_names_the_last_good_checkpoint(toy_data, t
     assert all(bool(torch.isfinite(value).all()) for value in weights(named).values())
 
 
+def test_an_average_over_updates_takes_counts_over_as_they_are(toy_data, tmp_path):
+    train(toy_data, tmp_path, IKD, "--max-update 1 --store-ema --ema-decay 0.25")
+    before = weights(tmp_path / "checkpoint_last.pt")
+    train(toy_data, tmp_path, IKD, "--max-update 2 --store-ema --ema-decay 0.25")
+    state = torch.load(tmp_path / "checkpoint_last.pt", weights_only=False)
+    now, mean = state["model"], state["extra_state"]["ema"]
+    counts = [name for name in now if name.endswith("num_batches_tracked")]
+    assert counts and all(mean[name] == now[name] >= 2 for name in counts)
+    for name in set(now) - set(counts):
+        torch.testing.assert_close(mean[name], 0.25 * before[name] + 0.75 * now[name])
+
+
 def test_half_precision_without_a_gpu_is_refused_before_data_are_read(tmp_path, toy_data):
     data = shutil.copytree(toy_data, tmp_path / "data")
     (data / "train.en-de.en.bin").unlink()

@@ -282,5 +282,7 @@ def test_weights_are_read_by_name_and_the_rest_keeps_its_own():
 def test_other_models_and_missing_cnn_weights_are_refused_in_a_sentence():
     with pytest.raises(IkdError, match="models that have auxiliary terms.*not MultimodalTransformerModel"):
         criterion_of(toy.image_must_model())
+    with pytest.raises(IkdError, match="--no-imagination leaves out what --criterion auxiliary_losses"):
+        criterion_of(imagination_model(no_imagination=True), auxiliary_weights="margin=0")
     with pytest.raises(IkdError, match="/nowhere.pt"):
         criterion_of(imagination_model(), backbone_weights="/nowhere.pt")

@@ -175,6 +175,22 @@ def test_image_free_model_reads_images_only_for_a_criterion_that_uses_them(data)
     assert not isinstance(stock.dataset("train"), ImagePairDataset)
 
 
+def test_images_for_a_teacher_have_its_size_and_not_that_of_a_student_who_sees_none(data):
+    student, teacher = (
+        toy.kept(ModelContract, image_size=SIZE * 2),
+        toy.kept(ModelContract, requires_images=True, image_size=SIZE),
+    )
+    for sees in (False, True):
+        task = task_of(data, student, toy.kept(CriterionContract, uses_images=sees))
+        task.teachers = [teacher]
+        if sees:
+            with pytest.raises(IkdError, match=f"--image-size {SIZE * 2}"):
+                task.load_dataset("test")
+        else:
+            task.load_dataset("test")
+            assert isinstance(task.dataset("test"), ImagePairDataset)
+
+
 def test_image_free_reads_none_whoever_wants_them(data):
     task = task_of(data, toy.kept(ModelContract, requires_images=True, image_size=SIZE), image_free=True)
     task.load_dataset("train")

@@ -14,8 +14,10 @@ from ikd_fairseq.tasks.option_checks import (
     check_ensemble,
     check_model_options,
     check_precision,
+    warn_of_idle_parts,
 )
 from tests import toy
+from tests.unit.models.image_free import imagination_model
 
 
 def machine(monkeypatch, gpu: bool, bfloat16: bool = True) -> None:
@@ -60,6 +62,25 @@ def test_bfloat16_needs_a_gpu_that_knows_it(monkeypatch):
     machine(monkeypatch, gpu=True, bfloat16=False)
     with pytest.raises(IkdError, match="--bf16 .* no bfloat16: give --fp16"):
         check_precision(SimpleNamespace(cpu=False, fp16=False, bf16=True))
+
+
+def test_layers_that_are_computed_again_would_be_so_in_float32():
+    autocast, again = SimpleNamespace(bf16_autocast=True), SimpleNamespace(checkpoint_activations=True)
+    check_precision(autocast, SimpleNamespace(checkpoint_activations=False))
+    check_precision(SimpleNamespace(bf16_autocast=False), again)
+    with pytest.raises(IkdError, match="--checkpoint-activations .* drop one of the two"):
+        check_precision(autocast, again)
+
+
+@pytest.mark.parametrize(("make", "part"), [(toy.ikd_model, "student"), (imagination_model, "imagination")])
+def test_parts_that_the_criterion_does_not_train_are_named(make, part, caplog):
+    caplog.set_level("WARNING")
+    warn_of_idle_parts(toy.kept(CriterionContract, uses_images=True), make())
+    warn_of_idle_parts(SimpleNamespace(), make(**{f"no_{part}": True}))
+    warn_of_idle_parts(SimpleNamespace(), make().requires_grad_(False))
+    assert not caplog.records
+    warn_of_idle_parts(SimpleNamespace(), make())
+    assert f"does not train the model's {part}: build it with --no-{part} " in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from ikd_fairseq.tasks.multimodal_translation import MultimodalTranslationConfig
 from tests import toy
 
 TEXT_ONLY = toy.kept(ModelContract)
+TEXT_INPUTS = {"src_tokens", "src_lengths", "prev_output_tokens"}
 
 
 @pytest.fixture
@@ -62,6 +63,15 @@ def test_cached_answers_of_all_parts_of_a_split_follow_its_sentences(data):
     batch = dataset.collater([dataset[i] for i in (13, 0, 7, 12)])
     answers = dict(zip(batch["id"].tolist(), batch["teacher_ids"][:, 0, 0].tolist()))
     assert answers == {0: 4, 7: 5, 12: 14, 13: 15}
+
+
+def test_images_of_a_split_whose_answers_are_cached_are_not_asked_for(data):
+    cache(data, "train", 6, first=4)
+    task = task_of(data, [toy.kept(ModelContract, requires_images=True, image_size=64)], cache="own")
+    task.load_dataset("train")
+    assert set(task.dataset("train").collater([task.dataset("train")[0]])["net_input"]) == TEXT_INPUTS
+    with pytest.raises(IkdError, match=r"valid\.images\.npy is missing, and the image-must teacher"):
+        task.load_dataset("valid")
 
 
 def test_missing_cache_is_refused_in_training_alone(data):
