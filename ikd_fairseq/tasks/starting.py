@@ -141,12 +141,15 @@ _build_ema = Trainer._build_ema
 def build_ema(self: Trainer) -> None:
     """As fairseq's, which averages all that a model keeps (``--store-ema``), and fails at what is no float.
 
-    Counts of batches and the masks of pruned weights are taken over as they are.
+    Counts of batches and the masks of pruned weights are taken over as they are. Versions of modules go with
+    the weights: without them fairseq takes the average for one of an old model, and drops its last norms.
     """
     _build_ema(self)
     if self._ema is not None:
-        state = self.get_model().state_dict()
+        state, restore = self.get_model().state_dict(), self._ema.restore
         self._ema.skip_keys = {name for name, value in state.items() if not value.is_floating_point()}
+        versions = {name: value for name, value in state.items() if "version" in name}
+        self._ema.restore = lambda mean, *args, **kwargs: restore({**versions, **mean}, *args, **kwargs)
 
 
 Trainer._build_ema = build_ema
