@@ -26,6 +26,11 @@ shift 3
 
 . "$(dirname "${BASH_SOURCE[0]}")/../set_up.sh"
 
+labels=()
+for label in ${LABELS:-}; do
+  [[ $label == ?*=?* ]] || { echo "train.sh: error: LABELS=$LABELS: give NAME=VALUE, parted by spaces" >&2; exit 1; }
+  labels+=(--label "$label")
+done
 images=$(ikd-systems "$system" --images)
 read -rd '' -a options < <(ikd-systems "$system") || true
 mapfile -t protocol < <(ikd-systems "$system" --protocol "${PROTOCOL:-common}")
@@ -57,6 +62,4 @@ fairseq-train "$data" \
   --log-format simple --log-interval 10 --tensorboard-logdir "$out/tensorboard" \
   "$@" 2>&1 | tee -a "$out/train.log"
 
-labels=()
-for label in ${LABELS:-}; do labels+=(--label "$label"); done
 ikd-record train "$out" --data "$data" --system "${SYSTEM_NAME:-$system}" --like "$system" ${labels[@]+"${labels[@]}"}
