@@ -35,6 +35,10 @@ class ModelContract:
     training_only: tuple[str, ...] = ()
     hides_regions: bool = False
 
+    def training_parts(self) -> dict[str, nn.Module | None]:
+        """The parts that decoding lacks, by name; None for one that the model was built without."""
+        return {name: getattr(self, name) for name in (part.removesuffix(".") for part in self.training_only)}
+
     def views(self) -> "list[ModelContract]":
         """The models that translate in its place, an ensemble where they are several."""
         return [self]

@@ -83,8 +83,7 @@ class AuxiliaryLossesCriterion(TranslationCriterion):
             f"imagination_transformer, on --task multimodal_translation, not {type(model).__name__}; use "
             "--criterion translation instead",
         )
-        parts = [part.removesuffix(".") for part in model.training_only]
-        lacks = " ".join(f"--no-{part}" for part in parts if getattr(model, part) is None)
+        lacks = " ".join(f"--no-{name}" for name, part in model.training_parts().items() if part is None)
         check(not lacks, f"{lacks} leaves out what --criterion auxiliary_losses trains: drop one of the two")
         self.weights = parse_weights(cfg.auxiliary_weights, model.auxiliary_weights)
         self.uses_images = any(self.weights.values())

@@ -244,9 +244,9 @@ class FlatTransformerModel(ModelContract, TransformerModelBase):
     def upgrade_state_dict_named(self, state_dict, name) -> None:
         """Lets a model that was built without a part for training load a checkpoint that has it."""
         super().upgrade_state_dict_named(state_dict, name)
-        for part in self.training_only:
-            if getattr(self, part.removesuffix(".")) is None:
-                prefix = f"{name}.{part}" if name else part
+        for part, module in self.training_parts().items():
+            if module is None:
+                prefix = f"{name}.{part}." if name else f"{part}."
                 for key in [key for key in state_dict if key.startswith(prefix)]:
                     del state_dict[key]
 

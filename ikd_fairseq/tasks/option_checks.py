@@ -177,9 +177,7 @@ def warn_of_idle_parts(criterion: Any, model: Any) -> None:
     """Names what *model* has for training alone and a *criterion* without images leaves as it is."""
     if contract_of(criterion, CriterionContract).uses_images:
         return
-    for part in contract_of(model, ModelContract).training_only:
-        name = part.removesuffix(".")
-        idle = getattr(model, name)
+    for name, idle in contract_of(model, ModelContract).training_parts().items():
         if idle is not None and any(weight.requires_grad for weight in idle.parameters()):
             logger.warning(
                 "%s does not train the model's %s: build it with --no-%s (PyTorch's own DDP refuses "
